@@ -1,0 +1,234 @@
+"""What the author of a check writes with: the `check` decorator and the `expect` functions.
+
+A check runs in the examiner, the trusted process. It sends inputs to workers, gets raw tensors and plain
+data back, and decides here, with helpers that no submission can reach.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grader.course import MIB, CourseError
+
+
+class Failed(Exception):
+    """The submission does not meet the specification; carries both sides for the table."""
+
+    def __init__(self, why: str, yours: str = "", expected: str = ""):
+        super().__init__(why)
+        self.why, self.yours, self.expected = why, yours, expected
+
+
+class StudentError(Failed):
+    """The submission raised, exited, ran out of time or memory, or lacks what was asked for."""
+
+
+class Undecided(Exception):
+    """The measurement allows no verdict; a person decides."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what it is worth, how long it may take, and the function that decides."""
+
+    name: str
+    item: str
+    points: float
+    wall: float
+    memory: int | None
+    hint: str
+    forgeable: str
+    hidden: bool
+    spec: str
+    function: Callable[[Any], None] = field(repr=False)
+
+
+@dataclass
+class Evidence:
+    """What one check measured so far, in the order in which it was measured."""
+
+    measured: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, name: str, value: float | str, unit: str = "", bound: str = "") -> None:
+        if isinstance(value, float):
+            value = float(f"{value:.6g}") if math.isfinite(value) else str(value)
+        self.measured.append({"name": name, "value": value, "unit": unit, "bound": bound})
+
+
+_evidence: contextvars.ContextVar[Evidence] = contextvars.ContextVar("evidence")
+_loading: contextvars.ContextVar[tuple[list[Check], bool]] = contextvars.ContextVar("loading")
+
+
+def check(
+    *,
+    item: str,
+    points: float,
+    wall: float = 60,
+    memory: int | None = None,
+    hint: str = "",
+    forgeable: str = "",
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Declare a check of `item`. The docstring is the specification that a student reads.
+
+    `wall` bounds everything the check runs, in seconds. `memory` (MiB) replaces the part's own limit.
+    `forgeable` says why evidence from inside the student's process decides here, where nothing better exists.
+    """
+
+    def declare(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        where, hidden = _loading.get(([], False))
+        spec = " ".join((function.__doc__ or "").split())
+        if not spec:
+            raise CourseError(f"check {function.__name__} has no docstring; write the specification there")
+        limit = None if memory is None else memory * MIB
+        where.append(
+            Check(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function)
+        )
+        return function
+
+    return declare
+
+
+def load_checks(path: Path, *, hidden: bool) -> list[Check]:
+    """Run the file of checks at `path` and return its checks in the order of definition.
+
+    The file is the course's own, never a submission's. Raises CourseError where it cannot be loaded.
+    """
+    found: list[Check] = []
+    token = _loading.set((found, hidden))
+    name = f"_checks_{abs(hash(str(path))):x}"
+    try:
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    except CourseError:
+        raise
+    except Exception as error:
+        raise CourseError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        _loading.reset(token)
+        sys.modules.pop(name, None)
+    return found
+
+
+def record(name: str, value: float | str, unit: str = "", bound: str = "") -> None:
+    """Add a measured value to the evidence of the check that is running."""
+    evidence = _evidence.get(None)
+    if evidence is not None:
+        evidence.add(name, value, unit, bound)
+
+
+def expect(condition: bool, why: str, *, yours: Any = "", spec: Any = "") -> None:
+    """Fail with the sentence `why` unless `condition` is the Boolean True."""
+    if condition is not True:
+        raise Failed(why, _short(yours), _short(spec))
+
+
+def expect_equal(actual: Any, expected: Any, *, of: str = "value") -> None:
+    """Fail unless both are of one type and equal (tensors: same shape, dtype and every element)."""
+    if isinstance(expected, torch.Tensor):
+        _expect_tensor(actual, expected, of)
+        if not torch.equal(actual, expected):
+            raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
+    elif type(actual) is not type(expected) or actual != expected:
+        raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
+    record(of, "equal")
+
+
+def expect_close(
+    actual: Any, expected: Any, *, atol: float, rtol: float = 0.0, why: str, of: str = "value"
+) -> None:
+    """Fail unless |actual - expected| <= atol + rtol |expected| everywhere; NaN never passes.
+
+    `actual` may be a list of tensors, one per rank, against one expected tensor or a list of as many. `why`
+    gives the reason for the tolerance. Shapes and dtypes must agree. Numbers are taken as float64 scalars.
+    """
+    if isinstance(actual, (list, tuple)):
+        targets = expected if isinstance(expected, (list, tuple)) else [expected] * len(actual)
+        if len(actual) != len(targets):
+            raise Failed(f"{of}: {len(actual)} values where {len(targets)} are expected")
+        for rank, (one, target) in enumerate(zip(actual, targets, strict=True)):
+            expect_close(one, target, atol=atol, rtol=rtol, why=why, of=f"{of} of rank {rank}")
+        return
+    if type(actual) in (int, float) and type(expected) in (int, float):
+        actual, expected = (torch.tensor(float(value), dtype=torch.float64) for value in (actual, expected))
+    _expect_tensor(actual, expected, of)
+    wide = torch.complex128 if expected.is_complex() else torch.float64
+    error = (actual.to(wide) - expected.to(wide)).abs()
+    allowed = atol + rtol * expected.to(wide).abs()
+    worst = float(error.max()) if error.numel() else 0.0
+    bound = f"<= {atol:g}" + (f" + {rtol:g} |x|" if rtol else "") + f" ({why})"
+    record(f"largest error, {of}", worst, bound=bound)
+    if not bool((error <= allowed).all()):
+        where = int((error - allowed).nan_to_num(nan=math.inf).flatten().argmax())
+        index = [int(i) for i in torch.unravel_index(torch.tensor(where), error.shape)]
+        raise Failed(
+            f"{of} is off by {float(error.flatten()[where]):.3g} at {index}; allowed {bound}",
+            _short(actual.flatten()[where]),
+            _short(expected.flatten()[where]),
+        )
+
+
+def expect_at_most(value: float, bound: float, *, of: str) -> None:
+    """Fail unless `value` is a number no larger than `bound`."""
+    _expect_bound(value, bound, value <= bound, "at most", of)
+
+
+def expect_at_least(value: float, bound: float, *, of: str) -> None:
+    """Fail unless `value` is a number no smaller than `bound`."""
+    _expect_bound(value, bound, value >= bound, "at least", of)
+
+
+def expect_lines(text: str, lines: Sequence[str], *, of: str = "output") -> None:
+    """Fail unless `text` consists of exactly these lines; the first difference is shown."""
+    got = text.replace("\r\n", "\n").split("\n")
+    if got and got[-1] == "":
+        got.pop()
+    for number, (one, two) in enumerate(zip(got, lines, strict=False), 1):
+        if one != two:
+            raise Failed(f"{of}: line {number} differs", _short(one), _short(two))
+    if len(got) < len(lines):
+        raise Failed(f"{of} ends after line {len(got)} of {len(lines)}", "(nothing)", _short(lines[len(got)]))
+    if len(got) > len(lines):
+        raise Failed(
+            f"{of} has {len(got)} lines where {len(lines)} are expected", _short(got[len(lines)]), "(nothing)"
+        )
+    record(f"lines of {of}", len(lines))
+
+
+def _expect_bound(value: float, bound: float, holds: bool, words: str, of: str) -> None:
+    record(of, float(value), bound=f"{words} {bound:.4g}")
+    if holds is not True:
+        raise Failed(f"{value:.4g} {of}, {words} {bound:.4g} allowed", f"{value:.4g}", f"{words} {bound:.4g}")
+
+
+def _expect_tensor(actual: Any, expected: torch.Tensor, of: str) -> None:
+    if type(actual) is not torch.Tensor:
+        raise Failed(f"{of} is {_kind(actual)}, not a tensor", _short(actual), _kind(expected))
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        raise Failed(f"{of} has another shape or dtype", _kind(actual), _kind(expected))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    if isinstance(value, torch.Tensor):
+        if value.numel() == 1:
+            return f"{value.item():.8g}" if value.is_floating_point() else str(value.item())
+        head = ", ".join(f"{x:.4g}" for x in value.flatten()[:4].tolist())
+        return f"{_kind(value)}: [{head}{', ...' if value.numel() > 4 else ''}]"
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
