@@ -1,0 +1,176 @@
+"""The device in use, its description for a caption, and the two numbers that bound it.
+
+A lab asks three things of this module: sizes that fit the device (:func:`scale`), a way to wait for it
+(:func:`synchronize`), and its measured ceilings (:func:`ceilings`), which are the two lines of a roofline.
+"""
+
+import functools
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+MIB = 2**20
+
+
+@functools.cache
+def device() -> torch.device:
+    """The device that the labs use: CUDA device 0 if there is one, else the CPU.
+
+    Set ``CUDA_VISIBLE_DEVICES=""`` before Python starts to run a lab on the CPU of a GPU machine.
+    """
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def scale(*, cpu: Any, gpu: Any) -> Any:
+    """The value for the device in use. Put one table of these at the top of a lab."""
+    return gpu if device().type == "cuda" else cpu
+
+
+def synchronize() -> None:
+    """Wait until the device has finished all the work queued so far. On a CPU nothing is queued."""
+    if device().type == "cuda":
+        torch.cuda.synchronize(device())
+
+
+def cores() -> int:
+    """CPU cores this process may run on. Counts the affinity mask, not the cores of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_model() -> str:
+    """The name of the CPU chip, as the operating system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine()
+
+
+def describe() -> str:
+    """One line for a caption: chip, cores, torch version. It never holds a host name."""
+    if device().type == "cuda":
+        chip = torch.cuda.get_device_properties(device())
+        name = f"{chip.name} ({chip.multi_processor_count} SMs), CUDA {torch.version.cuda}"
+        return f"{name}, torch {torch.__version__}"
+    plural = "core" if cores() == 1 else "cores"
+    return f"{cpu_model()} ({cores()} {plural}), torch {torch.__version__}"
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """The measured upper bounds of a device: the two lines of the roofline (Williams et al. 2009)."""
+
+    bandwidth: float
+    """Bytes read plus bytes written per second, main memory of the device."""
+    flops: float
+    """Floating-point operations per second of a large matrix product; one multiply-add is two."""
+    dtype: torch.dtype
+    """What the matrices hold."""
+    threads: int
+    """CPU threads that PyTorch used. On a GPU this is 1: the thread that launches kernels."""
+
+    @property
+    def ridge(self) -> float:
+        """FLOP per byte at which the two lines meet. Below it an operation is bound by memory."""
+        return self.flops / self.bandwidth
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return (
+            f"{self.bandwidth / 1e9:.3g} GB/s, {self.flops / 1e9:.4g} GFLOP/s in {kind}, "
+            f"ridge at {self.ridge:.3g} FLOP/byte"
+        )
+
+
+def ceilings(dtype: torch.dtype = torch.float32) -> Ceilings:
+    """Measure the memory bandwidth and the matmul FLOP/s of the device in use, once per process.
+
+    The bandwidth is the best of STREAM's copy and triad and of a sum, on buffers at least four times the
+    last-level cache (McCalpin 1995). The FLOP/s are those of the fastest of several square products.
+    Both are the best of their samples: whatever disturbs a measurement only makes it slower.
+
+    Raises ValueError for a dtype that is not floating point.
+    """
+    if not dtype.is_floating_point:
+        raise ValueError(
+            f"ceilings() measures floating-point types, not {dtype}; pass torch.float32 or the like"
+        )
+    threads = torch.get_num_threads() if device().type == "cpu" else 1
+    return _ceilings(dtype, threads)
+
+
+@functools.cache
+def _ceilings(dtype: torch.dtype, threads: int) -> Ceilings:
+    return Ceilings(_bandwidth(), _matmul_flops(dtype), dtype, threads)
+
+
+def last_level_cache() -> int:
+    """Bytes of the largest cache between the cores and memory; 32 MiB where the system does not say."""
+    if device().type == "cuda":
+        return torch.cuda.get_device_properties(device()).L2_cache_size
+    sizes = []
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = file.read_text().strip()
+        sizes.append(int(text.rstrip("KMG")) * {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1], 1))
+    return max(sizes, default=32 * MIB)
+
+
+def _free_memory() -> int:
+    return (
+        torch.cuda.mem_get_info(device())[0] if device().type == "cuda" else psutil.virtual_memory().available
+    )
+
+
+def _best_time(fn: Callable[[], Any], samples: int, calls: int) -> float:
+    """Seconds of one call in the fastest of several samples; a sample waits for the device once."""
+    fn()
+    best = float("inf")
+    for _ in range(samples):
+        synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            fn()
+        synchronize()
+        best = min(best, (time.perf_counter() - start) / calls)
+    return best
+
+
+def _bandwidth() -> float:
+    # Four caches, so that no buffer is still cached from its last use; at least 1 GiB on a GPU, where a
+    # smaller copy ends before the launch of the next is hidden; never more than a tenth of free memory.
+    smallest = scale(cpu=64 * MIB, gpu=1024 * MIB)
+    nbytes = min(max(smallest, 4 * last_level_cache()), _free_memory() // 10)
+    a, b, c = (torch.ones(nbytes // 4, dtype=torch.float32, device=device()) for _ in range(3))
+    calls = scale(cpu=1, gpu=10)
+    kernels = [
+        (2 * nbytes, lambda: a.copy_(b)),
+        (3 * nbytes, lambda: torch.add(b, c, alpha=3.0, out=a)),
+        (nbytes, lambda: b.sum()),
+    ]
+    return max(moved / _best_time(kernel, samples=5, calls=calls) for moved, kernel in kernels)
+
+
+def _matmul_flops(dtype: torch.dtype) -> float:
+    best, n = 0.0, 512
+    # Grow until one product lasts 50 ms on a CPU: long enough for the clock and for all threads to work.
+    longest, largest = scale(cpu=(0.05, 4096), gpu=(0.02, 16384))
+    while n <= largest:
+        a, b = (torch.randn(n, n, dtype=torch.float32, device=device()).to(dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        seconds = _best_time(functools.partial(torch.mm, a, b, out=out), samples=4, calls=1)
+        best = max(best, 2 * n**3 / seconds)
+        if seconds > longest:
+            break
+        n *= 2
+    return best
