@@ -1,0 +1,18 @@
+"""nbformat, without the two seconds that jsonschema spends on a grammar nobody here uses.
+
+jsonschema imports `rfc3987_syntax` to check internationalised addresses, and that package builds a parser
+when it is imported. No notebook schema has such a field. Import `nbformat` from here.
+"""
+
+import sys
+
+_blocked = "rfc3987_syntax" not in sys.modules
+if _blocked:
+    sys.modules["rfc3987_syntax"] = None  # jsonschema takes it for not installed
+
+import nbformat  # noqa: E402
+
+if _blocked:
+    del sys.modules["rfc3987_syntax"]
+
+__all__ = ["nbformat"]
