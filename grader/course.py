@@ -159,9 +159,7 @@ def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> 
     if twice := items.keys() & reports.keys():
         raise ValueError(f"{assignment} part {number}: {sorted(twice)} stand in items and in reports")
     if unknown := extras - items.keys() - reports.keys():
-        raise ValueError(
-            f"{assignment} part {number}: extras {sorted(unknown)} are no items or reports"
-        )
+        raise ValueError(f"{assignment} part {number}: extras {sorted(unknown)} are no items or reports")
     machine = entry.get("machine", {})
     return Part(
         assignment=assignment,

@@ -1,0 +1,318 @@
+"""The examiner: loads the checks of a part, runs each against a submission, and keeps every verdict."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grader import checks
+from grader.cgroup import CgroupError, Cgroups
+from grader.checks import Check, Evidence, Failed, StudentError, Undecided, load_checks
+from grader.course import CourseError, Part
+from grader.sandbox import Limits, SandboxError, environment_folders
+from grader.submission import Job, Packed, Place, Submission
+from grader.zygote import Zygote
+
+ISOLATIONS = ("auto", "namespaces", "plain")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict on one check, with the evidence for it. Texts may come from a submission: escape them."""
+
+    name: str
+    item: str
+    points: float
+    max_points: float
+    verdict: str  # pass, fail, undecided or error (the check itself broke)
+    why: str
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    hint: str = ""
+    hidden: bool = False
+    spec: str = ""
+    yours: str = ""
+    expected: str = ""
+    forgeable: str = ""
+    wall: float = 0.0  # seconds
+
+
+@dataclass
+class Report:
+    """Every verdict on one submission of one part, and what an instructor should know besides."""
+
+    checks: list[CheckResult]
+    notes: list[str] = field(default_factory=list)
+    isolation: str = ""
+    seed: int = 0
+
+    def points(self, item: str) -> float:
+        """Return the points that the submission earned for `item`."""
+        return sum(check.points for check in self.checks if check.item == item)
+
+    def max_points(self, item: str) -> float:
+        """Return the points that `item` is worth."""
+        return sum(check.max_points for check in self.checks if check.item == item)
+
+    @property
+    def total(self) -> float:
+        return sum(check.points for check in self.checks)
+
+    def to_json(self) -> str:
+        """Return the report as JSON; the seed in it would let a submission foresee its inputs."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        data = json.loads(text)
+        return cls(**{**data, "checks": [CheckResult(**check) for check in data["checks"]]})
+
+
+class Examiner:
+    """Runs checks and notebook cells in workers. Use it as a context manager; several threads may share one."""
+
+    def __init__(self, isolation: str = "auto", *, cells: bool = False, gpus: bool = False):
+        """Start the zygote. `isolation` is `namespaces`, `plain` (the student's own machine) or `auto`.
+
+        `cells` makes the zygote import what notebooks need. Raises SandboxError where namespaces are asked
+        for and cannot be had.
+        """
+        if isolation not in ISOLATIONS:
+            raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")
+        modules = ["grader.cells"] if cells else []
+        self._zygote = Zygote(modules)
+        cgroups, self.weakness = None, ""
+        if isolation != "plain":
+            try:
+                cgroups = Cgroups()
+            except (CgroupError, OSError) as error:
+                self.weakness = f"memory is limited per process only: {error}"
+        devices = [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith("nvidia")]
+        self._place = Place(
+            self._zygote,
+            isolated=isolation != "plain",
+            cgroups=cgroups,
+            readonly=environment_folders(),
+            devices=[device for device in devices if not Path(device).is_dir()] if gpus else [],
+        )
+        if isolation == "auto":
+            self._settle()
+        elif isolation == "namespaces":
+            self._try()
+
+    @property
+    def isolation(self) -> str:
+        return "namespaces" if self._place.isolated else "plain"
+
+    def __enter__(self) -> Examiner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the zygote and every job with it."""
+        self._zygote.close()
+
+    def examine(
+        self,
+        part: Part,
+        folder: Path | str,
+        *,
+        hidden: bool = True,
+        items: Iterable[str] | None = None,
+        seed: int | None = None,
+        on_check: Callable[[CheckResult], None] | None = None,
+    ) -> Report:
+        """Run the checks of `part` against the files in `folder`.
+
+        `hidden` adds the checks that students do not have, `items` keeps only those of some items. The same
+        `seed` gives the same inputs. Never raises for what a submission does; raises CourseError for checks
+        that cannot be loaded and SandboxError where no worker can be started.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder}: not a folder; name the folder that holds {part.files[0]}")
+        seed = secrets.randbits(62) if seed is None else seed
+        wanted = checks_of(part, hidden=hidden)
+        if items is not None:
+            keep = set(items)
+            wanted = [check for check in wanted if check.item in keep]
+        packed = Packed(folder, part.files)
+        report = Report([], notes=list(packed.notes), isolation=self.isolation, seed=seed)
+        if self.weakness:
+            report.notes.append(self.weakness)
+        try:
+            for check in wanted:
+                result, notes = self._check(part, packed, check, seed)
+                report.checks.append(result)
+                report.notes += [f"{check.name}: {note}" for note in notes]
+                if on_check:
+                    on_check(result)
+        finally:
+            packed.close()
+        return report
+
+    def run_cells(
+        self,
+        cells: list[dict[str, str]],
+        *,
+        files: Path | None = None,
+        wall_per_cell: float = 30.0,
+        wall: float = 300.0,
+        memory: int = 2048 << 20,
+    ) -> tuple[list[list[dict[str, Any]]], list[str]]:
+        """Execute code cells in one worker; return nbformat outputs per cell, and notes for the instructor.
+
+        `cells` are `{"source", "cell_id"}`. A cell that the worker did not live to answer gets an error
+        output that says why. The outputs come from a process that runs student code: nothing in them is
+        trusted to be true, but their form is checked.
+        """
+        packed = Packed(files) if files else Packed(Path(os.devnull))
+        notes = list(packed.notes)
+        outputs: list[list[dict[str, Any]] | None] = [None] * len(cells)
+        job = Job(self._place, packed, 1, Limits(memory=memory))
+        end = time.perf_counter() + wall
+        why = f"the notebook did not finish within {wall:g} s"
+        try:
+            job.send(0, {"cells": cells, "wall_per_cell": wall_per_cell}, end)
+            for _ in range(len(cells) + 1):
+                # The worker interrupts a cell at its limit; one that swallows the interrupt is killed here.
+                limit = min(end, time.perf_counter() + wall_per_cell + 5)
+                if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), limit):
+                    if limit < end:
+                        why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"
+                    break
+                if not job.inbox[0]:
+                    why = f"the worker {job.closed[0]}"
+                    usage = job.usage()
+                    if usage and usage.oom_kills:
+                        why = f"the notebook used more than {memory >> 20} MiB of memory"
+                    break
+                message = job.inbox[0].pop(0)
+                if not _is_cell(message, outputs):
+                    break
+                outputs[message["index"]] = message["outputs"]
+        except StudentError as error:
+            why = error.why
+        finally:
+            job.close()
+            packed.close()
+        if None in outputs:
+            notes.append(why)
+        dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
+        return [[dead] if found is None else found for found in outputs], notes
+
+    def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
+        driver = part.driver.read_text(encoding="utf-8") if part.driver.exists() else None
+        sub = Submission(self._place, packed, check, driver=driver, memory=part.memory, seed=seed)
+        evidence = Evidence()
+        token = checks._evidence.set(evidence)
+        started = time.perf_counter()
+        verdict, why, failure = "pass", "", None
+        try:
+            check.function(sub)
+        except Failed as error:
+            verdict, why, failure = "fail", error.why, error
+        except Undecided as error:
+            verdict, why = "undecided", str(error)
+        except SandboxError:
+            raise
+        except Exception as error:
+            # A submission may answer with what the check does not expect: no points, and a person looks.
+            place = error.__traceback__
+            while place.tb_next and place.tb_next.tb_frame.f_code.co_filename.endswith(".py"):
+                place = place.tb_next
+            where = f"{Path(place.tb_frame.f_code.co_filename).name}, line {place.tb_lineno}"
+            verdict, why = "error", f"the check itself broke: {type(error).__name__}: {error} ({where})"
+        finally:
+            checks._evidence.reset(token)
+        result = CheckResult(
+            name=check.name,
+            item=check.item,
+            points=check.points if verdict == "pass" else 0.0,
+            max_points=check.points,
+            verdict=verdict,
+            why=why,
+            measured=evidence.measured,
+            hint=check.hint,
+            hidden=check.hidden,
+            spec=check.spec,
+            yours=failure.yours if failure else "",
+            expected=failure.expected if failure else "",
+            forgeable=check.forgeable,
+            wall=round(time.perf_counter() - started, 3),
+        )
+        return result, sub.notes
+
+    def _settle(self) -> None:
+        """Keep isolation where a worker starts with it, else go on without."""
+        try:
+            if sys.platform != "linux":
+                raise SandboxError("namespaces exist on Linux only")
+            self._try()
+        except SandboxError as error:
+            self._place.isolated, self._place.cgroups = False, None
+            self.weakness = f"no isolation on this machine: {error}"
+
+    def _try(self) -> None:
+        packed = Packed(Path(os.devnull))
+        try:
+            job = Job(self._place, packed, 1, Limits())
+            try:
+                end = time.perf_counter() + 30
+                job.send(0, {"target": "os:getpid", "driver": None, "world": 1, "group": False}, end)
+                if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), end):
+                    raise SandboxError("a sandboxed worker did not answer within 30 s")
+                if not job.inbox[0]:
+                    raise SandboxError("a sandboxed worker died while it started")
+            finally:
+                job.close()
+        finally:
+            packed.close()
+
+
+def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:
+    """Return the checks of a part in order; raises CourseError where they disagree with `course.toml`."""
+    found = _load(part.checks_public, False, _stamp(part.checks_public))
+    if hidden and part.checks_hidden.exists():
+        found = found + _load(part.checks_hidden, True, _stamp(part.checks_hidden))
+    names = [check.name for check in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise CourseError(f"{part.checks_public}: two checks are named {sorted(twice)}; rename one")
+    for check in found:
+        if check.item not in part.items:
+            raise CourseError(
+                f"{part.checks_public.parent}: check {check.name} belongs to the item {check.item!r}, "
+                f"which course.toml does not list; items of part {part.number}: {', '.join(part.items)}"
+            )
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path, hidden: bool, stamp: int) -> list[Check]:
+    return load_checks(path, hidden=hidden)
+
+
+def _stamp(path: Path) -> int:
+    if not path.exists():
+        raise CourseError(f"{path}: not found; the part has no checks")
+    return path.stat().st_mtime_ns
+
+
+def _is_cell(message: Any, outputs: list[Any]) -> bool:
+    return (
+        isinstance(message, dict)
+        and type(message.get("index")) is int
+        and 0 <= message["index"] < len(outputs)
+        and outputs[message["index"]] is None
+        and isinstance(message.get("outputs"), list)
+        and all(isinstance(output, dict) for output in message["outputs"])
+    )
