@@ -1,0 +1,54 @@
+"""The roofline model and its operations: the arithmetic of the model, and the counts of FLOP and bytes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from effdl.device import Ceilings
+from week01_intro import roofline
+from week01_intro.roofline import attainable, conv3x3, elementwise, matmul, measure, predict
+
+CEILINGS = Ceilings(bandwidth=1e10, flops=1e11, dtype=torch.float32, threads=1)
+
+positive = st.floats(1, 1e15)
+
+
+@given(positive, positive)
+def test_time_is_never_below_either_ceiling_and_reaches_one_of_them(flops, nbytes):
+    seconds = roofline.seconds(flops, nbytes, CEILINGS)
+    assert seconds >= flops / CEILINGS.flops
+    assert seconds >= nbytes / CEILINGS.bandwidth
+    assert math.isclose(flops / seconds, attainable(flops / nbytes, CEILINGS), rel_tol=1e-9)
+
+
+def test_roof_bends_at_the_ridge():
+    assert attainable(CEILINGS.ridge, CEILINGS) == pytest.approx(CEILINGS.flops)
+    assert attainable(CEILINGS.ridge / 2, CEILINGS) == pytest.approx(CEILINGS.flops / 2)
+    assert attainable(CEILINGS.ridge * 2, CEILINGS) == CEILINGS.flops
+
+
+@pytest.mark.parametrize("operation", [matmul(8, 16, 32), conv3x3(2, 8, 12)])
+def test_flops_of_products_match_the_count_of_pytorch(operation):
+    with FlopCounterMode(display=False) as counter:
+        operation.run()
+    assert counter.get_total_flops() == operation.flops
+
+
+@pytest.mark.parametrize(("name", "arrays"), [("copy", 2), ("add", 3), ("ReLU", 2), ("sum", 1)])
+def test_bytes_of_elementwise_operations_count_every_array_once(name, arrays):
+    assert elementwise(1000)[name].nbytes == arrays * 4000
+
+
+def test_measured_ceilings_predict_their_own_probes():
+    operations = {
+        "copy": elementwise(2**16)["copy"],
+        "square matmul": matmul(64, 64, 64),
+        "add": elementwise(2**16)["add"],
+    }
+    times, ceilings = measure(operations, pairs=3)
+    for probe in roofline.PROBES:
+        assert predict(operations[probe], ceilings) == pytest.approx(times.median(probe))
