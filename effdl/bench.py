@@ -226,12 +226,17 @@ def measure(
 def roofline(points: Sequence[tuple[str, float, float, float]], ceilings: Ceilings, ax: Any = None) -> Any:
     """Draw operations under the roof of a device (Williams, Waterman and Patterson 2009). Returns the figure.
 
-    ``points`` holds (name, FLOP, bytes moved, seconds) per operation.
+    ``points`` holds (name, FLOP, bytes moved, seconds) per operation. An operation whose data fits in a
+    cache may stand above the slope, which is the bandwidth of main memory. Raises ValueError for a point
+    without FLOP, bytes or seconds: it has no place on logarithmic axes.
     """
     from matplotlib import pyplot as plt
 
     from effdl import plots
 
+    for name, *values in points:
+        if min(values) <= 0:
+            raise ValueError(f"roofline(): {name!r} needs FLOP, bytes and seconds above zero, not {values}")
     ax = ax or plt.subplots(figsize=(7, 4.2))[1]
     intensities = [flop / nbytes for _, flop, nbytes, _ in points]
     left = min([*intensities, ceilings.ridge]) / 3
@@ -243,7 +248,23 @@ def roofline(points: Sequence[tuple[str, float, float, float]], ceilings: Ceilin
         points, intensities, plots.MARKERS * len(points), plots.COLOURS * len(points), strict=False
     ):
         ax.plot(x, flop / seconds / 1e9, marker=marker, color=colour, linestyle="", markersize=8, label=name)
+    kind = str(ceilings.dtype).removeprefix("torch.")
+    threads = f", {ceilings.threads} threads" if ceilings.threads > 1 else ""
+    ax.annotate(
+        f"{ceilings.flops / 1e9:.3g} GFLOP/s, {kind} matrix product{threads}",
+        (right, ceilings.flops / 1e9),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+    )
+    ax.annotate(
+        f"{ceilings.bandwidth / 1e9:.3g} GB/s",
+        (left, left * ceilings.bandwidth / 1e9),
+        xytext=(2, 14),
+        textcoords="offset points",
+    )
+    ax.set_ylim(top=ceilings.flops / 1e9 * 2)
     ax.set_xlabel("arithmetic intensity, FLOP per byte")
     ax.set_ylabel("GFLOP/s")
-    ax.legend(loc="lower right", fontsize=9)
+    ax.legend(loc="best", fontsize=9)
     return ax.figure

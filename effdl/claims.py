@@ -19,7 +19,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 import torch
@@ -41,7 +41,6 @@ class Claim:
 
     key: str
     text: str
-    measured: float
     shown: str
     bound: str
     holds: bool
@@ -50,7 +49,8 @@ class Claim:
 made: list[Claim] = []
 """The claims checked so far in this process, in order."""
 
-_seen: set[tuple[str, str]] = set()
+_keys: list[str] = []
+"""Keys of the claims of the notebook that runs, in order; those of :func:`not_here` too."""
 
 
 def slug(text: str) -> str:
@@ -59,12 +59,10 @@ def slug(text: str) -> str:
 
 
 def number(value: float, unit: str = "") -> str:
-    """A number for a reader: exact with thousands separators if whole, else four significant digits."""
+    """A number for a reader: whole ones exact, with thousands separators; others with four digits."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-        digits = f"{int(value):,}"
-    elif math.isfinite(value) and 1e3 <= abs(value) < 1e15:
+    if math.isfinite(value) and abs(value) < 1e15 and (value == int(value) or abs(value) >= 1e4):
         digits = f"{value:,.0f}"
     else:
         digits = f"{value:.4g}"
@@ -72,21 +70,20 @@ def number(value: float, unit: str = "") -> str:
 
 
 def _limits(
-    expected: Any, rel: Any, abs_: Any, at_least: Any, at_most: Any, unit: str
+    expected: Any, rel: float | None, abs_: float | None, at_least: Any, at_most: Any, unit: str
 ) -> tuple[float, float, str]:
+    """The interval that a number must lie in, and its description."""
     if expected is None and at_least is None and at_most is None:
-        raise ValueError("a claim needs a bound: expected=, at_least= or at_most=")
+        raise ValueError("a claim needs a bound; give expected=, at_least= or at_most=")
     if expected is None and (rel is not None or abs_ is not None):
-        raise ValueError("rel= and abs= are tolerances around expected=, which is missing")
+        raise ValueError("rel= and abs= are tolerances around a value; give expected= too")
     low, high, words = -math.inf, math.inf, []
     if expected is not None:
         slack = max((rel or 0) * abs(float(expected)), abs_ or 0)
         low, high = float(expected) - slack, float(expected) + slack
-        tolerance = f" within {rel:.3g} of it" if rel else ""
-        tolerance = f" within {rel:.0%}" if rel and rel >= 0.01 else tolerance
-        words.append(
-            f"expected {number(expected, unit)}" + (tolerance or (f" ± {number(abs_, unit)}" if abs_ else ""))
-        )
+        tolerances = ([f"{100 * rel:.3g} %"] if rel else []) + ([number(abs_, unit)] if abs_ else [])
+        within = f" within {' or '.join(tolerances)}" if tolerances else ""
+        words.append(f"expected {number(expected, unit)}{within}")
     if at_least is not None:
         low = max(low, float(at_least))
         words.append(f"at least {number(at_least, unit)}")
@@ -110,29 +107,39 @@ def claim(
     if_not: str = "",
     key: str | None = None,
 ) -> Verdict:
-    """Show a measured number against its bound, and say whether the claim holds.
+    """Show a measured number against its bound; the verdict is true if the claim holds.
 
     ``measured`` is a number, a one-element tensor or a :class:`effdl.bench.Ratio`, whose interval is shown
-    too. ``expected`` without ``rel`` or ``abs`` must be met exactly. ``if_not`` is the sentence that tells
-    a reader what a cross means on this machine. ``key`` names the claim in results; else its text does.
+    too (the verdict is that of its value). ``expected`` without ``rel`` or ``abs`` must be met exactly.
+    ``if_not`` is the sentence that tells a reader what a cross means on this machine. ``key`` names the
+    claim in results and must be the same as in :func:`not_here`; the default is made of the text.
 
     Raises ValueError for a missing bound or a key used twice in one notebook, and ClaimFailed for a claim
     that does not hold under EFFDL_STRICT=1.
     """
     low, high, bound = _limits(expected, rel, abs, at_least, at_most, unit)
-    value = measured if isinstance(measured, bool | int) else float(measured)
-    interval = [float(measured.low), float(measured.high)] if hasattr(measured, "low") else None
-    shown = number(value, unit)
-    if interval:
+    value = measured.item() if hasattr(measured, "item") else measured
+    value = value if isinstance(value, bool | int) else float(value)
+    shown, interval = number(value, unit), None
+    if hasattr(measured, "low"):
+        interval = [float(measured.low), float(measured.high)]
         shown += f" [{number(interval[0])}, {number(interval[1])}]"
-    result = Claim(key or slug(text), text, float(value), shown, bound, bool(low <= value <= high))
+    result = Claim(slug(key or text), text, shown, bound, bool(low <= value <= high))
     _once(result.key, text)
     made.append(result)
     _display(result, source, if_not)
-    _record(result.key, text=text, measured=value, interval=interval, unit=unit, bound=bound, source=source,
-            holds=result.holds)  # fmt: skip
+    _record(
+        result.key,
+        text=text,
+        measured=value,
+        interval=interval,
+        unit=unit,
+        bound=bound,
+        source=source,
+        holds=result.holds,
+    )
     if not result.holds and os.environ.get("EFFDL_STRICT") == "1":
-        raise ClaimFailed(f"{text}: measured {shown}, {bound}. {if_not}".strip())
+        raise ClaimFailed(f"{text}: measured {shown}, {bound}. {if_not}".rstrip())
     return Verdict(result.holds)
 
 
@@ -149,48 +156,54 @@ def not_here(
 
     Use the same ``text`` (or ``key``) as the claim. Where no machine has recorded it, say so.
     """
-    key = key or slug(text)
+    key = slug(key or text)
     _once(key, text)
-    known = recorded(key)
-    lines = [f"{text}", f"This needs {needs}, which is not here."]
+    lines = [f"This needs {needs}, which is not here."]
     if published:
-        lines.append(f"Published: {published}" + (f" ({source})" if source else "") + ".")
+        lines.append(f"Published: {published}" + (f" ({source})." if source else "."))
+    known = recorded(key)
     for name, entry in known.items():
-        lines.append(
-            f"Recorded on {name} ({entry['machine']}): {number(entry['measured'], entry['unit'] or unit)}."
-        )
+        value = number(entry["measured"], entry.get("unit", unit))
+        lines.append(f"Recorded on {name} ({entry['machine']}): {value}.")
     if not known:
         lines.append(f"Nobody has run this on {needs} yet.")
-    first, *rest = (html.escape(line) for line in lines)
+    escaped = "<br>".join(html.escape(line) for line in lines)
     publish(
-        "\n    ".join([f"– {lines[0]}", *lines[1:]]), html=f"<p>– <b>{first}</b><br>{'<br>'.join(rest)}</p>"
+        "\n    ".join([f"– {text}", *lines]),
+        html=f"<p><b>– Claim not checked here.</b> {html.escape(text)}<br>{escaped}</p>",
     )
-    _record(key, text=text, measured=None, unit=unit, published=published, source=source, needs=needs)
+    _record(key, text=text, unit=unit, published=published, source=source, needs=needs)
 
 
-def recorded(key_or_text: str) -> dict[str, dict[str, Any]]:
-    """What each recorded machine measured for a claim of this week: {"h200": {"measured": 1.7, ...}}."""
-    key, found = slug(key_or_text), {}
+def recorded(text_or_key: str) -> dict[str, dict[str, Any]]:
+    """What each recorded machine measured for a claim of this week.
+
+    ``{"h200": {"measured": 1.7, "interval": [1.6, 1.8], "unit": "x", "machine": "NVIDIA H200 ...", ...}}``;
+    a machine that has not run it is not there.
+    """
+    key, found = slug(text_or_key), {}
     for path in sorted((_notebook().parent / "results").glob("*.json")):
         data = _read(path)
-        for notebook in data["notebooks"].values():
-            entry = notebook["claims"].get(key)
-            if entry and entry.get("measured") is not None:
-                found[path.stem] = {"unit": "", **entry, "machine": data["machine"]["device"]}
+        for page in data["notebooks"].values():
+            entry = page["claims"].get(key, {})
+            if entry.get("measured") is not None:
+                found[path.stem] = {**entry, "machine": data["machine"]["device"]}
     return found
 
 
 def _display(result: Claim, source: str, if_not: str) -> None:
-    mark = TICK if result.holds else CROSS
-    verdict = "holds" if result.holds else "does not hold here"
-    parts = [f"measured {result.shown}", result.bound] + ([f"source: {source}"] if source else [])
-    lines = [f"{mark} {result.text}", "; ".join(parts)] + ([if_not] if if_not and not result.holds else [])
-    colour = "#00694b" if result.holds else "#b3261e"
-    tail = f"<br><i>{html.escape(if_not)}</i>" if len(lines) == 3 else ""
+    mark, verdict, colour = (
+        (TICK, "Claim holds.", "#00694b") if result.holds else (CROSS, "Claim does not hold here.", "#b3261e")
+    )
+    bound = result.bound + (f"; source: {source}" if source else "")
+    advice = [if_not] if if_not and not result.holds else []
     publish(
-        "\n    ".join(lines),
-        html=f'<p><b style="color:{colour}">{mark} Claim {verdict}.</b> {html.escape(result.text)}<br>'
-        f"measured <b>{html.escape(result.shown)}</b>; {html.escape('; '.join(parts[1:]))}{tail}</p>",
+        "\n    ".join([f"{mark} {result.text}", f"measured {result.shown}; {bound}", *advice]),
+        # GitHub drops the style: the mark and the words say as much as the colour.
+        html=f'<p><b style="color:{colour}">{mark} {verdict}</b> {html.escape(result.text)}<br>'
+        f"measured <b>{html.escape(result.shown)}</b>; {html.escape(bound)}"
+        + "".join(f"<br><i>{html.escape(line)}</i>" for line in advice)
+        + "</p>",
     )
 
 
@@ -204,37 +217,37 @@ def _once(key: str, text: str) -> None:
     # tell two claims with one key from one claim run twice.
     if "EFFDL_NOTEBOOK" not in os.environ:
         return
-    notebook = _notebook().stem
-    if (notebook, key) in _seen:
+    if key in _keys:
         raise ValueError(
-            f"{notebook} makes two claims with the key {key!r} ({text!r}); give one of them key='...'"
+            f"{_notebook().name} makes two claims with the key {key!r} (the second: {text!r}); "
+            "give one of them key='...'"
         )
-    _seen.add((notebook, key))
+    _keys.append(key)
 
 
 def machine() -> dict[str, Any]:
     """What a result was measured on. No host name, no user name."""
-    facts = {
+    return {
         "device": device.describe().rsplit(", torch", 1)[0],
         "cpu": device.cpu_model(),
         "cores": device.cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": platform.system(),
     }
-    return facts
 
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     found = {"python": platform.python_version(), "torch": torch.__version__}
-    if torch.version.cuda and device.device().type == "cuda":
-        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    if device.device().type == "cuda":
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return found
 
 
 def _rounded(value: Any) -> Any:
+    """Four digits: the rest differs from run to run. JSON has no infinity and no NaN, so they become null."""
     if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+        return float(f"{value:.4g}") if math.isfinite(value) else None
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
@@ -251,35 +264,36 @@ def _record(key: str, **entry: Any) -> None:
         return
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
         raise ValueError(
-            f"EFFDL_RECORD={name!r} names a results file; use lower-case letters, digits, - and _"
+            f"EFFDL_RECORD={name!r} is no name for a results file; use lower-case letters, digits, - and _"
         )
-    notebook = _notebook()
-    folder = notebook.parent / "results"
+    if "EFFDL_NOTEBOOK" not in os.environ:
+        raise ValueError("EFFDL_RECORD works on a whole notebook; use effdl.run or effdl.build, or unset it")
+    folder = _notebook().parent / "results"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.json"
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        data = _read(path) if path.exists() else {"machine": machine(), "notebooks": {}}
-        if data["machine"]["device"] != machine()["device"]:
-            raise ValueError(
-                f"{path.name} holds results of {data['machine']['device']}, this is {machine()['device']}; "
-                "choose another EFFDL_RECORD name or delete the file"
-            )
-        first = len([seen for seen in _seen if seen[0] == notebook.stem]) <= 1
-        if first or notebook.stem not in data["notebooks"]:
-            data["notebooks"][notebook.stem] = {"claims": {}}
-        page = data["notebooks"][notebook.stem]
-        page |= {"date": datetime.date.today().isoformat(), "versions": versions()}
-        kept = {
-            name: _rounded(value)
-            for name, value in entry.items()
-            if value not in ("", None) or name == "measured"
-        }
-        page["claims"][key] = {**kept, "order": page["claims"].get(key, {}).get("order", len(page["claims"]))}
-        _write(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        _merge(folder / f"{name}.json", _notebook().stem, key, entry)
     finally:
         os.close(lock)
+
+
+def _merge(path: Path, notebook: str, key: str, entry: dict[str, Any]) -> None:
+    """Put one value into a results file. The first of a run replaces those of the notebook's last run."""
+    here = machine()
+    data = _read(path) if path.exists() else {"machine": here, "notebooks": {}}
+    if data["machine"]["device"] != here["device"]:
+        raise ValueError(
+            f"results/{path.name} holds results of {data['machine']['device']}, this is {here['device']}; "
+            "choose another EFFDL_RECORD name or delete the file"
+        )
+    order = _keys.index(key)
+    claims = data["notebooks"][notebook]["claims"] if order else {}
+    kept = {field: _rounded(value) for field, value in entry.items() if value not in ("", None)}
+    claims[key] = {"measured": None, **kept, "order": order}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    data["notebooks"][notebook] = {"claims": claims, "date": today, "versions": versions()}
+    _write(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
@@ -292,31 +306,33 @@ def _write(path: Path, text: str) -> None:
 
 def table(week_folder: str | Path) -> str:
     """The week's claims as a Markdown table: published figure or bound, then one column per machine."""
-    folder = Path(week_folder)
-    files = sorted((folder / "results").glob("*.json"), key=lambda path: (path.stem != "cpu", path.stem))
-    data = {path.stem: _read(path) for path in files}
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, result in data.items():
-        for notebook, page in sorted(result["notebooks"].items()):
+    files = (Path(week_folder) / "results").glob("*.json")
+    results = {path.stem: _read(path) for path in sorted(files, key=lambda path: (path.stem != "cpu", path))}
+    rows: dict[tuple[str, int, str], dict[str, str]] = {}
+    notes = []
+    for name, result in results.items():
+        pages = sorted(result["notebooks"].items())
+        dates = ", ".join(f"{notebook} on {page['date']}" for notebook, page in pages)
+        torches = ", ".join(sorted({page["versions"]["torch"] for _, page in pages}))
+        notes.append(f"- **{name}**: {result['machine']['device']}, torch {torches}; {dates}")
+        for notebook, page in pages:
             for key, entry in page["claims"].items():
-                row = rows.setdefault(
-                    (notebook, key), {"order": entry["order"], "text": entry["text"], "bound": ""}
-                )
-                row["bound"] = entry.get("published") or row["bound"] or entry.get("bound", "")
-                if entry["measured"] is not None:
-                    mark = "" if entry.get("holds", True) else f" {CROSS}"
-                    row[name] = number(entry["measured"], entry.get("unit", "")) + mark
-    header = ["claim", "published or bound", *data]
-    lines = [header, ["---"] * len(header)]
-    for _, row in sorted(rows.items(), key=lambda item: (item[0][0], item[1]["order"])):
-        lines.append([row["text"], row["bound"], *(row.get(name, "") for name in data)])
-    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    notes = [
-        f"- {name}: {result['machine']['device']}; "
-        + ", ".join(f"{page} {notebook['date']}" for page, notebook in sorted(result["notebooks"].items()))
-        for name, result in data.items()
-    ]
-    return "\n".join([body, "", *notes]) + "\n"
+                row = rows.setdefault((notebook, entry["order"], key), {"claim": entry["text"], "bound": ""})
+                row["bound"] = _published(entry) or row["bound"] or entry.get("bound", "")
+                if "holds" in entry:
+                    value = math.nan if entry["measured"] is None else entry["measured"]
+                    row[name] = number(value, entry.get("unit", "")) + ("" if entry["holds"] else f" {CROSS}")
+    lines = [["claim", "published or bound", *results], ["---"] * (2 + len(results))]
+    for _, row in sorted(rows.items()):
+        lines.append([row["claim"], row["bound"], *(row.get(name, "") for name in results)])
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    notes.append(f"- {CROSS}: the claim did not hold there; an empty cell: nobody ran it there")
+    return "\n".join([*body, "", *notes]) + "\n"
+
+
+def _published(entry: dict[str, Any]) -> str:
+    source = f" ({entry['source']})" if "source" in entry else ""
+    return entry["published"] + source if "published" in entry else ""
 
 
 def write_table(week_folder: str | Path) -> None:
@@ -324,14 +340,17 @@ def write_table(week_folder: str | Path) -> None:
     readme = Path(week_folder) / "README.md"
     text = readme.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
-        raise ValueError(f"{readme} has no markers for the claims; add the lines {BEGIN} and {END}")
+        raise ValueError(f"{readme} has no place for the claims; add the lines {BEGIN} and {END}")
     head, _, tail = text.partition(BEGIN)
     _write(readme, f"{head}{BEGIN}\n{table(week_folder)}{END}{tail.partition(END)[2]}")
 
 
-def main(week_folder: Path) -> None:
+def main(week_folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
     """Write the table of claims into WEEK_FOLDER/README.md, from WEEK_FOLDER/results/*.json."""
-    write_table(week_folder)
+    try:
+        write_table(week_folder)
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
     typer.echo(f"wrote the table of claims into {week_folder / 'README.md'}")
 
 

@@ -8,7 +8,7 @@ import functools
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,8 @@ def ceilings(dtype: torch.dtype = torch.float32) -> Ceilings:
     """Measure the memory bandwidth and the matmul FLOP/s of the device in use, once per process.
 
     The bandwidth is the best of STREAM's copy and triad and of a sum, on buffers at least four times the
-    last-level cache (McCalpin 1995). The FLOP/s are those of the fastest of several square products.
-    Both are the best of their samples: whatever disturbs a measurement only makes it slower.
+    last-level cache (McCalpin 1995). The FLOP/s are those of the faster of two square products. Both are
+    the best of their samples: whatever disturbs a measurement only makes it slower. Takes about 3 s.
 
     Raises ValueError for a dtype that is not floating point.
     """
@@ -132,17 +132,24 @@ def _free_memory() -> int:
     )
 
 
-def _best_time(fn: Callable[[], Any], samples: int, calls: int) -> float:
-    """Seconds of one call in the fastest of several samples; a sample waits for the device once."""
-    fn()
-    best = float("inf")
-    for _ in range(samples):
-        synchronize()
-        start = time.perf_counter()
-        for _ in range(calls):
-            fn()
-        synchronize()
-        best = min(best, (time.perf_counter() - start) / calls)
+def _best_times(kernels: Sequence[Callable[[], Any]], calls: int, seconds: float) -> list[float]:
+    """Seconds of one call of each kernel in its fastest sample; samples take turns for ``seconds``.
+
+    A sample is ``calls`` calls and one wait for the device. The turns go on for a while because a busy
+    neighbour slows whole tenths of a second: one quiet moment is enough for a ceiling.
+    """
+    for kernel in kernels:
+        kernel()
+    best = [float("inf")] * len(kernels)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or float("inf") in best:
+        for i, kernel in enumerate(kernels):
+            synchronize()
+            start = time.perf_counter()
+            for _ in range(calls):
+                kernel()
+            synchronize()
+            best[i] = min(best[i], (time.perf_counter() - start) / calls)
     return best
 
 
@@ -150,27 +157,29 @@ def _bandwidth() -> float:
     # Four caches, so that no buffer is still cached from its last use; at least 1 GiB on a GPU, where a
     # smaller copy ends before the launch of the next is hidden; never more than a tenth of free memory.
     smallest = scale(cpu=64 * MIB, gpu=1024 * MIB)
-    nbytes = min(max(smallest, 4 * last_level_cache()), _free_memory() // 10)
+    nbytes = min(max(smallest, 4 * last_level_cache()), _free_memory() // 10) // 4 * 4
     a, b, c = (torch.ones(nbytes // 4, dtype=torch.float32, device=device()) for _ in range(3))
-    calls = scale(cpu=1, gpu=10)
-    kernels = [
-        (2 * nbytes, lambda: a.copy_(b)),
-        (3 * nbytes, lambda: torch.add(b, c, alpha=3.0, out=a)),
-        (nbytes, lambda: b.sum()),
-    ]
-    return max(moved / _best_time(kernel, samples=5, calls=calls) for moved, kernel in kernels)
+    kernels = {
+        lambda: a.copy_(b): 2 * nbytes,
+        lambda: torch.add(b, c, alpha=3.0, out=a): 3 * nbytes,
+        lambda: b.sum(): nbytes,
+    }
+    times = _best_times(list(kernels), calls=scale(cpu=1, gpu=10), seconds=1.0)
+    return max(moved / seconds for moved, seconds in zip(kernels.values(), times, strict=True))
+
+
+def _product(n: int, dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    a, b = (torch.randn(n, n, dtype=torch.float32, device=device()).to(dtype) for _ in range(2))
+    return functools.partial(torch.mm, a, b, out=torch.empty_like(a))
 
 
 def _matmul_flops(dtype: torch.dtype) -> float:
-    best, n = 0.0, 512
-    # Grow until one product lasts 50 ms on a CPU: long enough for the clock and for all threads to work.
-    longest, largest = scale(cpu=(0.05, 4096), gpu=(0.02, 16384))
-    while n <= largest:
-        a, b = (torch.randn(n, n, dtype=torch.float32, device=device()).to(dtype) for _ in range(2))
-        out = torch.empty_like(a)
-        seconds = _best_time(functools.partial(torch.mm, a, b, out=out), samples=4, calls=1)
-        best = max(best, 2 * n**3 / seconds)
-        if seconds > longest:
-            break
+    # A type that the chip does not support is emulated, a thousand times slower: grow from a small product,
+    # to one that lasts long enough for all threads and the clock to reach their full speed.
+    enough, largest = scale(cpu=(0.03, 2048), gpu=(0.002, 8192))
+    n = 256
+    while n < largest and _best_times([_product(n, dtype)], calls=1, seconds=0.0)[0] < enough:
         n *= 2
-    return best
+    sizes = (n // 2, n)
+    times = _best_times([_product(size, dtype) for size in sizes], calls=1, seconds=1.0)
+    return max(2 * size**3 / seconds for size, seconds in zip(sizes, times, strict=True))

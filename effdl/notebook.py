@@ -3,6 +3,7 @@
 Each call shows HTML in Jupyter and plain text elsewhere, so that the same cell runs under ``effdl.run``.
 """
 
+import copy
 import html
 import inspect
 import io
@@ -11,6 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 TICK, CROSS = "✓", "✗"
@@ -59,14 +61,12 @@ def show(*objects: Any) -> None:
         source = textwrap.dedent("".join(lines)).rstrip()
         module = getattr(inspect.getmodule(item), "__name__", "")
         where = f"{module.replace('.', '/')}.py" + (f", line {start}" if start else "")
-        publish(f"# {where}\n{source}", markdown=f"`{where}`\n\n```python\n{source}\n```")
-
-
-_captions = 0
+        fence = "````" if "```" in source else "```"
+        publish(f"# {where}\n{source}", markdown=f"`{where}`\n\n{fence}python\n{source}\n{fence}")
 
 
 def caption(fig: Any, text: str, alt: str) -> None:
-    """Display a matplotlib figure with a numbered caption, and alternative text for those who cannot see it.
+    """Display a matplotlib figure with a caption, and alternative text for those who cannot see it.
 
     ``text`` says what to look at; ``alt`` says what is drawn. Raises ValueError if either is empty.
     Under ``effdl.run`` the figure stays open, for the runner to save.
@@ -102,12 +102,14 @@ class Table:
                 raise ValueError(f"a table with headers {self.headers} cannot hold the row {row}")
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headers)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
-        title = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
-        return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        def row(cells: list[str], tag: str) -> str:
+            first, *rest = (html.escape(cell) for cell in cells)
+            numbers = "".join(f"<{tag}>{cell}</{tag}>" for cell in rest)
+            return f'<tr><{tag} style="text-align:left">{first}</{tag}>{numbers}</tr>'
+
+        title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
+        body = "".join(row(cells, "td") for cells in self.rows)
+        return f"{title}<table><thead>{row(self.headers, 'th')}</thead><tbody>{body}</tbody></table>"
 
     def __str__(self) -> str:
         widths = [max(len(row[i]) for row in [self.headers, *self.rows]) for i in range(len(self.headers))]
@@ -125,32 +127,48 @@ def _same(yours: Any, specification: Any, rel: float) -> bool:
         return (
             isinstance(yours, torch.Tensor)
             and yours.shape == specification.shape
-            and torch.allclose(yours.double(), specification.double(), rtol=rel, atol=rel)
+            and torch.allclose(yours.double(), specification.double(), rtol=rel, atol=rel, equal_nan=True)
         )
-    if isinstance(specification, float) and isinstance(yours, int | float):
+    if isinstance(specification, np.ndarray):
+        return np.shape(yours) == specification.shape and np.allclose(yours, specification, rel, rel, True)
+    if isinstance(specification, list | tuple):
+        return (
+            isinstance(yours, list | tuple)
+            and len(yours) == len(specification)
+            and all(_same(mine, other, rel) for mine, other in zip(yours, specification, strict=True))
+        )
+    if isinstance(specification, float):
         return math.isclose(yours, specification, rel_tol=rel, abs_tol=rel)
     return bool(yours == specification)
+
+
+def _short(value: Any) -> str:
+    """One line of at most 72 characters."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 72 else line[:71] + "…"
 
 
 def check_exercise(
     name: str, yours: Callable[..., Any], cases: Iterable[tuple[tuple, Any]], rel: float = 1e-6
 ) -> Verdict:
-    """Print what ``yours`` returns beside what the specification says, one line per case. Never raises.
+    """Show what ``yours`` returns beside what the specification says, one row per case. Never raises.
 
-    ``cases`` holds pairs (arguments, specified result); floats and tensors are compared within ``rel``.
+    ``cases`` holds pairs (arguments, specified result). ``yours`` gets a copy of the arguments. Floats,
+    tensors and arrays are compared within ``rel``, relative or absolute. True if every case is right.
     """
     rows, passed = [], True
     for arguments, specification in cases:
         try:
-            value = yours(*arguments)
-            right, shown = _same(value, specification, rel), repr(value)
+            value = yours(*copy.deepcopy(arguments))
+            right, shown = _same(value, specification, rel), _short(value)
         except NotImplementedError:
             right, shown = False, "not written yet"
         except Exception as error:  # any failure of a reader's code is a row of the table
             right, shown = False, f"{type(error).__name__}: {error}"
         passed = passed and right
-        call = ", ".join(repr(argument) for argument in arguments)
-        rows.append([f"({call})", shown, repr(specification), TICK if right else CROSS])
-    table = Table(["arguments", "yours", "specification", ""], rows, title=name)
+        call = ", ".join(_short(argument) for argument in arguments)
+        rows.append([call, shown, _short(specification), TICK if right else CROSS])
+    title = f"{name}: {sum(row[-1] == TICK for row in rows)} of {len(rows)} cases right"
+    table = Table(["arguments", "yours", "specification", ""], rows, title=title)
     publish(str(table), html=table._repr_html_())
     return Verdict(passed)

@@ -1,7 +1,7 @@
 """The house style: readable in grey, by the colour-blind, and at the width of a notebook page.
 
-Importing this module applies the style. Colours are those of Okabe and Ito (2008); lines differ in dash and
-marker too, and bars in hatch, so that no plot depends on colour alone.
+Importing this module applies the style. Colours are those of Okabe and Ito (2008); lines differ in
+dash too, points in marker and bars in hatch, so that no plot depends on colour alone.
 """
 
 import itertools
@@ -41,7 +41,8 @@ STYLE = {
     "lines.markersize": 5,
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
-    "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES, marker=MARKERS),
+    "image.cmap": "cividis",
+    "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
 }
 
 
