@@ -1,0 +1,204 @@
+"""How often does a way of measuring name the wrong implementation as the faster one?
+
+Two implementations do the same work, one of them 8 % more of it, so the truth is known. Each trial measures
+both in two ways with equal effort: A's calls, then B's calls (separate runs), and A B B A ... (pairs).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from effdl.bench import bootstrap_interval
+
+RIGHT, UNDECIDED, WRONG = "right", "undecided", "wrong"
+
+
+def repeat_work(times: int) -> Callable[[], None]:
+    """A function that takes exp of 16,384 float32 values ``times`` times: its work is known by construction."""
+    values = torch.linspace(0, 1, 16_384)
+    out = torch.empty_like(values)
+
+    def work() -> None:
+        for _ in range(times):
+            torch.exp(values, out=out)
+
+    return work
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The samples of one trial, in seconds: separate runs of a and b, and the pairs (a, b) measured ABBA."""
+
+    separate_a: Sequence[float]
+    separate_b: Sequence[float]
+    paired_a: Sequence[float]
+    paired_b: Sequence[float]
+
+
+def seconds(fn: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = perf_counter()
+    fn()
+    return perf_counter() - start
+
+
+def run_trial(a: Callable[[], Any], b: Callable[[], Any], calls: int, a_first: bool) -> Trial:
+    """One trial: a block of one function, then ABBA pairs, then a block of the other; ``calls`` of each.
+
+    The pairs stand between the blocks, so that the blocks lie some time apart, as two runs by hand do.
+    """
+    first, second = (a, b) if a_first else (b, a)
+    before = [seconds(first) for _ in range(calls)]
+    paired_a, paired_b = [], []
+    for pair in range(calls):
+        if pair % 2 == 0:
+            paired_a.append(seconds(a))
+            paired_b.append(seconds(b))
+        else:
+            paired_b.append(seconds(b))
+            paired_a.append(seconds(a))
+    after = [seconds(second) for _ in range(calls)]
+    separate_a, separate_b = (before, after) if a_first else (after, before)
+    return Trial(separate_a, separate_b, paired_a, paired_b)
+
+
+def run_trials(
+    a: Callable[[], Any], b: Callable[[], Any], calls: int, trials: int, budget: float
+) -> list[Trial]:
+    """``trials`` trials, the order of the blocks alternating; fewer if ``budget`` seconds end first, but 20."""
+    done: list[Trial] = []
+    start = perf_counter()
+    while len(done) < trials and (len(done) < 20 or perf_counter() - start < budget):
+        done.append(run_trial(a, b, calls, a_first=len(done) % 2 == 0))
+    return done
+
+
+def _one_call(trial: Trial) -> float:
+    return trial.separate_b[0] / trial.separate_a[0]
+
+
+def _means(trial: Trial) -> float:
+    return float(np.mean(trial.separate_b) / np.mean(trial.separate_a))
+
+
+def _medians(trial: Trial) -> float:
+    return float(np.median(trial.separate_b) / np.median(trial.separate_a))
+
+
+def _minima(trial: Trial) -> float:
+    return min(trial.separate_b) / min(trial.separate_a)
+
+
+def _pairs(trial: Trial) -> float:
+    return float(np.median(np.divide(trial.paired_b, trial.paired_a)))
+
+
+def _by_value(estimate: Callable[[Trial], float]) -> Callable[[Trial], str]:
+    return lambda trial: RIGHT if estimate(trial) > 1 else WRONG
+
+
+def _by_separate_intervals(trial: Trial) -> str:
+    low_a, high_a = bootstrap_interval(trial.separate_a)
+    low_b, high_b = bootstrap_interval(trial.separate_b)
+    return RIGHT if low_b > high_a else WRONG if high_b < low_a else UNDECIDED
+
+
+def _verdict_of_interval(low: float, high: float) -> str:
+    return RIGHT if low > 1 else WRONG if high < 1 else UNDECIDED
+
+
+def _by_pair_interval(trial: Trial) -> str:
+    return _verdict_of_interval(*bootstrap_interval(_pair_ratios([trial])))
+
+
+def _pair_ratios(trials: Iterable[Trial]) -> np.ndarray:
+    return np.concatenate([np.divide(trial.paired_b, trial.paired_a) for trial in trials])
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to measure: the ratio b / a it reports, and what it says about which is slower (b is)."""
+
+    name: str
+    estimate: Callable[[Trial], float]
+    verdict: Callable[[Trial], str]
+
+
+PROTOCOLS = [
+    Protocol("one call each", _one_call, _by_value(_one_call)),
+    Protocol("separate runs, mean", _means, _by_value(_means)),
+    Protocol("separate runs, median", _medians, _by_value(_medians)),
+    Protocol("separate runs, minimum", _minima, _by_value(_minima)),
+    Protocol("separate runs, 98 % intervals", _medians, _by_separate_intervals),
+    Protocol("ABBA pairs, 98 % interval", _pairs, _by_pair_interval),
+]
+
+
+def judge(trials: Sequence[Trial]) -> dict[str, list[str]]:
+    """What every protocol says of every trial; b is truly the slower one."""
+    return {protocol.name: [protocol.verdict(trial) for trial in trials] for protocol in PROTOCOLS}
+
+
+def share(verdicts: Sequence[str], kind: str) -> float:
+    """Share of RIGHT, UNDECIDED or WRONG among the verdicts."""
+    return verdicts.count(kind) / len(verdicts)
+
+
+def judge_by_pairs(trials: Sequence[Trial], pairs: int) -> list[str]:
+    """What ABBA says if it takes ``pairs`` pairs in a row, from as many trials as that needs."""
+    ratios = _pair_ratios(trials)
+    rows = ratios[: len(ratios) // pairs * pairs].reshape(-1, pairs)
+    return [_verdict_of_interval(*bootstrap_interval(row)) for row in rows]
+
+
+def pooled_ratio(trials: Iterable[Trial]) -> tuple[float, float, float]:
+    """The ratio b / a from the pairs of all trials together: median, and 98 % bootstrap interval."""
+    ratios = _pair_ratios(trials)
+    return (float(np.median(ratios)), *bootstrap_interval(ratios))
+
+
+def plot(trials: Sequence[Trial], verdicts: dict[str, list[str]], truth: float) -> Any:
+    """Left: verdicts of every protocol. Right: the ratios it reported, one mark a trial. Returns the figure."""
+    from matplotlib import pyplot as plt
+
+    from effdl import plots
+
+    looks = {
+        RIGHT: ({"color": plots.COLOURS[0]}, "white", "o"),
+        UNDECIDED: ({"color": plots.GRID, "hatch": "...", "edgecolor": "white"}, plots.INK, "o"),
+        WRONG: ({"color": plots.COLOURS[1], "hatch": "///", "edgecolor": "white"}, "white", "x"),
+    }
+    fig, (bars, marks) = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    scatter = np.random.default_rng(0)
+    for row, protocol in enumerate(PROTOCOLS):
+        left = 0.0
+        ratios = np.asarray([protocol.estimate(trial) for trial in trials]).clip(0.46, 2.5)
+        heights = row + scatter.uniform(-0.25, 0.25, len(ratios))
+        for kind, (style, ink, marker) in looks.items():
+            here = np.asarray(verdicts[protocol.name]) == kind
+            share = 100 * here.mean()
+            bars.barh(row, share, left=left, height=0.66, label="" if row else kind, **style)
+            if share >= 4:
+                box = {"facecolor": style["color"], "linewidth": 0, "pad": 1.5}
+                place = {"ha": "center", "va": "center", "fontweight": "bold"}
+                bars.text(left + share / 2, row, f"{share:.0f}", color=ink, bbox=box, **place)
+            left += share
+            colour = "#8a9099" if kind == UNDECIDED else style["color"]
+            marks.plot(ratios[here], heights[here], marker, markersize=3.5, color=colour,
+                       markerfacecolor="none" if kind == UNDECIDED else colour)  # fmt: skip
+    bars.set_yticks(range(len(PROTOCOLS)), [protocol.name for protocol in PROTOCOLS])
+    bars.invert_yaxis()
+    bars.set(xlabel="share of trials, %", xlim=(0, 100))
+    bars.grid(visible=False)
+    bars.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9)
+    marks.set(xscale="log", xlim=(0.44, 2.6), xlabel="ratio B / A that was reported, log scale")
+    marks.set_xticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
+    marks.minorticks_off()
+    marks.axvline(truth, color=plots.INK, linestyle="-", marker="", linewidth=1.2)
+    marks.set_title(f"the line is the truth, {truth:.2f}", fontsize=10, fontweight="normal")
+    marks.grid(axis="y", visible=False)
+    return fig
