@@ -1,0 +1,1 @@
+"""Comparisons that anyone can repeat: `python -m grader.bench.against_nbgrader`."""
