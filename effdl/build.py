@@ -19,6 +19,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ import jupytext
 import nbformat
 import typer
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from traitlets.config import Config
@@ -93,6 +94,7 @@ def read(source: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         # An id made of the cell's own text: a change in one cell leaves the ids of all others alone.
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        cell.metadata.pop("lines_to_next_cell", None)  # what jupytext notes about blank lines
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
     notebook.metadata = nbformat.from_dict(
@@ -183,13 +185,14 @@ def execute(
         resources={"metadata": {"path": str(source.resolve().parent)}},
         on_cell_start=start,
         on_cell_executed=stop,
-        # Unix sockets: no port to collide with, and nobody else on the machine can listen.
-        config=Config({"KernelManager": {"transport": "ipc"}}),
     )
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name at home
     try:
-        client.execute(env=environment)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        # Unix sockets in a private folder: no port to collide with, and nobody else on the machine can listen.
+        with tempfile.TemporaryDirectory() as sockets:
+            client.config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            client.execute(env=environment)
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         where = _where(notebook.cells[current], current + 1)
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         raise BuildError(f"{short_name(source)}, {where} failed:\n{plain}") from error
@@ -216,7 +219,7 @@ def private_strings() -> list[tuple[re.Pattern, str]]:
 
 
 def scrub(notebook: nbformat.NotebookNode) -> None:
-    """Take paths and the host name out of the outputs, and addresses that differ from run to run."""
+    """Take out paths, the host name, Python's version, and addresses that differ from run to run."""
     patterns = [
         *private_strings(),
         (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "cell"),
@@ -235,6 +238,7 @@ def scrub(notebook: nbformat.NotebookNode) -> None:
             )
         return value
 
+    notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [clean(output) for output in cell.outputs]
@@ -344,8 +348,9 @@ def main(
         failures = _each(changed, run_strict, "ran")
     else:
         changed = [source for source in todo if every or is_stale(source)]
-        failures = _each(changed, build, "built") + check(changed)
-    print(f"{len(todo) - len(changed)} of {len(todo)} notebooks did not change")
+        failures = _each(changed, build, "built") + (check(changed) if changed else 0)
+    if len(changed) < len(todo):
+        print(f"{len(todo) - len(changed)} of {len(todo)} notebooks did not change")
     raise typer.Exit(1 if failures else 0)
 
 

@@ -1,0 +1,266 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from typer.testing import CliRunner
+
+from effdl import build
+from effdl.build import BuildError
+
+LECTURE = """# A lab
+
+What does it measure?
+
+```python
+import os, time
+from effdl import plots
+time.sleep(0.6)
+print(os.getcwd())
+print(os.path.basename(os.environ["EFFDL_NOTEBOOK"]), object())
+```
+
+```python
+1 + 1
+```
+"""
+
+
+@pytest.fixture
+def week(tmp_path, monkeypatch):
+    folder = tmp_path / "week77_x"
+    folder.mkdir()
+    monkeypatch.setattr(build, "STAMPS", tmp_path / ".cache" / "executed.json")
+
+    def write(text=LECTURE, name="lecture.md"):
+        (folder / name).write_text(text)
+        return folder / name
+
+    return SimpleNamespace(folder=folder, write=write)
+
+
+def command(*arguments):
+    """Run `python -m effdl.build ARGUMENTS` in this process."""
+    import typer
+
+    app = typer.Typer()
+    app.command()(build.main)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+# Each execution starts a kernel, so one build serves many assertions.
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("course") / "week77_x"
+    folder.mkdir()
+    source = folder / "lecture.md"
+    source.write_text(LECTURE)
+    with pytest.MonkeyPatch.context() as patch:
+        # Pretend that the repository lies where the lab runs: its path must not reach the page.
+        patch.setattr(build.Path, "home", lambda: folder.parent)
+        build.build(source, lambda index: None)
+    return source, nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def test_a_built_notebook_has_its_outputs_and_is_fresh(built):
+    source, notebook = built
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code"]
+    assert notebook.cells[2].outputs[0].data["text/plain"] == "2"
+    assert not build.is_stale(source)
+    nbformat.validate(notebook)
+
+
+def test_an_output_holds_no_path_and_no_address(built):
+    source, notebook = built
+    printed = notebook.cells[1].outputs[0].text
+    assert "~/week77_x" in printed
+    assert str(source.parent) not in json.dumps(notebook)
+    assert "lecture.md <object object at 0x…>" in printed
+
+
+def test_a_built_notebook_holds_no_timing_and_no_python_version(built):
+    _, notebook = built
+    assert all(not cell.metadata for cell in notebook.cells)
+    assert "version" not in notebook.metadata.language_info
+
+
+def test_a_changed_text_makes_a_notebook_stale(built):
+    source, _ = built
+    text = source.read_text()
+    try:
+        source.write_text(text + "\nOne more word.\n")
+        result = command("--check", source)
+        assert result.exit_code == 1
+        assert "stale: week77_x/lecture.md; run 'make notebooks'" in result.output
+    finally:
+        source.write_text(text)
+    assert command("--check", source).exit_code == 0
+
+
+def test_an_unchanged_notebook_is_not_built_again(built, monkeypatch):
+    source, _ = built
+    monkeypatch.setattr(build, "execute", lambda *arguments: pytest.fail("executed again"))
+    result = command(source)
+    assert result.exit_code == 0
+    assert "1 of 1 notebooks did not change" in result.output
+
+
+def test_a_failing_cell_is_named_and_no_notebook_is_written(week):
+    source = week.write("# A lab\n\n```python\nx = 1\n```\n\n```python\nx / 0\n```\n")
+    result = command(source)
+    assert result.exit_code == 1
+    assert "week77_x/lecture.md, cell 3 ('x / 0') failed" in result.output
+    assert "ZeroDivisionError" in result.output
+    assert not source.with_suffix(".ipynb").exists()
+
+
+def test_a_notebook_that_ran_in_no_time_fails(week):
+    with pytest.raises(BuildError, match=r"ran in 0\.\d\d s"):
+        build.build(week.write("```python\nx = 1\n```\n"), lambda index: None)
+
+
+def test_a_notebook_without_code_fails(week):
+    with pytest.raises(BuildError, match="no code cell"):
+        build.build(week.write("# Only words\n"), lambda index: None)
+
+
+def test_changing_one_cell_keeps_the_ids_of_the_others(week):
+    source = week.write("```python\na = 1\n```\n\n```python\nb = 1\n```\n\n```python\nb = 1\n```\n")
+    before = [cell.id for cell in build.read(source).cells]
+    assert len(set(before)) == 3
+    assert [cell.id for cell in build.read(source).cells] == before
+    week.write(source.read_text().replace("a = 1", "a = 2"))
+    after = [cell.id for cell in build.read(source).cells]
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+
+
+def test_outputs_over_the_limit_name_the_largest_cell(week):
+    source = week.write("```python\nprint('small')\n```\n\n```python\nprint('x' * 10**6)\n```\n")
+    notebook = build.read(source)
+    for cell, size in zip(notebook.cells, (10, 10**6), strict=True):
+        cell.outputs = [nbformat.v4.new_output("stream", text="x" * size)]
+    with pytest.raises(BuildError, match=r"outputs hold 1000 KB.*cell 2 \(\"print\('x'"):
+        build.check_size(notebook, source)
+
+
+def test_a_host_name_is_taken_out_but_ordinary_words_stay(monkeypatch):
+    def scrubbed(host, text):
+        monkeypatch.setattr(build.socket, "gethostname", lambda: host)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
+        notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=text)]
+        build.scrub(notebook)
+        return notebook.cells[0].outputs[0].text
+
+    assert scrubbed("node-17", "rank 0 on node-17:29500") == "rank 0 on localhost:29500"
+    assert scrubbed("node-1", "node-17") == "node-17"
+    assert scrubbed("gpu", "a gpu has warps") == "a gpu has warps"
+
+
+def test_pictures_are_not_scrubbed(monkeypatch):
+    monkeypatch.setattr(build.socket, "gethostname", lambda: "host0123")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
+    data = {"image/png": "AAAA/host0123/AAAA"}
+    notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", data=dict(data))]
+    build.scrub(notebook)
+    assert notebook.cells[0].outputs[0].data == data
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("```python\n" + "x = 1\n" * 26 + "```\n", "26 lines of code, at most 25"),
+        ("```python\n%timeit x\n```\n", "'%timeit x' is not Python"),
+        ("```python\nx = 1\n!ls\n```\n", "'!ls' is not Python"),
+        ("```bash\nls\n```\n", "no shell lines"),
+        ("```python\ndef f(:\n```\n", "is not Python"),
+        ('```python tags=["raises-exception"]\n1 / 0\n```\n', "cell options"),
+        ("![](roof.png)\n", "![](roof.png) without alternative text"),
+        ("<img src='roof.png'>\n", "without alternative text"),
+        ("```python\ncaption(fig, 'Times.')\n```\n", "caption() without alternative text"),
+        ("```python\nnotebook.caption(fig, 'Times.', alt='')\n```\n", "caption() without alternative text"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_cell(week, text, words):
+    problems = build.lint(week.write("# A lab\n\n```python\nfine = 1\n```\n\n" + text))
+    assert len(problems) == 1
+    assert words in problems[0]
+    assert "week77_x/lecture.md, cell 3" in problems[0]
+
+
+def test_a_good_source_breaks_no_rule(week):
+    text = "![a roof](roof.png)\n\n```python\n" + "x = 1\n" * 25 + "```\n\n```text\n$ nvidia-smi\n```\n"
+    assert build.lint(week.write(text + "\n```python\ncaption(fig, 'Times.', 'bars')\n```\n")) == []
+
+
+def test_readmes_are_no_notebooks_and_built_ones_stand_for_their_source(week):
+    source = week.write()
+    week.write("# Week", name="README.md")
+    assert build.sources([week.folder]) == [source]
+    assert build.sources([source.with_suffix(".ipynb")]) == [source]
+    with pytest.raises(BuildError, match=r"nowhere\.md is neither"):
+        build.sources([Path("nowhere.md")])
+
+
+def test_strict_runs_skip_what_ran_before_until_code_changes_and_never_in_ci(week, monkeypatch):
+    ran = []
+
+    def execute(source, environment, on_cell):
+        ran.append(environment["EFFDL_STRICT"])
+        return build.read(source), 1.0
+
+    monkeypatch.setattr(build, "execute", execute)
+    source = week.write()
+    for expected in (1, 1):
+        assert command("--run", source).exit_code == 0
+        assert ran == ["1"] * expected
+    (week.folder / "kernel.py").write_text("x = 1\n")
+    command("--run", source)
+    assert len(ran) == 2
+    command("--run", "--all", source)
+    assert len(ran) == 3
+    monkeypatch.setenv("CI", "true")
+    command("--run", source)
+    assert len(ran) == 4
+    assert not source.with_suffix(".ipynb").exists()
+
+
+def test_a_strict_run_that_failed_runs_again(week, monkeypatch):
+    calls = []
+
+    def execute(source, environment, on_cell):
+        calls.append(source)
+        raise BuildError("a claim does not hold")
+
+    monkeypatch.setattr(build, "execute", execute)
+    source = week.write()
+    for count in (1, 2):
+        result = command("--run", source)
+        assert result.exit_code == 1
+        assert "a claim does not hold" in result.output
+        assert len(calls) == count
+
+
+every_notebook = pytest.mark.parametrize("source", build.sources([]), ids=build.short_name)
+
+
+@every_notebook
+def test_the_committed_notebook_is_built_from_its_text(source):
+    assert not build.is_stale(source), "run 'make notebooks' and commit the .ipynb files"
+
+
+@every_notebook
+def test_the_notebook_keeps_the_rules(source):
+    assert build.lint(source) == []
+
+
+@every_notebook
+def test_the_committed_notebook_tells_nothing_about_the_machine_that_built_it(source):
+    notebook = source.with_suffix(".ipynb")
+    if not notebook.exists():
+        pytest.skip("not built yet; the freshness test says so")
+    outputs = [cell.get("outputs", []) for cell in nbformat.read(notebook, as_version=4).cells]
+    text = json.dumps([output.get("data", output) for cell in outputs for output in cell])
+    found = [pattern.pattern for pattern, _ in build.private_strings() if pattern.search(text)]
+    assert found == []

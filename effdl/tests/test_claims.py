@@ -1,0 +1,253 @@
+import json
+import math
+import socket
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effdl import claims
+from effdl.bench import Ratio
+from effdl.claims import ClaimFailed, claim, not_here
+
+numbers = st.floats(-1e6, 1e6)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch):
+    monkeypatch.setattr(claims, "_keys", [])
+    monkeypatch.setattr(claims, "made", [])
+
+
+@pytest.fixture
+def week(tmp_path, monkeypatch):
+    """A week's folder whose lecture runs from top to bottom, as effdl.build and effdl.run do it."""
+    monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / "lecture.md"))
+
+    def start(notebook, machine):
+        claims._keys.clear()
+        monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / f"{notebook}.md"))
+        monkeypatch.setenv("EFFDL_RECORD", machine)
+
+    return SimpleNamespace(folder=tmp_path, start=start)
+
+
+def results(week, name):
+    return json.loads((week.folder / "results" / f"{name}.json").read_text())
+
+
+@given(numbers, numbers, numbers)
+def test_a_claim_holds_exactly_between_its_bounds(measured, low, high):
+    assert bool(claim("x", measured=measured, at_least=low, at_most=high)) == (low <= measured <= high)
+
+
+@given(numbers, st.floats(0, 1))
+def test_an_expected_value_holds_within_its_tolerance(expected, rel):
+    inside = expected + 0.99 * rel * abs(expected)
+    outside = expected + 1.01 * rel * abs(expected) + 1
+    assert claim("x", measured=inside, expected=expected, rel=rel)
+    assert not claim("x", measured=outside, expected=expected, rel=rel)
+
+
+def test_expected_without_a_tolerance_is_exact():
+    assert claim("bytes", measured=33_554_432, expected=33_554_432)
+    assert not claim("bytes", measured=33_554_433, expected=33_554_432)
+
+
+def test_not_a_number_never_holds():
+    assert not claim("x", measured=math.nan, at_least=0)
+    assert not claim("x", measured=math.nan, expected=math.nan)
+
+
+def test_tensors_and_ratios_are_numbers(capsys):
+    assert claim("tensor", measured=torch.tensor(2.5), at_least=2)
+    assert claim("ratio", measured=Ratio(1.7, 1.6, 1.8), at_least=1.5, unit="x")
+    assert "1.7x [1.6, 1.8]" in capsys.readouterr().out
+
+
+def test_a_cross_never_stops_a_student_and_says_what_it_means(capsys):
+    assert not claim("fast", measured=1.0, at_least=2.0, if_not="Another program was running.")
+    shown = capsys.readouterr().out
+    assert "✗ fast" in shown
+    assert "Another program was running." in shown
+
+
+def test_a_cross_fails_a_strict_run_with_its_number(monkeypatch):
+    monkeypatch.setenv("EFFDL_STRICT", "1")
+    assert claim("fast", measured=3.0, at_least=2.0)
+    with pytest.raises(ClaimFailed, match="fast: measured 1x, at least 2x"):
+        claim("fast", measured=1.0, at_least=2.0, unit="x")
+
+
+def test_a_claim_without_a_bound_is_refused():
+    with pytest.raises(ValueError, match="needs a bound"):
+        claim("x", measured=1)
+    with pytest.raises(ValueError, match="expected="):
+        claim("x", measured=1, rel=0.1, at_least=0)
+
+
+def test_two_claims_with_one_key_are_an_error_only_in_a_whole_run(week, monkeypatch):
+    claim("x", measured=1, at_least=0)
+    with pytest.raises(ValueError, match=r"lecture\.md makes two claims with the key 'x'"):
+        claim("x", measured=2, at_least=0)
+    monkeypatch.delenv("EFFDL_NOTEBOOK")
+    claim("x", measured=1, at_least=0)
+    claim("x", measured=1, at_least=0)
+
+
+def test_a_recorded_value_can_be_defended(week):
+    week.start("lecture", "cpu")
+    claim("Ring moves <2x", measured=1.51234567, at_most=2, unit="x", source="Patarasuk & Yuan 2009")
+    data = results(week, "cpu")
+    entry = data["notebooks"]["lecture"]["claims"]["ring-moves-2x"]
+    assert entry["measured"] == 1.512
+    assert entry["bound"] == "at most 2x"
+    assert entry["holds"] is True
+    assert data["notebooks"]["lecture"]["versions"]["torch"] == torch.__version__
+    assert len(data["notebooks"]["lecture"]["date"]) == len("2026-01-31")
+    assert data["machine"]["cores"] >= 1
+
+
+def test_results_hold_no_host_name(week):
+    week.start("lecture", "cpu")
+    claim("x", measured=1, at_least=0)
+    host = socket.gethostname()
+    assert len(host) < 4 or host not in (week.folder / "results" / "cpu.json").read_text()
+
+
+def test_noise_below_four_digits_does_not_change_the_file(week):
+    texts = []
+    for noise in (0.0, 1e-9):
+        week.start("lecture", "cpu")
+        claim("b", measured=1.5 + noise, at_least=0)
+        claim("a", measured=2.5 + noise, at_least=0)
+        texts.append((week.folder / "results" / "cpu.json").read_text())
+    assert texts[0] == texts[1]
+    assert list(json.loads(texts[0])) == sorted(json.loads(texts[0]))
+
+
+def test_a_new_run_drops_the_claims_of_its_last_and_keeps_other_notebooks(week):
+    week.start("lecture", "cpu")
+    claim("old", measured=1, at_least=0)
+    week.start("seminar", "cpu")
+    claim("other", measured=1, at_least=0)
+    week.start("lecture", "cpu")
+    claim("new", measured=1, at_least=0)
+    claim("newer", measured=1, at_least=0)
+    pages = results(week, "cpu")["notebooks"]
+    assert set(pages["lecture"]["claims"]) == {"new", "newer"}
+    assert set(pages["seminar"]["claims"]) == {"other"}
+
+
+def test_results_of_another_machine_are_not_overwritten(week, monkeypatch):
+    week.start("lecture", "cpu")
+    claim("x", measured=1, at_least=0)
+    monkeypatch.setattr(claims.device, "describe", lambda: "another chip, torch 2.13")
+    week.start("lecture", "cpu")
+    with pytest.raises(ValueError, match="this is another chip"):
+        claim("x", measured=2, at_least=0)
+    assert results(week, "cpu")["notebooks"]["lecture"]["claims"]["x"]["measured"] == 1
+
+
+def test_infinity_is_recorded_as_valid_json(week):
+    week.start("lecture", "cpu")
+    claim("x", measured=math.inf, at_most=2)
+    text = (week.folder / "results" / "cpu.json").read_text()
+    assert "Infinity" not in text
+    assert "nan ✗" in claims.table(week.folder)
+
+
+def test_recording_needs_a_proper_name_and_a_whole_notebook(week, monkeypatch):
+    week.start("lecture", "../cpu")
+    with pytest.raises(ValueError, match=r"\.\./cpu"):
+        claim("x", measured=1, at_least=0)
+    monkeypatch.setenv("EFFDL_RECORD", "cpu")
+    monkeypatch.delenv("EFFDL_NOTEBOOK")
+    with pytest.raises(ValueError, match=r"effdl\.run"):
+        claim("x", measured=1, at_least=0)
+
+
+def test_a_broken_results_file_is_named(week):
+    (week.folder / "results").mkdir()
+    (week.folder / "results" / "cpu.json").write_text("{")
+    with pytest.raises(ValueError, match=r"cpu\.json is not JSON"):
+        not_here("x")
+
+
+def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
+    text = "cudnn.benchmark speeds up the forward pass"
+    not_here(text, published="1.70x", source="NVIDIA")
+    shown = capsys.readouterr().out
+    assert "Published: 1.70x (NVIDIA)." in shown
+    assert "Nobody has run this on a CUDA GPU yet." in shown
+
+    week.start("lecture", "h200")
+    claim(text, measured=1.65, at_least=1.1, unit="x")
+    week.start("lecture", "cpu")
+    capsys.readouterr()
+    not_here(text, published="1.70x")
+    shown = capsys.readouterr().out
+    assert "Recorded on h200" in shown
+    assert "1.65x" in shown
+    assert "Nobody" not in shown
+    assert claims.recorded(text)["h200"]["measured"] == 1.65
+
+
+def test_the_table_has_an_empty_cell_where_nobody_ran(week):
+    week.start("lecture", "cpu")
+    claim("Z comes first", measured=4, at_least=3, unit="x")
+    not_here("On a GPU | only", published="1.70x", source="NVIDIA")
+    week.start("lecture", "h200")
+    claim("Z comes first", measured=2.5, at_least=3, unit="x")
+    claim("On a GPU | only", measured=1.6, at_least=1.2, unit="x")
+    lines = claims.table(week.folder).splitlines()
+    assert lines[0] == "| claim | published or bound | cpu | h200 |"
+    assert lines[2] == "| Z comes first | at least 3x | 4x | 2.5x ✗ |"
+    assert lines[3] == "| On a GPU \\| only | 1.70x (NVIDIA) |  | 1.6x |"
+
+
+def test_the_readme_keeps_all_but_the_table(week):
+    readme = week.folder / "README.md"
+    readme.write_text(f"before\n{claims.BEGIN}\nstale row\n{claims.END}\nafter\n")
+    week.start("lecture", "cpu")
+    claim("x", measured=1, at_least=0)
+    claims.write_table(week.folder)
+    once = readme.read_text()
+    claims.write_table(week.folder)
+    assert readme.read_text() == once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert "stale row" not in once
+    assert "| x | at least 0 | 1 |" in once
+
+
+def test_a_readme_without_markers_is_refused(week):
+    (week.folder / "README.md").write_text("nothing here")
+    with pytest.raises(ValueError, match="claims:begin"):
+        claims.write_table(week.folder)
+
+
+def test_html_escapes_what_the_author_wrote_and_reads_without_styles(monkeypatch):
+    pages = []
+    monkeypatch.setattr(claims, "publish", lambda text, html: pages.append(html))
+    claim("a < b & c", measured=1, at_least=2, if_not="x < y")
+    assert "a &lt; b &amp; c" in pages[0]
+    assert "x &lt; y" in pages[0]
+    assert "✗ Claim does not hold here." in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (33_554_432, "bytes", "33,554,432 bytes"),
+        (1.70449, "x", "1.704x"),
+        (0.00001234, "s", "1.234e-05 s"),
+        (123456.7, "", "123,457"),
+        (True, "", "yes"),
+        (math.inf, "", "inf"),
+    ],
+)
+def test_numbers_read_well(value, unit, text):
+    assert claims.number(value, unit) == text
