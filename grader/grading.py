@@ -7,14 +7,13 @@ time, through `grader.nbgrader_plugin`.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
 import os
 import platform
-import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -24,14 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader import verdicts
-from grader.course import Course, CourseError, Part
+from grader.course import CourseError, Part
 from grader.lean import nbformat
+from grader.nbcourse import NbCourse
 from grader.rebuild import Template, clean_outputs, grade_id, rebuild
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
-    from nbgrader.coursedir import CourseDirectory
-    from traitlets.config import Config
 
     from grader.examiner import CheckResult, Examiner, Report
 
@@ -66,82 +64,7 @@ class Graded:
         return told[0] + (f" (and {len(told) - 1} more)" if len(told) > 1 else "")
 
 
-# --- the course as nbgrader sees it -------------------------------------------------------------------------
-
-
-@dataclass
-class NbCourse:
-    """An nbgrader course root with its configuration, and the course data where it has any."""
-
-    root: Path
-    config: Config
-    folders: CourseDirectory
-    data: Course | None  # None for a course made elsewhere, without course.toml
-
-    @classmethod
-    def open(cls, root: Path | str) -> NbCourse:
-        """Read `root`'s nbgrader_config.py and course.toml; raises CourseError where there is neither folder."""
-        import nbgrader.coursedir
-        from jupyter_core.paths import jupyter_config_path
-        from traitlets.config import Config
-        from traitlets.config.loader import PyFileConfigLoader
-
-        root = Path(root).resolve()
-        if not root.is_dir():
-            raise CourseError(f"{root}: no such folder; name the course with --course")
-        config = Config()
-        for folder in (*reversed(jupyter_config_path()), str(root)):
-            if (Path(folder) / "nbgrader_config.py").is_file():
-                config.merge(PyFileConfigLoader("nbgrader_config.py", path=folder).load_config())
-        if not config.CourseDirectory.get("root") or (root / "nbgrader_config.py").exists():
-            config.CourseDirectory.root = str(root)
-        folders = nbgrader.coursedir.CourseDirectory(config=config)
-        data = Course.load(root) if (root / "course.toml").is_file() else None
-        return cls(root, config, folders, data)
-
-    def path(self, step: str, student: str, assignment: str) -> Path:
-        """Return a folder of the course; `step` is source, release, submitted, autograded or feedback."""
-        directory = getattr(self.folders, f"{step}_directory")
-        return Path(os.path.normpath(self.folders.format_path(directory, student, assignment)))
-
-    def part(self, assignment: str, notebook: str) -> Part | None:
-        """Return the part of course.toml that this notebook is, or None for a plain nbgrader notebook."""
-        return part_of(self.data, assignment, notebook)
-
-    def gradebook(self) -> Gradebook:
-        """Open the gradebook; close it when done."""
-        from nbgrader.api import Gradebook
-
-        find_alembic()
-        return Gradebook(self.folders.db_url, self.folders.course_id)
-
-    def submissions(self, assignment: str) -> dict[str, Path]:
-        """Return the submitted folder of every student, in order of their ids."""
-        directory = self.folders.submitted_directory
-        pattern = self.folders.format_path(directory, "(?P<student>[^/]+)", assignment, escape=True)
-        excluded = self.folders.student_id_exclude.split(",")
-        found = {}
-        for folder in glob.glob(self.folders.format_path(directory, "*", assignment)):
-            match = re.fullmatch(pattern, folder)
-            if match and match["student"] not in excluded and os.path.isdir(folder):
-                found[match["student"]] = Path(folder)
-        return dict(sorted(found.items()))
-
-
-def part_of(course: Course | None, assignment: str, notebook: str) -> Part | None:
-    """Return the part whose notebook this is, or None where course.toml does not know it."""
-    if course is None or assignment not in course.assignments:
-        return None
-    return course.assignments[assignment].part_of_notebook(notebook)
-
-
-def find_alembic() -> None:
-    """Let nbgrader find `alembic`, which it calls by name for a new database, beside this Python."""
-    import sys
-
-    folder = str(Path(sys.executable).parent)
-    if shutil.which("alembic") is None and shutil.which("alembic", path=folder):
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+# --- the notebook that is graded -----------------------------------------------------------------------------
 
 
 def load_template(
@@ -380,37 +303,46 @@ def _record(
                 no_response = untouched and not is_task(cell)
                 comments[grade_id(cell)].auto_comment = "No response." if no_response else None
     gradebook.db.commit()
-    _set_late_penalty(gradebook, work, submission, notebooks)
+    _set_late_penalty(gradebook, work.course, submission)
     gradebook.db.refresh(submission)
     graded.score = max(0.0, submission.score - submission.late_submission_penalty)
     graded.max_score = submission.max_score
 
 
 def _open_submission(gradebook: Gradebook, work: _Work) -> Any:
-    gradebook.update_or_create_student(work.student)
+    from sqlalchemy.exc import SAWarning
+
     timestamp = None
     try:
         timestamp = work.course.folders.get_existing_timestamp(str(work.folder))
     except Exception as error:  # nbgrader parses a file that a student may have written
         log.warning("%s/timestamp.txt: no date (%s); taken as in time", work.folder, error)
     more = {"timestamp": timestamp} if timestamp else {}
-    return gradebook.update_or_create_submission(work.assignment, work.student, **more)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)  # nbgrader's own, on every new submission
+        gradebook.update_or_create_student(work.student)
+        return gradebook.update_or_create_submission(work.assignment, work.student, **more)
 
 
-def _set_late_penalty(gradebook: Gradebook, work: _Work, submission: Any, notebooks: Iterable[str]) -> None:
+def refresh_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: str) -> None:
+    """Take the penalty of every late submission from its score of now: points given by hand count too."""
+    for submission in gradebook.assignment_submissions(assignment):
+        _set_late_penalty(gradebook, course, submission)
+
+
+def _set_late_penalty(gradebook: Gradebook, course: NbCourse, submission: Any) -> None:
     late = submission.total_seconds_late
     if not late and not any(notebook.late_submission_penalty for notebook in submission.notebooks):
         return
     from nbgrader.preprocessors import AssignLatePenalties
 
-    assigner = AssignLatePenalties(config=work.course.config)
+    assigner = AssignLatePenalties(config=course.config)
     assigner.init_plugin()
     for notebook in submission.notebooks:
-        if notebook.name not in notebooks:
-            continue
-        penalty = None
+        gradebook.db.refresh(notebook)
+        student, penalty = submission.student.id, None
         if late > 0:
-            penalty = assigner.plugin_inst.late_submission_penalty(work.student, notebook.score, late)
+            penalty = assigner.plugin_inst.late_submission_penalty(student, notebook.score, late)
         if penalty is not None:
             penalty = assigner._check_late_penalty(notebook, penalty)
         notebook.late_submission_penalty = penalty
@@ -449,13 +381,22 @@ def _add_files(digest: Any, folder: Path, ignored: list[str]) -> None:
         digest.update(data)
 
 
-def results_folder(course: NbCourse, assignment: str) -> Path:
+def results_folder(root: Path, assignment: str) -> Path:
     """Return where the full reports of an assignment lie, hidden checks included: for instructors only."""
-    folder = course.root / ".grader" / assignment
+    folder = root / ".grader" / assignment
     if not folder.exists():
         folder.mkdir(parents=True)
         (folder.parent / ".gitignore").write_text("*\n")
     return folder
+
+
+def keep_report(root: Path, assignment: str, student: str, notebook: str, report: Report) -> None:
+    """Keep the report of one notebook, as nbgrader's own command and formgrader grade them."""
+    path = results_folder(root, assignment) / f"{student}.json"
+    data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"notes": [], "reports": {}}
+    data["fingerprint"] = ""  # graded one by one: run it again with the class
+    data["reports"][notebook] = json.loads(report.to_json())
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def _remember(work: _Work, graded: Graded, fingerprint: str) -> None:
@@ -464,7 +405,7 @@ def _remember(work: _Work, graded: Graded, fingerprint: str) -> None:
         "notes": graded.notes,
         "reports": {name: json.loads(report.to_json()) for name, report in graded.reports.items()},
     }
-    path = results_folder(work.course, work.assignment) / f"{work.student}.json"
+    path = results_folder(work.course.root, work.assignment) / f"{work.student}.json"
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
@@ -472,7 +413,7 @@ def _recall(work: _Work, gradebook: Gradebook, fingerprint: str) -> Graded | Non
     """Return the last result where nothing it follows from has changed."""
     from nbgrader.api import MissingEntry
 
-    path = results_folder(work.course, work.assignment) / f"{work.student}.json"
+    path = results_folder(work.course.root, work.assignment) / f"{work.student}.json"
     target = work.course.path("autograded", work.student, work.assignment)
     if not path.is_file() or not target.is_dir():
         return None

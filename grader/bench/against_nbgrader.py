@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from grader.grading import NbCourse
 from grader.lean import nbformat
+from grader.nbcourse import NbCourse
 
 ASSIGNMENT = "ps1"
 NOTEBOOK = "problem1"

@@ -1,0 +1,286 @@
+"""What nbgrader's own commands and formgrader's buttons run in this course.
+
+`configure` is called by the course's nbgrader_config.py. It puts the rebuilding of notebooks in place of
+nbgrader's sanitizing, the examiner in place of its `Execute`, strips modules on release, and lets nothing that a
+student wrote reach a browser unsanitized.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import sys
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from nbconvert.exporters import NotebookExporter
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader import preprocessors as stock
+from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.plugins import LateSubmissionPlugin
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Unicode
+from traitlets.config import Config
+
+from grader.course import Course, CourseError, Part
+from grader.examiner import Examiner
+from grader.grading import judge, keep_report, load_template
+from grader.lean import nbformat
+from grader.nbcourse import find_alembic, part_of
+from grader.rebuild import rebuild, without_hidden_tests
+from grader.source import build_assignment, is_stale, strip_solutions
+
+log = logging.getLogger(__name__)
+
+IGNORED = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", ".git", "wrong", "*_hidden.py"]
+
+
+def configure(config: Config, root: Path) -> None:
+    """Set up nbgrader for the course at `root`, and bring its instructor notebooks up to date."""
+    find_alembic()
+    course = Course.load(root)
+    assignments = course.assignments.values()
+    parts = [part for assignment in assignments for part in assignment.parts.values()]
+    config.CourseDirectory.root = str(course.root)
+    config.CourseDirectory.course_id = course.name
+    config.CourseDirectory.ignore = IGNORED + sorted({f"{part.notebook}.md" for part in parts})
+    config.ClearSolutions.text_stub = "*Write your answer here.*"
+    config.GenerateAssignment.pre_convert_hook = _build_all(course)
+    config.GenerateAssignment.preprocessors = [
+        stock.IncludeHeaderFooter,
+        stock.LockCells,
+        stock.ClearSolutions,
+        stock.ClearOutput,
+        stock.CheckCellMetadata,
+        stock.ComputeChecksums,
+        stock.SaveCells,
+        stock.ClearHiddenTests,
+        stock.ClearMarkScheme,
+        stock.ComputeChecksums,
+        stock.CheckCellMetadata,
+        PrepareRelease,
+    ]
+    config.Autograde.exporter_class = SubmissionExporter
+    config.Autograde.pre_convert_hook = drop_special_files
+    config.Autograde.exclude_overwriting = {
+        assignment.name: sorted({name for part in assignment.parts.values() for name in part.files})
+        for assignment in assignments
+    }
+    config.Autograde.sanitize_preprocessors = [Rebuild, stock.CheckCellMetadata]
+    config.Autograde.autograde_preprocessors = [
+        Examine,
+        stock.IgnorePattern,
+        stock.LimitOutput,
+        stock.SaveAutoGrades,
+        LeaveToAPerson,
+        stock.AssignLatePenalties,
+        stock.CheckCellMetadata,
+    ]
+    config.AssignLatePenalties.plugin_class = CourseLatePenalty
+    config.GenerateFeedback.preprocessors = [stock.GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
+    # Formgrader shows submissions through the same exporter as feedback.
+    config.HTMLExporter.sanitize_html = True
+    _build_all(course)()
+
+
+def _build_all(course: Course) -> Any:
+    def build(**_: Any) -> None:
+        """Rebuild the instructor notebooks whose Markdown has changed; one that is wrong stops no other."""
+        for assignment in course.assignments.values():
+            if any(is_stale(part, course.root / "course.toml") for part in assignment.parts.values()):
+                try:
+                    build_assignment(assignment)
+                except CourseError as error:
+                    print(f"grader: {error}", file=sys.stderr)
+
+    return build
+
+
+def drop_special_files(*, notebooks: list[str], **_: Any) -> None:
+    """Delete links and devices from a submitted folder, before nbgrader copies what they lead to."""
+    for folder in {Path(notebook).parent for notebook in notebooks}:
+        for path in folder.rglob("*"):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                log.warning("%s: a link or a special file, deleted", path)
+                path.unlink()
+
+
+class _InConverter(NbGraderPreprocessor):
+    """A preprocessor that knows the course and the submission that its converter is at."""
+
+    @property
+    def folders(self) -> CourseDirectory:
+        return self.parent.parent.coursedir
+
+    def course(self) -> Course | None:
+        """Return the course data, None for a course without course.toml."""
+        root = Path(self.folders.root)
+        return Course.load(root) if (root / "course.toml").is_file() else None
+
+    def where(self, step: str, resources: Any) -> Path:
+        """Return the folder of this submission at `step`."""
+        directory = getattr(self.folders, f"{step}_directory")
+        names = resources["nbgrader"]
+        return Path(self.folders.format_path(directory, names["student"], names["assignment"]))
+
+    def part(self, resources: Any) -> Part | None:
+        """Return the part that this notebook is, None for a plain nbgrader notebook."""
+        return part_of(self.course(), resources["nbgrader"]["assignment"], resources["nbgrader"]["notebook"])
+
+
+# --- release ------------------------------------------------------------------------------------------------
+
+
+class PrepareRelease(_InConverter):
+    """Takes the solutions out of the released modules and tells the gradebook the deadline."""
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        course, names = self.course(), resources["nbgrader"]
+        part = self.part(resources)
+        if part is not None and is_stale(part, course.root / "course.toml"):
+            raise CourseError(
+                f"{part.source / part.notebook}.md: the notebook made from it is out of date; "
+                "correct what the messages above name"
+            )
+        folder = Path(self.folders.format_path(self.folders.release_directory, ".", names["assignment"]))
+        for path in folder.rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            stub = strip_solutions(text, str(path))
+            if stub != text:
+                path.write_text(stub, encoding="utf-8")
+        if course is not None and names["assignment"] in course.assignments:
+            self._set_deadline(names, course.assignments[names["assignment"]].deadline)
+        return nb, resources
+
+    def _set_deadline(self, names: Any, deadline: Any) -> None:
+        if deadline is not None and deadline.tzinfo is not None:
+            deadline = deadline.astimezone(UTC).replace(tzinfo=None)
+        with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
+            gradebook.find_assignment(names["assignment"]).duedate = deadline
+            gradebook.db.commit()
+
+
+# --- autograde ----------------------------------------------------------------------------------------------
+
+
+class SubmissionExporter(NotebookExporter):
+    """Opens a submission for `Rebuild`, which reads it itself: no parser of nbgrader's meets a stranger's file."""
+
+    def from_filename(self, filename: str, resources: Any = None, **kwargs: Any) -> tuple[str, Any]:
+        if not getattr(self.parent, "_sanitizing", False):
+            return super().from_filename(filename, resources=resources, **kwargs)
+        resources = {**(resources or {}), "submission": filename}
+        return self.from_notebook_node(nbformat.v4.new_notebook(), resources=resources)
+
+
+class Rebuild(_InConverter):
+    """Gives the course's own notebook with the answers of the submitted one; see `grader.rebuild`."""
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        names = resources["nbgrader"]
+        source = Path(self.folders.format_path(self.folders.source_directory, ".", names["assignment"]))
+        with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
+            template = load_template(
+                gradebook,
+                names["assignment"],
+                names["notebook"],
+                source / f"{names['notebook']}.ipynb",
+                judges_files=self.part(resources) is not None,
+            )
+        notebook, notes = rebuild(template, Path(resources["submission"]))
+        for note in notes:
+            self.log.warning("%s: %s", names["student"], note)
+        return notebook, resources
+
+
+class Examine(_InConverter):
+    """Takes the place of `Execute`: the examiner's verdicts become the outputs of the check cells."""
+
+    isolation = Unicode("namespaces", help="namespaces, or plain for a machine that has none").tag(
+        config=True
+    )
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        names, part = resources["nbgrader"], self.part(resources)
+        folder = self.where("submitted" if part else "autograded", resources)
+        wall = self.config.Execute.get("timeout", 30) or 24 * 3600
+        report, unsettled, notes = judge(nb, part, folder, _examiner(self.isolation), wall)
+        for note in notes:
+            self.log.warning("%s: %s", names["student"], note)
+        if report is not None:
+            course = self.course()
+            keep_report(course.root, names["assignment"], names["student"], names["notebook"], report)
+        names["for_a_person"] = unsettled
+        return nb, resources
+
+
+class LeaveToAPerson(_InConverter):
+    """Marks what no check could settle, so that formgrader lists it for grading by hand."""
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        names = resources["nbgrader"]
+        with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
+            for name in names.get("for_a_person", ()):
+                place = names["notebook"], names["assignment"], names["student"]
+                gradebook.find_grade(name, *place).needs_manual_grade = True
+            gradebook.db.commit()
+        return nb, resources
+
+
+_examiners: dict[str, Examiner] = {}
+
+
+def _examiner(isolation: str) -> Examiner:
+    """Return this process's examiner: a zygote costs seconds, and a class has hundreds of submissions."""
+    if isolation not in _examiners:
+        _examiners[isolation] = Examiner(isolation, cells=True)
+        atexit.register(_examiners[isolation].close)
+    return _examiners[isolation]
+
+
+class CourseLatePenalty(LateSubmissionPlugin):
+    """The late policy of course.toml; see `late_penalty`."""
+
+    def late_submission_penalty(
+        self, student_id: str, score: float, total_seconds_late: float
+    ) -> float | None:
+        """Return the points to take off a notebook that scored `score`, that long after the deadline."""
+        course = Course.load(self.config.CourseDirectory.root)
+        return late_penalty(course.late, score, total_seconds_late)
+
+
+def late_penalty(policy: dict[str, Any], score: float, seconds: float) -> float | None:
+    """Return the points that `policy` takes off `score` for `seconds` of delay, None where it takes none.
+
+    After `grace_minutes`, each day begun costs `penalty_per_day` of the score; after `max_days` all is lost.
+    """
+    seconds -= 60 * policy.get("grace_minutes", 0)
+    if seconds <= 0 or not policy:
+        return None
+    days = math.ceil(seconds / 86400)
+    if days > policy.get("max_days", math.inf):
+        return score
+    return score * min(1.0, days * policy.get("penalty_per_day", 0.0))
+
+
+# --- feedback -----------------------------------------------------------------------------------------------
+
+
+class HideHiddenTests(NbGraderPreprocessor):
+    """Takes the hidden tests of a plain notebook out of its feedback, sources and tracebacks alike."""
+
+    def preprocess_cell(self, cell: Any, resources: Any, index: int) -> tuple[Any, Any]:
+        released = without_hidden_tests(cell.source)
+        if released == cell.source:
+            return cell, resources
+        cell.source = released
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                output.evalue = ""
+                output.traceback = [
+                    f"{output.ename}: a test of this cell failed; some of its tests are hidden"
+                ]
+        return cell, resources

@@ -1,0 +1,141 @@
+"""Writes what students get: a released assignment, or the whole repository that they clone."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from grader.course import Assignment, Course, CourseError
+from grader.nbcourse import NbCourse, run_converter
+from grader.source import build_assignment, solution_regions, validate
+
+# What a student needs of the repository besides the weeks and the assignments.
+_SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "README.md", "requirements.txt", "pyproject.toml")
+_SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
+_LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
+_LONG = 40  # characters; a shorter solution may well stand in the text by chance
+
+
+def release(course_root: Path | str, assignment: str) -> Path:
+    """Write the released copy of `assignment` and record it in the gradebook; return its folder.
+
+    Runs nbgrader's own `generate_assignment` with this course's configuration, also for a course made
+    elsewhere. Raises CourseError where the source is inconsistent or a secret would get out.
+    """
+    from nbgrader.converters import GenerateAssignment
+
+    course = NbCourse.open(course_root)
+    known = course.data.assignments.get(assignment) if course.data else None
+    if course.data and known is None and not course.path("source", ".", assignment).is_dir():
+        course.data.assignment(assignment)
+    if known is not None and known.parts:
+        if problems := validate(known):
+            raise CourseError("\n".join(problems))
+        build_assignment(known)
+    course.gradebook().close()  # creates it, where this is the course's first release
+    course.folders.assignment_id = assignment
+    converter = GenerateAssignment(coursedir=course.folders, config=course.config)
+    converter.force = True
+    run_converter(converter, f"releasing {assignment}")
+    folder = course.path("release", ".", assignment)
+    if known is not None:
+        refuse_leaks(folder, [known])
+    return folder
+
+
+def release_repository(course_root: Path | str, target: Path | str) -> list[str]:
+    """Write the repository that students clone to the empty folder `target`; return the assignments in it.
+
+    It holds the weeks, `effdl`, `grader`, and every assignment that has been released, with its public checks:
+    no source, no hidden check, no solution. Raises CourseError where `target` holds something already, no
+    assignment is released, or a secret would get out.
+    """
+    course, target = Course.load(course_root), Path(target)
+    if target.exists() and any(path.name != ".git" for path in target.iterdir()):
+        raise CourseError(f"{target}: not empty; name a new folder, or empty this one first")
+    repository = course.root.parent
+    for pattern in _SHARED:
+        for path in sorted(repository.glob(pattern)):
+            for name in _tracked(repository, path):
+                _copy(repository / name, target / name)
+    released = [name for name in course.assignments if (course.root / "release" / name).is_dir()]
+    if not released:
+        raise CourseError(f"{course.root / 'release'}: empty; release an assignment first")
+    place = target / course.root.name
+    for name in released:
+        folder = course.root / "release" / name
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not _LEFT_OUT & set(path.relative_to(folder).parts):
+                _copy(path, place / "release" / name / path.relative_to(folder))
+    _copy(course.root / "course.toml", place / "course.toml")
+    _let_git_keep_releases(target / ".gitignore", f"/{course.root.name}/release/")
+    refuse_leaks(target, list(course.assignments.values()))
+    return released
+
+
+def _tracked(repository: Path, path: Path) -> Iterator[str]:
+    """Yield the files at `path` that git keeps, or all of them outside a git repository."""
+    if (repository / ".git").exists():
+        command = ["git", "-C", str(repository), "ls-files", "-z", "--", str(path.relative_to(repository))]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\0")
+        yield from (name for name in listed if name and (repository / name).is_file())
+        return
+    for file in [path] if path.is_file() else sorted(path.rglob("*")):
+        if file.is_file() and not _LEFT_OUT & set(file.relative_to(repository).parts):
+            yield str(file.relative_to(repository))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def _let_git_keep_releases(path: Path, ignored: str) -> None:
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line.strip() != ignored), encoding="utf-8")
+
+
+# --- secrets ------------------------------------------------------------------------------------------------
+
+
+def refuse_leaks(folder: Path, assignments: list[Assignment]) -> None:
+    """Raise CourseError where a file under `folder` holds a hidden check or a solution of `assignments`."""
+    secrets = [secret for assignment in assignments for secret in secrets_of(assignment)]
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or ".git" in path.relative_to(folder).parts:
+            continue
+        text = _squeeze(path.read_text(encoding="utf-8", errors="replace"))
+        for what, secret in secrets:
+            if secret in text:
+                raise CourseError(f"{path}: holds {what}, which students must not get; do not publish it")
+
+
+def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
+    """Return (what it is, squeezed text) of every hidden check's name and every solution long enough to tell."""
+    found = []
+    for part in assignment.parts.values():
+        if part.checks_hidden.is_file():
+            tree = ast.parse(part.checks_hidden.read_text(encoding="utf-8"))
+            found += [
+                (f"the name of the hidden check {node.name}", node.name)
+                for node in tree.body
+                if isinstance(node, ast.FunctionDef) and node.decorator_list
+            ]
+        for name in part.files:
+            path = part.source / name
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            lines = text.split("\n")
+            for begin, end in solution_regions(text, str(path)):
+                solution = _squeeze("\n".join(lines[begin + 1 : end]))
+                if len(solution) >= _LONG:
+                    found.append((f"the solution at {name}:{begin + 1}", solution))
+    return found
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\s+|\\n", " ", text).strip()
