@@ -5,6 +5,7 @@ that whatever slows the machine slows both (ABBA). The spread of the pair ratios
 """
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -257,11 +258,13 @@ def roofline(points: Sequence[tuple[str, float, float, float]], ceilings: Ceilin
         textcoords="offset points",
         ha="right",
     )
+    middle = math.sqrt(left * min(ceilings.ridge, right))
     ax.annotate(
         f"{ceilings.bandwidth / 1e9:.3g} GB/s",
-        (left, left * ceilings.bandwidth / 1e9),
-        xytext=(2, 14),
+        (middle, middle * ceilings.bandwidth / 1e9),
+        xytext=(-6, 4),
         textcoords="offset points",
+        ha="right",
     )
     ax.set_ylim(top=ceilings.flops / 1e9 * 2)
     ax.set_xlabel("arithmetic intensity, FLOP per byte")

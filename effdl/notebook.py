@@ -86,7 +86,9 @@ def caption(fig: Any, text: str, alt: str) -> None:
     fig.savefig(buffer, format="png")
     plt.close(fig)
     display(Image(data=buffer.getvalue(), format="png", alt=alt))
-    publish(f"Figure: {text}", markdown=f"*Figure: {text}*")
+    # JupyterLab drops an image's alternative text, so the page carries it too, folded.
+    words = f"<details><summary>The figure in words</summary>\n\n{alt}\n\n</details>"
+    publish(f"Figure: {text}", markdown=f"*Figure: {text}*\n\n{words}")
 
 
 class Table:

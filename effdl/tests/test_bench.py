@@ -167,3 +167,11 @@ def test_roofline_puts_a_point_at_its_intensity_and_speed():
     x, y = roof.get_xdata(), roof.get_ydata()
     assert max(y) == pytest.approx(100.0)
     assert math.isclose(y[0], x[0] * 10.0)
+
+
+def test_nine_operations_on_a_roofline_differ_without_colour():
+    import torch
+
+    points = [(f"operation {i}", 1e6, 1e6, 1e-3 * (i + 1)) for i in range(9)]
+    figure = bench.roofline(points, Ceilings(1e10, 1e11, torch.float32, 1))
+    assert len({line.get_marker() for line in figure.axes[0].lines[1:]}) == 9
