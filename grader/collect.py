@@ -173,6 +173,11 @@ def _take(course: NbCourse, assignment: str, path: Path, expected: set[str], res
                 result.notes += unzip(path, Path(scratch), MAX_FILES, MAX_BYTES)
                 path = Path(scratch)
             files = list(_files(path, result.notes))
+            if len(files) == 1 and files[0][1].suffix.lower() == ".zip":
+                # Moodle puts the student's zip file into a folder with the student's name.
+                inside = Path(scratch) / "inside"
+                result.notes += unzip(files[0][1], inside, MAX_FILES, MAX_BYTES)
+                files = list(_files(inside, result.notes))
             top = _top_folder([PurePosixPath(name) for name, _ in files], expected)
             chosen = {
                 name: file for name, file in files if top == "." or PurePosixPath(name).is_relative_to(top)

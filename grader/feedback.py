@@ -42,8 +42,10 @@ def feedback(
         from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 
         from grader.nbgrader_plugin import HideHiddenTests
+        from grader.safe_html import FILTERS
 
         course.config.HTMLExporter.sanitize_html = True
+        course.config.HTMLExporter.filters = FILTERS
         course.config.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
     gradebook = course.gradebook()
     refresh_late_penalties(gradebook, course, assignment)

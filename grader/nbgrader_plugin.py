@@ -13,7 +13,7 @@ import math
 import sys
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbconvert.exporters import NotebookExporter
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
@@ -26,12 +26,15 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from grader.course import Course, CourseError, Part
-from grader.examiner import Examiner
 from grader.grading import judge, keep_report, load_template
 from grader.lean import nbformat
 from grader.nbcourse import find_alembic, part_of
 from grader.rebuild import rebuild, without_hidden_tests
+from grader.safe_html import FILTERS
 from grader.source import build_assignment, is_stale, strip_solutions
+
+if TYPE_CHECKING:
+    from grader.examiner import Examiner
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ def configure(config: Config, root: Path) -> None:
     config.GenerateFeedback.preprocessors = [stock.GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
     # Formgrader shows submissions through the same exporter as feedback.
     config.HTMLExporter.sanitize_html = True
+    config.HTMLExporter.filters = FILTERS
     _build_all(course)()
 
 
@@ -235,6 +239,8 @@ _examiners: dict[str, Examiner] = {}
 
 def _examiner(isolation: str) -> Examiner:
     """Return this process's examiner: a zygote costs seconds, and a class has hundreds of submissions."""
+    from grader.examiner import Examiner  # imports torch, which no other nbgrader command needs
+
     if isolation not in _examiners:
         _examiners[isolation] = Examiner(isolation, cells=True)
         atexit.register(_examiners[isolation].close)

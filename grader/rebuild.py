@@ -21,6 +21,7 @@ MAX_NOTEBOOK = 20 << 20  # bytes; a notebook with its plots has one or two
 MAX_CELLS = 5000
 MAX_OUTPUT = 4 << 20  # characters of outputs kept per cell
 MIME_TYPES = ("text/plain", "text/html", "text/markdown", "text/latex", "image/png", "image/jpeg")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 _HIDDEN = re.compile(
     r"^[^\n]*BEGIN HIDDEN TESTS[^\n]*\n.*?^[^\n]*END HIDDEN TESTS[^\n]*(?:\n|\Z)", re.S | re.M
 )
@@ -164,6 +165,9 @@ def _clean_output(output: dict[str, Any]) -> dict[str, Any] | None:
         return None
     data = output.get("data")
     data = {mime: plain_text(data[mime]) for mime in MIME_TYPES if isinstance(data, dict) and mime in data}
+    for mime in ("image/png", "image/jpeg"):
+        if not _BASE64.fullmatch(data.get(mime, "")):
+            del data[mime]
     clean = {"output_type": kind, "data": data, "metadata": {}}
     if kind == "execute_result":
         count = output.get("execution_count")

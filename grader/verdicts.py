@@ -66,7 +66,7 @@ def as_html(checks: Sequence[CheckResult]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows(checks)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<table class="table table-bordered"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def outputs(checks: Sequence[CheckResult], max_points: float) -> list[dict[str, Any]]:
