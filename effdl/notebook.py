@@ -65,6 +65,18 @@ def show(*objects: Any) -> None:
         publish(f"# {where}\n{source}", markdown=f"`{where}`\n\n{fence}python\n{source}\n{fence}")
 
 
+def _png(fig: Any) -> bytes:
+    """The figure as PNG with a palette: a third of the size, so that twenty figures fit on a page of 300 KB."""
+    from PIL import Image
+
+    raw, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(raw, format="png")
+    colours = 256 if any(axes.images for axes in fig.axes) else 64  # a photograph needs more than lines do
+    palette = Image.open(raw).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    palette.save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
 def caption(fig: Any, text: str, alt: str) -> None:
     """Display a matplotlib figure with a caption, and alternative text for those who cannot see it.
 
@@ -82,10 +94,8 @@ def caption(fig: Any, text: str, alt: str) -> None:
     from IPython.display import Image, display
     from matplotlib import pyplot as plt
 
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png")
+    display(Image(data=_png(fig), format="png", alt=alt))
     plt.close(fig)
-    display(Image(data=buffer.getvalue(), format="png", alt=alt))
     # JupyterLab drops an image's alternative text, so the page carries it too, folded.
     words = f"<details><summary>The figure in words</summary>\n\n{alt}\n\n</details>"
     publish(f"Figure: {text}", markdown=f"*Figure: {text}*\n\n{words}")

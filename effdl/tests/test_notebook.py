@@ -1,9 +1,11 @@
 import inspect
+import io
 
 import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from PIL import Image
 
 from effdl import bench, notebook, plots
 from effdl.notebook import Table, caption, check_exercise, show
@@ -41,6 +43,21 @@ def test_outside_jupyter_a_captioned_figure_stays_open_for_the_runner(capsys):
     assert "Times of two kernels." in capsys.readouterr().out
     assert plt.fignum_exists(figure.number)
     plt.close("all")
+
+
+def test_a_figure_on_a_page_is_small_and_keeps_its_pixels_and_colours():
+    figure, axes = plt.subplots()
+    for shift in range(6):
+        axes.plot(np.arange(300), np.sin(np.arange(300) / 30 + shift))
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png")
+    small = notebook._png(figure)
+    plt.close(figure)
+    before = np.asarray(Image.open(raw).convert("RGB"), dtype=float)
+    after = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"), dtype=float)
+    assert len(small) < 0.6 * raw.getbuffer().nbytes
+    assert before.shape == after.shape
+    assert np.abs(before - after).mean() < 1.0  # of 255 levels
 
 
 def test_exercise_shows_yours_beside_the_specification(capsys):
