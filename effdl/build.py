@@ -196,6 +196,11 @@ def execute(
         where = _where(notebook.cells[current], current + 1)
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         raise BuildError(f"{short_name(source)}, {where} failed:\n{plain}") from error
+    except AssertionError:
+        # nbclient's handler of Ctrl-C ends the kernel, and then trips over the missing kernel.
+        if client.km is None:
+            raise KeyboardInterrupt from None
+        raise
     if seconds < LEAST_SECONDS:
         raise BuildError(
             f"{short_name(source)} ran in {seconds:.2f} s; a lab that measures something takes longer"

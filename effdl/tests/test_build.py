@@ -1,8 +1,13 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -118,6 +123,29 @@ def test_a_failing_cell_is_named_and_no_notebook_is_written(week):
 def test_a_notebook_that_ran_in_no_time_fails(week):
     with pytest.raises(BuildError, match=r"ran in 0\.\d\d s"):
         build.build(week.write("```python\nx = 1\n```\n"), lambda index: None)
+
+
+def test_ctrl_c_ends_the_kernel_too_and_writes_nothing(week):
+    mark = week.folder / "pid"
+    source = week.write(
+        "```python\nimport os, time\nprint(open('pid', 'w').write(str(os.getpid())))\n```\n\n"
+        "```python\ntime.sleep(100)\n```\n"
+    )
+    command = [sys.executable, "-m", "effdl.build", str(source)]
+    building = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        building.send_signal(signal.SIGINT)
+        output, _ = building.communicate(timeout=30)
+    finally:
+        building.kill()
+    assert building.returncode != 0
+    assert "AssertionError" not in output  # what nbclient raises when its kernel is gone
+    assert not psutil.pid_exists(int(mark.read_text()))
+    assert not source.with_suffix(".ipynb").exists()
 
 
 def test_a_notebook_without_code_fails(week):
