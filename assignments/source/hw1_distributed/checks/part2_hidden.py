@@ -9,10 +9,13 @@ from types import SimpleNamespace
 from grader.checks import check, expect_close, expect_lines
 
 
-@cache
-def public():
-    """Return the names of the public file; read when a check runs, so that its checks are not declared twice."""
+def _load_public():
+    """Return the names of the public file."""
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("part2_public.py"))))
+
+
+# Called when a check runs: at import, the public checks would be declared a second time, as hidden ones.
+public = cache(_load_public)
 
 
 @check(item="sequential_print", points=0.25, hint="With one rank there is nobody to wait for.")
@@ -32,11 +35,26 @@ def prints_alone(sub):
 def every_rank_prints_its_own_line(sub):
     """The line of rank r comes from rank r."""
     world, num_iter = sub.rng.choice([3, 5]), 2
-    marks = [f"{secrets.token_hex(4)} " for _ in range(world)]
-    run = public().print_with_delays(sub, world, num_iter, marks)
-    own = [f"{marks[rank]}Process {rank}" for rank in range(world)]
-    lines = [line if "Process" in line else line[-3:] for line in run.stdout.splitlines()]
-    expect_lines("\n".join(lines), (["---", *own] * num_iter)[1:], of="the shared standard output")
+    marks = [secrets.token_hex(4) for _ in range(world)]
+    run = public().print_with_delays(sub, world, num_iter, [f"{mark} " for mark in marks])
+    expect_lines(named(run.stdout, marks), own_lines(world, num_iter), of="the shared standard output")
+
+
+def named(text, marks):
+    """Return the lines of `text` with the rank that printed each in place of its mark."""
+    lines = []
+    for line in text.splitlines():
+        mark, _, said = line.partition(" ")
+        printer = f" (printed by rank {marks.index(mark)})" if mark in marks else " (printed by nobody)"
+        # Any rank may print the separator.
+        lines.append(said if said == "---" and mark in marks else said + printer)
+    return "\n".join(lines)
+
+
+def own_lines(world, num_iter):
+    """Return the lines of `run_sequential` where each rank prints its own."""
+    once = [f"Process {rank} (printed by rank {rank})" for rank in range(world)]
+    return (["---", *once] * num_iter)[1:]
 
 
 @check(item="ring", points=0.5, wall=100, hint="Chunks may be empty, and their lengths may differ by one.")

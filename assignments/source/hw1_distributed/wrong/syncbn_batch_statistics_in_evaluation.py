@@ -46,4 +46,7 @@ class SyncBatchNorm(_BatchNorm):
         super().__init__(num_features, eps, momentum, affine=False, track_running_stats=True)
 
     def forward(self, input):
-        return sync_batch_norm.apply(input, self.running_mean, self.running_var, self.eps, self.momentum)
+        statistics = self.running_mean, self.running_var
+        if not self.training:
+            statistics = self.running_mean.clone(), self.running_var.clone()
+        return sync_batch_norm.apply(input, *statistics, self.eps, self.momentum)
