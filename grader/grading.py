@@ -16,6 +16,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -458,26 +459,28 @@ def grade(
     gives a result with `error` and stops nobody else. Raises CourseError where the assignment was not
     released, has no submissions, or a name in `students` has none.
     """
-    # The examiner's zygote imports torch in its own process while this one imports nbgrader.
+    if isolation not in ("namespaces", "plain"):
+        raise CourseError(
+            f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
+        )
     from grader.examiner import Examiner
 
-    with Examiner(isolation, cells=True) as examiner:
+    with ThreadPoolExecutor(1) as starter, ExitStack() as stack:
+        # The zygote imports torch in its own process while this one imports nbgrader.
+        starting = starter.submit(Examiner, isolation, cells=True)
+        stack.callback(lambda: starting.result().close())
         course = NbCourse.open(course_root)
         gradebook = course.gradebook()
-        try:
-            works = _plan(course, gradebook, assignment, students)
-            results: list[Graded] = []
-            with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-                try:
-                    for graded in _results(pool, examiner, gradebook, works, force):
-                        results.append(graded)
-                        if progress:
-                            progress(graded, len(results), len(works))
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-        finally:
-            gradebook.close()
+        stack.callback(gradebook.close)
+        works = _plan(course, gradebook, assignment, students)
+        pool = stack.enter_context(ThreadPoolExecutor(jobs or os.cpu_count() or 1))
+        # After an error, what has not begun must not hold up the end.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        results: list[Graded] = []
+        for graded in _results(pool, starting.result(), gradebook, works, force):
+            results.append(graded)
+            if progress:
+                progress(graded, len(results), len(works))
     return sorted(results, key=lambda graded: graded.student)
 
 

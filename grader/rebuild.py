@@ -239,7 +239,9 @@ def _tampering(template: Template, answers: dict[str, Submitted], name: str) -> 
 def _assemble(
     template: Template, answers: dict[str, Submitted], extras: dict[str, list[Submitted]] | None
 ) -> nbformat.NotebookNode:
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": dict(template.kernelspec)})
+    notebook = nbformat.v4.new_notebook()
+    if template.kernelspec:
+        notebook.metadata.kernelspec = dict(template.kernelspec)
     cells = notebook.cells
     if extras is not None:
         cells += _ungraded(extras.get("", ()), len(cells))

@@ -139,6 +139,64 @@ def sample_course(tmp_path):
     return write_sample_course(tmp_path)
 
 
+RIGHT = "def total(x):\n    return sum(x)\n\n\ndef spread(x):\n    return max(x) - min(x)\n"
+
+
+@pytest.fixture(scope="session")
+def _released(tmp_path_factory) -> Path:
+    from grader.release import release
+
+    course = write_sample_course(tmp_path_factory.mktemp("released"))
+    release(course, "hw1")
+    return course
+
+
+@pytest.fixture
+def released_course(_released, tmp_path) -> Path:
+    """The course root of a sample course whose assignment hw1 is released, without submissions."""
+    course = tmp_path / "assignments"
+    shutil.copytree(_released, course)
+    return course
+
+
+@pytest.fixture
+def hand_in(released_course) -> Callable[..., Path]:
+    """Return a function that submits for a student: `sums.py` (None: no file), and the notebook as JSON."""
+
+    def make(student: str, sums: str | None = RIGHT, notebook: str | bytes | None = None) -> Path:
+        folder = released_course / "submitted" / student / "hw1"
+        shutil.copytree(released_course / "release" / "hw1", folder)
+        if sums is None:
+            (folder / "sums.py").unlink()
+        else:
+            (folder / "sums.py").write_text(sums)
+        if notebook is not None:
+            data = notebook.encode() if isinstance(notebook, str) else notebook
+            (folder / "part1_sums.ipynb").write_bytes(data)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def one_examiner(examiner, monkeypatch) -> None:
+    """Let grading and nbgrader's converters use the session's examiner, so that no test waits for torch."""
+    from grader import examiner as module
+    from grader import nbgrader_plugin
+
+    class Shared:
+        def __init__(self, isolation: str, *, cells: bool):
+            assert isolation == "namespaces"
+            assert cells
+            self.examine, self.run_cells = examiner.examine, examiner.run_cells
+
+        def close(self) -> None:
+            """The session closes it."""
+
+    monkeypatch.setattr(module, "Examiner", Shared)
+    monkeypatch.setitem(nbgrader_plugin._examiners, "namespaces", examiner)
+
+
 @pytest.fixture(scope="session")
 def examiner() -> Iterator[Examiner]:
     """An examiner with isolation, shared by every test that needs workers."""
