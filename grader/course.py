@@ -38,6 +38,7 @@ class Part:
     items: dict[str, float]  # one autograded check cell each: id -> points
     reports: dict[str, float] = field(default_factory=dict)  # graded by hand: id -> points
     extras: frozenset[str] = frozenset()  # items beyond the points that make a full grade
+    modules: dict[str, str] = field(default_factory=dict)  # item -> the file that it is about
     memory: int = 2048 * MIB  # bytes a worker may use
     cores: int = 2
     gpus: int = 0
@@ -134,10 +135,9 @@ class Course:
 
 
 def _assignment(root: Path, name: str, entry: dict[str, Any]) -> Assignment:
-    source = root / "source" / name
-    if not source.is_dir():
-        # The repository that students clone holds released copies only.
-        source = root / "release" / name
+    # The repository that students clone holds released copies only; a student's own copy is its own root.
+    places = root / "source" / name, root / "release" / name, root
+    source = next(place for place in places if place.is_dir())
     parts = {
         int(number): _part(name, int(number), source, part) for number, part in entry.get("parts", {}).items()
     }
@@ -171,6 +171,7 @@ def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> 
         items=items,
         reports=reports,
         extras=extras,
+        modules=dict(entry.get("modules", {})),
         memory=parse_size(machine.get("memory", "2GiB")),
         cores=int(machine.get("cores", 2)),
         gpus=int(machine.get("gpus", 0)),

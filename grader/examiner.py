@@ -192,8 +192,7 @@ class Examiner:
                     break
                 if not job.inbox[0]:
                     why = f"the worker {job.closed[0]}"
-                    usage = job.usage()
-                    if usage and usage.oom_kills:
+                    if job.out_of_memory():
                         why = f"the notebook used more than {memory >> 20} MiB of memory"
                     break
                 message = job.inbox[0].pop(0)

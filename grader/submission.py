@@ -251,6 +251,11 @@ class Job:
     def usage(self) -> Usage | None:
         return self._cgroup.usage() if self._cgroup else None
 
+    def out_of_memory(self) -> bool:
+        """Return whether the kernel has killed a process of the job for its memory."""
+        usage = self.usage()
+        return usage is not None and usage.oom_kills > 0
+
     def network(self) -> tuple[int, int] | None:
         """Return bytes and packets sent over the loopback of this job, None without isolation."""
         if not self._place.isolated:
@@ -453,6 +458,8 @@ class Submission:
             job.drain()
             raise self._explain(job)
         if not in_time:
+            if job.out_of_memory():
+                raise self._out_of_memory()
             silent = [rank for rank in ranks if not job.inbox[rank]]
             raise StudentError(f"{_who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
         answers = [job.inbox[rank].pop(0) for rank in ranks]
@@ -460,12 +467,14 @@ class Submission:
             raise StudentError("a worker answered something else than it was asked")
         return [answer[key] for answer in answers]
 
+    def _out_of_memory(self) -> StudentError:
+        self.notes.append("stopped by the memory limit")
+        return StudentError(f"used more than the {self._limits.memory >> 20} MiB of memory allowed")
+
     def _explain(self, job: Job) -> StudentError:
         """Return the failure that most likely came first, in one sentence."""
-        usage = job.usage()
-        if usage and usage.oom_kills:
-            self.notes.append("stopped by the memory limit")
-            return StudentError(f"used more than the {self._limits.memory >> 20} MiB of memory allowed")
+        if job.out_of_memory():
+            return self._out_of_memory()
         world = len(job.inbox)
         for rank, why in enumerate(job.closed):
             errors = [m for m in job.inbox[rank] if isinstance(m, dict) and "error" in m]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 HEAD = struct.Struct("<IQ")
-MAX_JSON = 8 << 20
+MAX_JSON = 16 << 20
 MAX_BLOBS = 256 << 20
 MAX_DEPTH = 50
 DTYPES = {
@@ -91,15 +91,17 @@ class Frames:
             self._json, blobs = HEAD.unpack(self._head)
             if self._json > MAX_JSON or blobs > MAX_BLOBS:
                 raise WireError("announced a message over the size limit")
+            if self._json == 0:
+                raise WireError("announced an empty message")
             self._body, self._filled = bytearray(self._json + blobs), 0
-        view = memoryview(self._body)
-        if self._filled < len(view):
-            count = sock.recv_into(view[self._filled :])
-            if not count:
-                raise EOFError
-            self._filled += count
-            if self._filled < len(view):
-                return None
+            # One read per call: a second one would wait for a worker that stops after the head.
+            return None
+        count = sock.recv_into(memoryview(self._body)[self._filled :])
+        if not count:
+            raise EOFError
+        self._filled += count
+        if self._filled < len(self._body):
+            return None
         body = self._body
         self._body, self._head = None, bytearray()
         return (decode(body[: self._json], memoryview(body)[self._json :]),)
@@ -145,9 +147,9 @@ def _encode(value: Any, blobs: list[memoryview], depth: int) -> Any:
 
 
 def _encode_tensor(value: torch.Tensor, blobs: list[memoryview]) -> dict[str, Any]:
+    if value.layout is not torch.strided or value.dtype not in _NAMES:
+        raise WireError(f"a tensor of layout {value.layout} and dtype {value.dtype} cannot cross")
     plain = value.detach().as_subclass(torch.Tensor).cpu()
-    if plain.layout is not torch.strided or plain.dtype not in _NAMES:
-        raise WireError(f"a tensor of layout {plain.layout} and dtype {plain.dtype} cannot cross")
     plain = plain.resolve_conj().resolve_neg().contiguous()
     shape = list(plain.shape)
     data = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.empty(0, np.uint8)

@@ -1,0 +1,119 @@
+"""What this machine can isolate and measure, found by trying it, and what follows from each finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from grader import seccomp
+from grader.cgroup import CgroupError, Cgroups
+from grader.examiner import Examiner
+from grader.sandbox import SandboxError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is there, what was seen, and what follows for grading."""
+
+    name: str
+    state: str  # yes, no or note
+    seen: str
+    follows: str
+
+
+def examine_machine() -> list[Finding]:
+    """Try everything that grading relies on; never raises for what is missing."""
+    return [_system(), _namespaces(), _cgroups(), _seccomp(), _bubblewrap(), _gpu(), _alembic()]
+
+
+def _system() -> Finding:
+    seen = f"{platform.system()} {platform.release()}, Python {platform.python_version()}, torch {torch.__version__}"
+    if sys.platform != "linux":
+        return Finding("system", "no", seen, "`grader check` works without isolation; grade on Linux")
+    user = "root" if os.geteuid() == 0 else "an ordinary user"
+    return Finding(
+        "system", "yes", f"{seen}, {user}, {len(os.sched_getaffinity(0))} cores", "grading can run here"
+    )
+
+
+def _namespaces() -> Finding:
+    try:
+        started = time.perf_counter()
+        with Examiner("namespaces"):
+            seconds = time.perf_counter() - started
+    except (SandboxError, OSError) as error:
+        return Finding(
+            "namespaces",
+            "no",
+            str(error),
+            "`grader grade` refuses; run as root, or allow unprivileged user namespaces "
+            "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0)",
+        )
+    return Finding(
+        "namespaces",
+        "yes",
+        f"a sandboxed worker answered {seconds:.1f} s after the start, torch imported",
+        "own file system, processes and network per worker; bytes on the wire are read from outside",
+    )
+
+
+def _cgroups() -> Finding:
+    try:
+        version = Cgroups().version
+    except (CgroupError, OSError) as error:
+        return Finding(
+            "control groups",
+            "no",
+            str(error),
+            "no limit for a submission as a whole, no peak memory or CPU time; `grader grade` refuses",
+        )
+    return Finding(
+        "control groups",
+        "yes",
+        f"version {version}",
+        "memory and processes are limited; CPU time and peak memory are read from outside",
+    )
+
+
+def _seccomp() -> Finding:
+    try:
+        seccomp.program(unix_sockets=True)
+        with open("/proc/self/status") as status:
+            known = "Seccomp:" in status.read()
+    except (NotImplementedError, OSError) as error:
+        return Finding("seccomp", "no", str(error), "no sandbox on this processor")
+    if not known:
+        return Finding("seccomp", "no", "the kernel was built without it", "no sandbox on this kernel")
+    return Finding(
+        "seccomp", "yes", platform.machine(), f"{len(seccomp.DENIED)} system calls are denied to workers"
+    )
+
+
+def _bubblewrap() -> Finding:
+    path = shutil.which("bwrap")
+    if path is None:
+        return Finding("bubblewrap", "note", "not installed", "nothing: the sandbox needs no helper program")
+    seen = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.strip()
+    return Finding("bubblewrap", "note", seen, "nothing: the sandbox needs no helper program")
+
+
+def _gpu() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding("GPU", "no", "torch sees none", "parts that need a GPU cannot be graded here")
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return Finding("GPU", "yes", names, "GPU parts can be graded, one submission at a time on each")
+
+
+def _alembic() -> Finding:
+    # nbgrader calls it by name; the grader puts the environment's own programs first on PATH.
+    if shutil.which("alembic", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"):
+        return Finding("alembic", "yes", "in this environment", "nbgrader can make and upgrade its database")
+    return Finding("alembic", "no", "not found", "nbgrader cannot make a database: pip install alembic")
