@@ -199,11 +199,12 @@ def time_launches(device: AsyncDevice, kernel: Kernel, n: int) -> tuple[float, f
 
 def launch_cost(device: AsyncDevice, kernel: Kernel, n: int) -> float:
     """Seconds that the host spends on one launch, from n empty kernels queued behind a real one."""
+    empty = torch.zeros(1, device="cuda").zero_ if torch.cuda.is_available() else _nothing
     device.synchronize()
     device.launch(kernel)
     start = time.perf_counter()
     for _ in range(n):
-        device.launch(_nothing)
+        device.launch(empty)
     cost = (time.perf_counter() - start) / n
     device.synchronize()
     return cost
@@ -239,3 +240,45 @@ def predict_issued(n: int, launch: float, kernel: float, depth: int) -> float:
     kernel of ``kernel`` seconds to end before each further launch, so ``depth + 1`` kernels stay unpaid.
     """
     return max(n * launch, (n - depth - 1) * kernel)
+
+
+def plot_timeline(returned: list[float], kernels: list[tuple[float, float]]) -> Any:
+    """Draw what :func:`timeline` returned: launches above, kernels below. Returns the figure."""
+    from matplotlib import pyplot as plt
+
+    from effdl import plots
+
+    fig, ax = plt.subplots(figsize=(9, 2.2))
+    spans, end = [(begin, end - begin) for begin, end in kernels], kernels[-1][1]
+    ax.broken_barh(spans[::2], (0, 0.7), facecolors=plots.COLOURS[0], edgecolor="white")
+    ax.broken_barh(spans[1::2], (0, 0.7), facecolors=plots.COLOURS[4], edgecolor="white")
+    ax.vlines(returned, 1, 1.7, color=plots.INK, linewidth=1.5)
+    ax.axvline(end, color=plots.COLOURS[1], linestyle="--", marker="")
+    ax.text(end, 1.85, "synchronize() returns ", ha="right", color=plots.COLOURS[1])
+    ax.set_yticks([0.35, 1.35], ["device: one bar\nis one kernel", "host: one line is\none launch returning"])
+    ax.set(xlabel="time, ms", ylim=(-0.15, 2.3))
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+def plot_reported(shares: dict[int, float], launch: float, kernel: float, depth: int) -> Any:
+    """True, predicted and reported time against the number of launches. Returns the figure.
+
+    ``shares`` holds, by number of launches, the share of the true time that the clock showed.
+    """
+    from matplotlib import pyplot as plt
+
+    from effdl import plots
+
+    numbers = range(1, max(shares) + 1)
+    predicted = [1e3 * predict_issued(n, launch, kernel, depth) for n in numbers]
+    reported = [1e3 * n * kernel * share for n, share in shares.items()]
+    fig, ax = plt.subplots()
+    ax.plot(numbers, [1e3 * n * kernel for n in numbers], marker="", label="true time, n k")
+    ax.plot(numbers, predicted, marker="", label="what the formula says the clock shows")
+    ax.plot(list(shares), reported, "s", color=plots.INK, markersize=6, label="what the clock shows")
+    ax.axvline(depth + 1, color=plots.INK, linestyle=":", marker="", linewidth=1)
+    ax.text(depth + 1, ax.get_ylim()[1], " queue full", va="top")
+    ax.set(xlabel="kernels launched, n", ylabel="time, ms")
+    ax.legend(loc="center left", bbox_to_anchor=(0.3, 0.12))
+    return fig

@@ -69,10 +69,10 @@ def run_trial(a: Callable[[], Any], b: Callable[[], Any], calls: int, a_first: b
 def run_trials(
     a: Callable[[], Any], b: Callable[[], Any], calls: int, trials: int, budget: float
 ) -> list[Trial]:
-    """``trials`` trials, the order of the blocks alternating; fewer if ``budget`` seconds end first, but 20."""
+    """``trials`` trials, the order of the blocks alternating; fewer if ``budget`` seconds end first, but 30."""
     done: list[Trial] = []
     start = perf_counter()
-    while len(done) < trials and (len(done) < 20 or perf_counter() - start < budget):
+    while len(done) < trials and (len(done) < 30 or perf_counter() - start < budget):
         done.append(run_trial(a, b, calls, a_first=len(done) % 2 == 0))
     return done
 
@@ -159,6 +159,45 @@ def pooled_ratio(trials: Iterable[Trial]) -> tuple[float, float, float]:
     """The ratio b / a from the pairs of all trials together: median, and 98 % bootstrap interval."""
     ratios = _pair_ratios(trials)
     return (float(np.median(ratios)), *bootstrap_interval(ratios))
+
+
+def spread(values: np.ndarray) -> float:
+    """95th over 5th percentile: 2 means that of twenty reports the slowest says twice the fastest."""
+    low, high = np.quantile(values, [0.05, 0.95])
+    return float(high / low)
+
+
+def plot_spread(reports: dict[str, np.ndarray]) -> Any:
+    """Histograms of reported times (seconds) on a log axis in ms, one for each name. Returns the figure."""
+    from matplotlib import pyplot as plt
+
+    from effdl import plots
+
+    fig, ax = plt.subplots()
+    everything = 1e3 * np.concatenate(list(reports.values()))
+    edges = np.geomspace(0.9 * everything.min(), 1.1 * everything.max(), 50)
+    for (name, values), style in zip(reports.items(), plots.bar_styles(2)[::-1], strict=True):
+        ax.hist(1e3 * values, edges, label=name, alpha=0.8, **style)
+    ax.set(xscale="log", xlabel="reported time of one call, ms (log scale)", ylabel="benchmarks")
+    ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if edges[0] < tick < edges[-1]]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend()
+    return fig
+
+
+def drift_bias(order: str, degree: int) -> int:
+    """What a drift t**degree of the machine adds to B's total over A's, if call t is A or B as ``order`` says.
+
+    Zero means that the order cancels the drift. Raises ValueError unless A and B are called equally often.
+    """
+    if set(order) != {"A", "B"} or order.count("A") != order.count("B"):
+        raise ValueError(f"an order holds as many A as B and nothing else, not {order!r}")
+    return sum(t**degree if letter == "B" else -(t**degree) for t, letter in enumerate(order))
+
+
+DRIFT_SPECIFICATION = [((degree,), 0) for degree in (1, 2, 3)]
+"""Cases for effdl.notebook.check_exercise: (degree of the drift), bias."""
 
 
 def plot(trials: Sequence[Trial], verdicts: dict[str, list[str]], truth: float) -> Any:

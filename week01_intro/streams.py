@@ -83,3 +83,7 @@ def run_pipeline(pipeline: Pipeline, batches: int) -> list[float]:
     device.synchronize()
     device.close()
     return (totals / 4096).tolist()
+
+
+PIPELINE_SPECIFICATION = [((batches,), [i + 1.0 for i in range(batches)]) for batches in (1, 3, 6)]
+"""Cases for effdl.notebook.check_exercise: (number of batches), the means that the batches have."""

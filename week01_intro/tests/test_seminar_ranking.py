@@ -53,9 +53,9 @@ def test_every_trial_calls_both_functions_equally_often_and_pairs_stand_between_
     assert "".join(order) == "BBBB" + "ABBAABBA" + "AAAA"
 
 
-def test_trials_end_with_the_budget_but_never_below_twenty():
+def test_trials_end_with_the_budget_but_never_below_thirty():
     assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=60)) == 50
-    assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=0)) == 20
+    assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=0)) == 30
 
 
 def test_pooled_pairs_recover_the_ratio_and_longer_runs_are_cut_into_rows():
