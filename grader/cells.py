@@ -152,7 +152,7 @@ def _new_shell(outputs: Outputs) -> _Shell:
     config.HistoryManager.enabled = False  # no database and no thread that saves to it
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.separate_in = ""
-    InteractiveShell.clear_instance()
+    _Shell.clear_instance()
     _Shell.outputs = outputs
     return _Shell.instance(config=config, displayhook_class=_Hook, display_pub_class=_Publisher)
 
@@ -200,7 +200,7 @@ def run_cells(
                 emit({"index": index, "outputs": outputs.items})
         finally:
             sys.stdin, sys.stdout, sys.stderr = streams
-            InteractiveShell.clear_instance()
+            _Shell.clear_instance()
 
 
 def _run_cell(shell: _Shell, cell: dict[str, str], outputs: Outputs, wall: float) -> None:
