@@ -8,6 +8,7 @@ Reference: ``c10/cuda/CUDACachingAllocator.cpp`` and ``c10/core/AllocatorConfig.
 settings (no ``max_split_size``, no expandable segments, no garbage collection, no ``record_stream``).
 """
 
+import copy
 import random
 from dataclasses import dataclass, field
 
@@ -79,7 +80,6 @@ class CachingAllocator:
     def __init__(self, capacity=None):
         self.capacity = capacity
         self.segments = []
-        self.cuda_mallocs = 0
         self._live = {}
         self._next_address = 0x7F00_0000_0000
         self._retries = 0
@@ -164,6 +164,10 @@ class CachingAllocator:
                 out[f"{name}.{'small' if segment.small else 'large'}_pool.current"] += value
         return {**out, **self._peaks, "num_alloc_retries": self._retries, "num_ooms": self._ooms}
 
+    def segments_copy(self):
+        """The segments as they are now, for a picture: later events do not change it."""
+        return copy.deepcopy(self.segments)
+
     @property
     def allocated(self):
         """Bytes in live blocks: what ``torch.cuda.memory_allocated`` shows."""
@@ -204,7 +208,6 @@ class CachingAllocator:
         block = Block(address, total)
         segment = Segment(address, total, stream, size <= SMALL_LIMIT, [block])
         self.segments.append(segment)
-        self.cuda_mallocs += 1
         return segment, block
 
     def _fits(self, nbytes):

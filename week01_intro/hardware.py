@@ -83,7 +83,7 @@ def ring(nodes, shuffled, seed=0):
     return scipy.sparse.csr_matrix((np.ones(nodes), following, starts), shape=(nodes, nodes))
 
 
-def step_seconds(counts, rounds=3):
+def step_seconds(counts, rounds=2):
     """Seconds per step of walks around rings of ``counts`` nodes: a list in memory order, one in random order.
 
     The loop is SciPy's breadth-first search. On a ring its queue never holds more than one node: where to read

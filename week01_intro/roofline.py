@@ -85,7 +85,7 @@ def operations():
     }
 
 
-def measure(operations, pairs=7):
+def measure(operations, pairs=9):
     """Time all operations side by side. Returns the comparison and the ceilings that its probes reached.
 
     Ceilings and operations come from one interleaved run: a machine that is slow today is slow for both.
