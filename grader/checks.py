@@ -156,26 +156,22 @@ def expect_close(
         targets = expected if isinstance(expected, (list, tuple)) else [expected] * len(actual)
         if len(actual) != len(targets):
             raise Failed(f"{of}: {len(actual)} values where {len(targets)} are expected")
-        for rank, (one, target) in enumerate(zip(actual, targets, strict=True)):
-            expect_close(one, target, atol=atol, rtol=rtol, why=why, of=f"{of} of rank {rank}")
-        return
-    if type(actual) in (int, float) and type(expected) in (int, float):
-        actual, expected = (torch.tensor(float(value), dtype=torch.float64) for value in (actual, expected))
-    _expect_tensor(actual, expected, of)
-    wide = torch.complex128 if expected.is_complex() else torch.float64
-    error = (actual.to(wide) - expected.to(wide)).abs()
-    allowed = atol + rtol * expected.to(wide).abs()
-    worst = float(error.max()) if error.numel() else 0.0
-    bound = f"<= {atol:g}" + (f" + {rtol:g} |x|" if rtol else "") + f" ({why})"
+        pairs = [
+            (one, target, f"{of} of rank {rank}")
+            for rank, (one, target) in enumerate(zip(actual, targets, strict=True))
+        ]
+    else:
+        pairs = [(actual, expected, of)]
+    bound = f"<= {atol:g}" + (f" + {rtol:g} |x|" if rtol else "")
+    worst, failure = 0.0, None
+    for one, target, name in pairs:
+        error, failure = _compare(one, target, atol, rtol, name, f"{bound} ({why})")
+        worst = max(worst, error)
+        if failure:
+            break
     record(f"largest error, {of}", worst, bound=bound)
-    if not bool((error <= allowed).all()):
-        where = int((error - allowed).nan_to_num(nan=math.inf).flatten().argmax())
-        index = [int(i) for i in torch.unravel_index(torch.tensor(where), error.shape)]
-        raise Failed(
-            f"{of} is off by {float(error.flatten()[where]):.3g} at {index}; allowed {bound}",
-            _short(actual.flatten()[where]),
-            _short(expected.flatten()[where]),
-        )
+    if failure:
+        raise failure
 
 
 def expect_at_most(value: float, bound: float, *, of: str) -> None:
@@ -203,6 +199,30 @@ def expect_lines(text: str, lines: Sequence[str], *, of: str = "output") -> None
             f"{of} has {len(got)} lines where {len(lines)} are expected", _short(got[len(lines)]), "(nothing)"
         )
     record(f"lines of {of}", len(lines))
+
+
+def _compare(
+    actual: Any, expected: Any, atol: float, rtol: float, of: str, bound: str
+) -> tuple[float, Failed | None]:
+    """Return the largest error, and the failure where one is above its bound."""
+    if type(actual) in (int, float) and type(expected) in (int, float):
+        actual, expected = (torch.tensor(float(value), dtype=torch.float64) for value in (actual, expected))
+    _expect_tensor(actual, expected, of)
+    if not expected.numel():
+        return 0.0, None
+    wide = torch.complex128 if expected.is_complex() else torch.float64
+    error = (actual.to(wide) - expected.to(wide)).abs()
+    excess = (error - (atol + rtol * expected.to(wide).abs())).nan_to_num(nan=math.inf)
+    worst = float(error.nan_to_num(nan=math.inf).max())
+    if bool((excess <= 0).all()):
+        return worst, None
+    where = int(excess.flatten().argmax())
+    index = [int(i) for i in torch.unravel_index(torch.tensor(where), error.shape)]
+    return worst, Failed(
+        f"{of} is off by {float(error.flatten()[where]):.3g} at {index}; allowed {bound}",
+        _short(actual.flatten()[where]),
+        _short(expected.flatten()[where]),
+    )
 
 
 def _expect_bound(value: float, bound: float, holds: bool, words: str, of: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from grader.course import Course, CourseError, Part
@@ -73,9 +76,14 @@ def start(
     from grader import workspace
 
     directory = directory or Path(assignment)
-    workspace.start(_course(course).assignment(assignment), directory)
-    console.print(f"Your copy is in [bold]{directory}[/]. Open its README.md, edit the modules, then:")
-    console.print(f"  cd {directory} && grader check", highlight=False)
+    with console.status("Making your copy ..."):
+        copy = workspace.start(_course(course), assignment, directory)
+    for part in copy.parts.values():
+        console.print(
+            f"Part {part.number}, {part.title}: read {directory / part.notebook}.ipynb", highlight=False
+        )
+        console.print(f"  and edit {', '.join(part.files)}.", highlight=False)
+    console.print(f"Then: cd {directory} && grader check", highlight=False)
 
 
 @app.command(rich_help_panel=STUDENTS)
@@ -116,7 +124,7 @@ def solution(
     """Show the reference solution beside yours, once you have tried."""
     from grader import workspace
 
-    console.print(workspace.solution(directory, item))
+    console.print(workspace.solution(directory, item, wide=console.width >= 160))
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
@@ -145,6 +153,130 @@ def examine(
         json.write_text(report.to_json() + "\n", encoding="utf-8")
 
 
+@app.command(rich_help_panel=INSTRUCTORS)
+def release(
+    assignments: Annotated[list[str] | None, typer.Argument(metavar="[HW]...")] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write the repository that students clone.")] = None,
+    course: CourseOption = None,
+) -> None:
+    """Make the students' version of assignments: no solutions, no hidden checks."""
+    from grader import release as releases
+
+    if not assignments and to is None:
+        raise CourseError("nothing to release: name an assignment, or a folder with --to")
+    root = _root(course)
+    for name in assignments or []:
+        with console.status(f"Releasing {name} ..."):
+            folder = releases.release(root, name)
+        console.print(f"{name}: released to {folder}", highlight=False)
+    if to is not None:
+        with console.status("Writing the repository ..."):
+            released = releases.release_repository(root, to)
+        console.print(f"{to}: the repository for students, with {', '.join(released)}", highlight=False)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def collect(
+    assignment: AssignmentArgument,
+    source: Annotated[Path, typer.Argument(help="A folder or zip of submissions, or a CSV of student,url.")],
+    names: Annotated[
+        str | None, typer.Option(help="Regular expression for names, with (?P<student>...).")
+    ] = None,
+    deadline: Annotated[datetime | None, typer.Option(help="For git; UTC. Default: course.toml's.")] = None,
+    course: CourseOption = None,
+) -> None:
+    """Take what students handed in: folders, zip files, or git repositories at a deadline."""
+    from grader import collect as collecting
+
+    root = _root(course)
+    with _progress(f"Collecting {assignment}", None) as advance:
+        watch = lambda result, done, total: advance(result.student, total)  # noqa: E731
+        if source.suffix == ".csv":
+            results = collecting.collect_git(root, assignment, source, deadline=deadline, progress=watch)
+        else:
+            options = {"names": names} if names else {}
+            results = collecting.collect(root, assignment, source, progress=watch, **options)
+    table = Table("student", "files", "when (UTC)", "notes", title=f"Collected for {assignment}")
+    for result in results:
+        when = result.timestamp.strftime("%Y-%m-%d %H:%M") if result.timestamp else ""
+        notes = [f"not taken: {result.refused}"] if result.refused else result.notes
+        table.add_row(escape(result.student), str(result.files), when, escape("; ".join(notes)))
+    console.print(table)
+    if any(result.refused for result in results):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def grade(
+    assignment: AssignmentArgument,
+    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Submissions at once; default one per core.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Run again what has not changed.")] = False,
+    isolation: IsolationOption = "namespaces",
+    course: CourseOption = None,
+) -> None:
+    """Grade collected submissions into the gradebook, each in sandboxes of its own."""
+    from grader import grading, render
+
+    root = _root(course)
+    started = time.perf_counter()
+    with _progress(f"Grading {assignment}", None) as advance:
+        results = grading.grade(
+            root,
+            assignment,
+            students=student,
+            jobs=jobs,
+            isolation=isolation,
+            force=force,
+            progress=lambda result, done, total: advance(result.student, total),
+        )
+    console.print(render.grades(results, f"{assignment}: {len(results)} submissions"))
+    seconds = time.perf_counter() - started
+    again = sum(result.unchanged for result in results)
+    console.print(f"{seconds:.1f} s, start included; {again} unchanged and not run again.", highlight=False)
+    if any(result.error or result.for_a_person for result in results):
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def feedback(
+    assignment: AssignmentArgument,
+    student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
+    course: CourseOption = None,
+) -> None:
+    """Write the pages that students get back: their notebooks with verdicts, scores and comments."""
+    from grader import feedback as feedbacks
+
+    root = _root(course)
+    with _progress(f"Feedback on {assignment}", None) as advance:
+        pages = feedbacks.feedback(
+            root,
+            assignment,
+            students=student or None,
+            progress=lambda name, done, total: advance(name, total),
+        )
+    console.print(f"{sum(map(len, pages.values()))} pages in {root / 'feedback'}", highlight=False)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def export(
+    to: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("grades.csv"),
+    course: CourseOption = None,
+) -> None:
+    """Write all scores, and the final grade by the weights and thresholds of course.toml, as CSV."""
+    from grader import export as exporting
+
+    for path in exporting.export(_root(course), to):
+        console.print(str(path), highlight=False)
+
+
+def _root(course: Path | None) -> Path:
+    """Return the course root; with --course it may be any nbgrader course, without a course.toml."""
+    return course.resolve() if course else Course.find().root
+
+
 def _course(root: Path | None) -> Course:
     return Course.load(root) if root else Course.find()
 
@@ -156,14 +288,18 @@ def _examine(examiner, part: Part, folder: Path, **options):
     if options.get("items"):
         wanted = [check for check in wanted if check.item in options["items"]]
     with _progress(f"{part.assignment}, part {part.number}", len(wanted)) as advance:
-        return examiner.examine(part, folder, on_check=lambda result: advance(result.name), **options)
+        watch = lambda result: advance(result.name, len(wanted))  # noqa: E731
+        return examiner.examine(part, folder, on_check=watch, **options)
 
 
 @contextmanager
-def _progress(title: str, total: int) -> Iterator:
+def _progress(title: str, total: int | None) -> Iterator[Callable[[str, int], None]]:
+    """Show a bar; what it yields is called with the name of each thing done and how many there are."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total)
-        yield lambda name: progress.update(task, advance=1, description=f"{title}: {name}")
+        yield lambda name, total: progress.update(
+            task, advance=1, total=total, description=f"{title}: {escape(name)}"
+        )

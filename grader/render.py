@@ -1,17 +1,19 @@
-"""A report for people: a table on the terminal, the same table as HTML in a notebook."""
+"""Reports on the terminal: one submission check by check, a class line by line."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from grader.examiner import CheckResult, Report
+if TYPE_CHECKING:
+    from grader.examiner import CheckResult, Report
+    from grader.grading import Graded
 
-_SIGNS = {"pass": ("pass", "green"), "fail": ("fail", "red"), "undecided": ("undecided", "yellow")}
+_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
 
 def number(value: float) -> str:
@@ -20,34 +22,34 @@ def number(value: float) -> str:
 
 
 def measured(check: CheckResult, limit: int = 3) -> list[str]:
-    """Return what a check measured, one short line each, the last ones first to go."""
-    lines = []
+    """Return what a check measured, one short line each; a quantity measured several times stands once."""
+    lines = {}
     for entry in check.measured:
         value, unit, bound = entry["value"], entry["unit"], entry["bound"]
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        lines.append(
-            f"{entry['name']}: {text}" + (f" {unit}" if unit else "") + (f", {bound}" if bound else "")
+        lines.setdefault(
+            entry["name"], f"{entry['name']}: {text}{unit and ' ' + unit}{bound and ', ' + bound}"
         )
-    return lines if len(lines) <= limit else [*lines[: limit - 1], f"and {len(lines) - limit + 1} more"]
+    found = list(lines.values())
+    return found if len(found) <= limit else [*found[: limit - 1], f"and {len(found) - limit + 1} more"]
 
 
 def table(report: Report, title: str) -> Table:
     """Return the table of a student's check: points, what was measured, yours against the specification."""
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=True)
-    result.add_column("item")
-    result.add_column("check", ratio=3)
+    result.add_column("check", ratio=4, overflow="fold")
     result.add_column("points", justify="right", no_wrap=True)
-    result.add_column("what was measured, or why it failed", ratio=4)
+    result.add_column("what was measured, or why it failed", ratio=5, overflow="fold")
     for check in report.checks:
-        sign, colour = _SIGNS.get(check.verdict, (check.verdict, "magenta"))
-        lines = [f"[bold]{escape(check.name)}[/] [{colour}]{sign}[/]", escape(check.spec)]
+        colour = _COLOURS.get(check.verdict, "magenta")
+        head = f"[bold]{escape(check.item)}[/] {escape(check.name)} [{colour}]{check.verdict}[/]"
         points = f"{number(check.points)} / {number(check.max_points)}"
-        result.add_row(escape(check.item), "\n".join(lines), points, escape("\n".join(explain(check))))
+        result.add_row(f"{head}\n{escape(check.spec)}", points, escape("\n".join(explain(check))))
     return result
 
 
 def explain(check: CheckResult) -> list[str]:
-    """Return the lines that stand beside a verdict: evidence for a pass; the reason, both sides and a hint else."""
+    """Return the lines beside a verdict: the evidence for a pass, else the reason, both sides and the hint."""
     if check.verdict == "pass":
         return measured(check)
     lines = [check.why]
@@ -67,18 +69,14 @@ def summary(report: Report, unseen: Iterable[str] = ()) -> str:
     return text
 
 
-def to_html(report: Report, title: str) -> str:
-    """Return the table as HTML that reads well without styles, every text of a submission escaped."""
-    rows = []
-    for check in report.checks:
-        cells = (
-            html.escape(check.item),
-            f"<b>{html.escape(check.name)}</b><br>{html.escape(check.spec)}",
-            f"<b>{check.verdict}</b>, {number(check.points)} / {number(check.max_points)}",
-            "<br>".join(html.escape(line) for line in explain(check)),
-        )
-        rows.append("<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(
-        f"<th style='text-align:left'>{name}</th>" for name in ("item", "check", "points", "evidence")
-    )
-    return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+def grades(results: Iterable[Graded], title: str) -> Table:
+    """Return the table of a class: one line per student, the score and what happened."""
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    result.add_column("student", no_wrap=True)
+    result.add_column("points", justify="right", no_wrap=True)
+    result.add_column("what happened", ratio=1)
+    for graded in results:
+        points = f"{number(graded.score)} / {number(graded.max_score)}"
+        told = graded.summary() + (" [for a person to settle]" if graded.for_a_person else "")
+        result.add_row(escape(graded.student), points, escape(told))
+    return result
