@@ -1,0 +1,225 @@
+"""What students and graders read in a browser, and the grades that leave the course."""
+
+import csv
+import json
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grader import verdicts
+from grader.bench import against_nbgrader as bench
+from grader.course import Course, CourseError
+from grader.examiner import CheckResult
+from grader.export import export, full_points, grade_of
+from grader.feedback import feedback
+from grader.grading import grade
+from grader.lean import nbformat
+from grader.nbcourse import NbCourse
+from grader.rebuild import grade_id
+from grader.safe_html import clean_html
+
+HOSTILE = """Fine *text*, $a < b$.
+
+<script>alert('script')</script>
+<img src=x onerror="alert('handler')">
+<a href="javascript:alert('link')">link</a>
+<iframe src="https://evil.example"></iframe>
+<img src="https://evil.example/pixel.png">
+<svg onload="alert('svg')"></svg>
+[again](javascript:alert('markdown'))
+"""
+
+
+class Dangers(HTMLParser):
+    """Collects what could run or call home."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag in ("script", "iframe", "object", "embed", "form", "svg", "base", "meta", "link"):
+            self.found.append(tag)
+        for name, value in attributes:
+            if name.startswith("on") or "javascript:" in (value or "").lower().replace("\n", ""):
+                self.found.append(f"{tag} {name}")
+            if name in ("src", "srcset") and "//" in (value or ""):
+                self.found.append(f"{tag} {name}={value}")
+
+
+def test_the_table_shows_what_was_measured_and_of_hidden_checks_a_number():
+    shown = CheckResult(
+        "open_name", "ring", 1, 1, "pass", "", [{"name": "bytes", "value": 6.0, "bound": "<= 7"}]
+    )
+    hidden = CheckResult(
+        "secret_name", "ring", 0, 2, "fail", "secret why", hint="secret hint", hidden=True, spec="secret spec",
+        yours="secret yours", expected="secret input", measured=[{"name": "secret size", "value": 7}],
+    )  # fmt: skip
+    outputs = verdicts.outputs([shown, hidden], 3)
+    assert "secret" not in json.dumps(outputs)
+    assert "hidden check 1" in outputs[0]["data"]["text/plain"]
+    assert "bytes: 6.0 (&lt;= 7)" in outputs[0]["data"]["text/html"]
+    assert outputs[1]["data"]["text/plain"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("earned", "score"), [(4.0, 4.0), (0.0, 0.0), (2.5, 2.5), (0.1 + 0.2, 0.3), (1e-3, 1e-3)]
+)
+def test_nbgrader_reads_the_points_of_the_checks_from_the_outputs(earned, score):
+    from nbgrader.utils import determine_grade
+
+    metadata = {
+        "nbgrader": {"grade": True, "solution": False, "points": 4.0, "grade_id": "a", "locked": True}
+    }
+    cell = nbformat.v4.new_code_cell("", metadata=metadata)
+    check = CheckResult("name", "a", earned, 4, "pass", "")
+    cell.outputs = [nbformat.from_dict(output) for output in verdicts.outputs([check], 4.0)]
+    assert determine_grade(cell) == (pytest.approx(score), 4.0)
+
+
+def test_what_a_submission_says_is_escaped_in_the_table():
+    check = CheckResult("n", "i", 0, 1, "fail", "<script>", yours='"><img onerror=x>', expected="&")
+    table = verdicts.as_html([check])
+    assert "<script>" not in table
+    assert "<img" not in table
+
+
+@given(st.text(max_size=60))
+def test_no_text_gets_through_the_cleaning_as_something_that_runs(text):
+    for candidate in (
+        text,
+        f"<{text}",
+        f"<img {text}>",
+        f'<a href="{text}">',
+        f"<svg>{text}",
+        f"<style>{text}",
+    ):
+        assert Dangers(clean_html(candidate)).found == []
+
+
+def test_an_ordinary_table_and_a_plot_stay_as_they_are():
+    table = "<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>1</td></tr></tbody></table>"
+    assert clean_html(table) == table
+    assert "data:image/png;base64,aGk=" in clean_html('<img src="data:image/png;base64,aGk=">')
+
+
+@pytest.fixture
+def graded_course(released_course, hand_in, one_examiner):
+    """A course with a right submission whose report is hostile, and one that is partly right."""
+    notebook = nbformat.read(released_course / "release" / "hw1" / "part1_sums.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if grade_id(cell) == "essay":
+            cell.source = HOSTILE
+        if grade_id(cell) == "plot":
+            data = {"text/html": HOSTILE, "text/plain": "plot"}
+            cell.source, cell.outputs = "p()", [nbformat.v4.new_output("display_data", data)]
+    hand_in("ann", notebook=nbformat.writes(notebook))
+    hand_in("bob", "def total(x):\n    return x[0] + sum(x[1:])\n")
+    grade(released_course, "hw1")
+    return released_course
+
+
+def without_own_parts(page):
+    """Return the page from its body on: nbgrader's own head loads MathJax."""
+    return page[page.index("<body") :]
+
+
+def test_feedback_shows_scores_and_answers_and_runs_nothing(graded_course):
+    pages = feedback(graded_course, "hw1")
+    assert set(pages) == {"ann", "bob"}
+    page = pages["ann"][0].read_text()
+    assert Dangers(without_own_parts(page)).found == []
+    assert "Fine <em>text</em>" in page
+    assert "Score: 3.0 / 3.0" in page
+
+
+def test_feedback_never_names_a_hidden_check(graded_course):
+    feedback(graded_course, "hw1")
+    folder = graded_course / "feedback"
+    assert "hidden check 1" in (folder / "bob" / "hw1" / "part1_sums.html").read_text()
+    for path in folder.rglob("*"):
+        assert path.is_dir() or "secretly" not in path.read_text()
+
+
+def test_formgraders_page_runs_nothing_either(graded_course):
+    from nbconvert.exporters import HTMLExporter
+    from nbgrader.server_extensions.formgrader import handlers
+
+    config = NbCourse.open(graded_course).config
+    config.HTMLExporter.template_name = "formgrade"
+    config.HTMLExporter.extra_template_basedirs = [handlers.template_path]
+    resources = {"unique_key": "x", "nbgrader": {"index": 0}, "base_url": "/"}
+    path = graded_course / "autograded" / "ann" / "hw1" / "part1_sums.ipynb"
+    exporter = HTMLExporter(config=config)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if grade_id(cell) in ("essay", "plot")]
+    page, _ = exporter.from_notebook_node(notebook, resources=resources)
+    for sign in ("alert('script')</script>", "onerror=", "<iframe", 'href="javascript', "<svg"):
+        assert sign not in page
+
+
+def test_feedback_on_a_plain_notebook_leaves_its_hidden_tests_out(tmp_path, one_examiner):
+    bench.build_course(tmp_path / "course", 0)
+    bench.submit(tmp_path / "course", "ann", "partly")
+    grade(tmp_path / "course", bench.ASSIGNMENT)
+    ((page,),) = feedback(tmp_path / "course", bench.ASSIGNMENT).values()
+    text = page.read_text()
+    assert "isfinite" not in text
+    assert "some of its tests are hidden" in text
+
+
+def test_feedback_before_grading_is_refused_in_a_sentence(released_course):
+    with pytest.raises(CourseError, match="run grader grade first"):
+        feedback(released_course, "hw1")
+
+
+def test_the_export_holds_every_student_and_the_grade_by_the_thresholds(graded_course, tmp_path):
+    gradebook = NbCourse.open(graded_course).gradebook()
+    for name, points in (("essay", 2), ("plot", 1)):
+        gradebook.find_grade(name, "part1_sums", "hw1", "ann").manual_score = points
+    gradebook.db.commit()
+    gradebook.close()
+    stock, final = export(graded_course, tmp_path / "grades.csv")
+    with stock.open() as file:
+        assert {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)} == {
+            "ann": 7,
+            "bob": 1,
+        }
+    with final.open() as file:
+        rows = {row["student_id"]: row for row in csv.DictReader(file)}
+    assert rows["ann"] == {"student_id": "ann", "hw1": "7", "weighted_sum": "1.0000", "grade": "A"}
+    assert rows["bob"]["grade"] == ""
+    assert float(rows["bob"]["weighted_sum"]) == pytest.approx(1 / 7, abs=1e-4)
+
+
+def test_points_given_by_hand_to_late_work_shrink_like_the_others(
+    released_course, hand_in, one_examiner, tmp_path
+):
+    (hand_in("ann") / "timestamp.txt").write_text("2030-01-01 12:00:00 UTC\n")
+    grade(released_course, "hw1")
+    gradebook = NbCourse.open(released_course).gradebook()
+    gradebook.find_grade("essay", "part1_sums", "hw1", "ann").manual_score = 2
+    gradebook.db.commit()
+    gradebook.close()
+    _, final = export(released_course, tmp_path / "grades.csv")
+    assert next(csv.DictReader(final.open()))["hw1"] == "5.4"
+
+
+def test_extras_do_not_belong_to_a_full_grade(sample_course):
+    path = sample_course / "course.toml"
+    path.write_text(
+        path.read_text().replace('files = ["sums.py"]', 'files = ["sums.py"]\nextras = ["spread"]')
+    )
+    assert full_points(Course.load(sample_course).assignment("hw1")) == 6
+
+
+@given(st.floats(0, 1), st.dictionaries(st.sampled_from("ABCDEF"), st.floats(0, 1), max_size=6))
+def test_the_grade_is_the_best_whose_threshold_is_reached(total, thresholds):
+    grade = grade_of(total, thresholds)
+    reached = {name: bound for name, bound in thresholds.items() if bound <= total}
+    if reached:
+        assert thresholds[grade] >= max(reached.values())
+    assert grade == "" or thresholds[grade] <= total + 1e-9
