@@ -277,8 +277,8 @@ def plot_reported(shares: dict[int, float], launch: float, kernel: float, depth:
     ax.plot(numbers, [1e3 * n * kernel for n in numbers], marker="", label="true time, n k")
     ax.plot(numbers, predicted, marker="", label="what the formula says the clock shows")
     ax.plot(list(shares), reported, "s", color=plots.INK, markersize=6, label="what the clock shows")
-    ax.axvline(depth + 1, color=plots.INK, linestyle=":", marker="", linewidth=1)
-    ax.text(depth + 1, ax.get_ylim()[1], " queue full", va="top")
+    ax.axvline(depth + 1, ymax=0.5, color=plots.INK, linestyle=":", marker="", linewidth=1)
+    ax.text(depth + 1, 0.5, "queue full", transform=ax.get_xaxis_transform(), ha="center")
     ax.set(xlabel="kernels launched, n", ylabel="time, ms")
-    ax.legend(loc="center left", bbox_to_anchor=(0.3, 0.12))
+    ax.legend(loc="upper left")
     return fig
