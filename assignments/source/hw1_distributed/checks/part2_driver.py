@@ -132,6 +132,7 @@ def ring_watched(tensor, rank, size):
     before = sent_bytes()
     with Operations() as operations:
         ring_allreduce(tensor, rank, size)
+    dist.barrier()  # a send ends when the kernel has the bytes; once all have received, they have left
     after = sent_bytes()
     return {
         "tensor": tensor,
