@@ -5,7 +5,7 @@ both in two ways with equal effort: A's calls, then B's calls (separate runs), a
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 from typing import Any
 
@@ -126,6 +126,8 @@ class Protocol:
     name: str
     estimate: Callable[[Trial], float]
     verdict: Callable[[Trial], str]
+    trials: int = 1
+    """How many trials in a row give it their samples."""
 
 
 PROTOCOLS = [
@@ -135,12 +137,25 @@ PROTOCOLS = [
     Protocol("separate runs, minimum", _minima, _by_value(_minima)),
     Protocol("separate runs, 98 % intervals", _medians, _by_separate_intervals),
     Protocol("ABBA pairs, 98 % interval", _pairs, _by_pair_interval),
+    Protocol("ABBA, four times the pairs", _pairs, _by_pair_interval, trials=4),
 ]
+
+
+def together(trials: Sequence[Trial], count: int) -> list[Trial]:
+    """Each ``count`` trials in a row as one trial with all their samples; a rest that is too short is left."""
+    groups = [trials[i : i + count] for i in range(0, len(trials) - count + 1, count)]
+    return [
+        Trial(*(np.concatenate([getattr(trial, field.name) for trial in group]) for field in fields(Trial)))
+        for group in groups
+    ]
 
 
 def judge(trials: Sequence[Trial]) -> dict[str, list[str]]:
     """What every protocol says of every trial; b is truly the slower one."""
-    return {protocol.name: [protocol.verdict(trial) for trial in trials] for protocol in PROTOCOLS}
+    return {
+        protocol.name: [protocol.verdict(trial) for trial in together(trials, protocol.trials)]
+        for protocol in PROTOCOLS
+    }
 
 
 def share(verdicts: Sequence[str], kind: str) -> float:
@@ -149,10 +164,8 @@ def share(verdicts: Sequence[str], kind: str) -> float:
 
 
 def judge_by_pairs(trials: Sequence[Trial], pairs: int) -> list[str]:
-    """What ABBA says if it takes ``pairs`` pairs in a row, from as many trials as that needs."""
-    ratios = _pair_ratios(trials)
-    rows = ratios[: len(ratios) // pairs * pairs].reshape(-1, pairs)
-    return [_verdict_of_interval(*bootstrap_interval(row)) for row in rows]
+    """What ABBA says if it takes ``pairs`` pairs, a multiple of those of a trial, from trials in a row."""
+    return [_by_pair_interval(trial) for trial in together(trials, pairs // len(trials[0].paired_a))]
 
 
 def pooled_ratio(trials: Iterable[Trial]) -> tuple[float, float, float]:
@@ -211,11 +224,12 @@ def plot(trials: Sequence[Trial], verdicts: dict[str, list[str]], truth: float) 
         UNDECIDED: ({"color": plots.GRID, "hatch": "...", "edgecolor": "white"}, plots.INK, "o"),
         WRONG: ({"color": plots.COLOURS[1], "hatch": "///", "edgecolor": "white"}, "white", "x"),
     }
-    fig, (bars, marks) = plt.subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    fig, (bars, marks) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     scatter = np.random.default_rng(0)
     for row, protocol in enumerate(PROTOCOLS):
         left = 0.0
-        ratios = np.asarray([protocol.estimate(trial) for trial in trials]).clip(0.46, 2.5)
+        grouped = together(trials, protocol.trials)
+        ratios = np.asarray([protocol.estimate(trial) for trial in grouped]).clip(0.46, 2.5)
         heights = row + scatter.uniform(-0.25, 0.25, len(ratios))
         for kind, (style, ink, marker) in looks.items():
             here = np.asarray(verdicts[protocol.name]) == kind

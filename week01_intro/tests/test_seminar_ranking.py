@@ -83,3 +83,18 @@ def test_load_ends_with_its_body_and_gives_the_cores_back():
     assert set(psutil.Process().children()) <= children
     if before:
         assert (os.sched_getaffinity(0), torch.get_num_threads()) == before
+
+
+def test_trials_taken_together_keep_every_sample_in_order():
+    trials = [Trial([i], [i + 0.1], [i + 0.2], [i + 0.3]) for i in range(1, 8)]
+    merged = ranking.together(trials, 3)
+    assert [list(trial.separate_a) for trial in merged] == [[1, 2, 3], [4, 5, 6]]
+    assert [list(trial.paired_b) for trial in merged] == [[1.3, 2.3, 3.3], [4.3, 5.3, 6.3]]
+
+
+def test_every_protocol_judges_as_many_times_as_it_has_trials():
+    verdicts = ranking.judge([quiet_trial(1.08) for _ in range(9)])
+    assert verdicts.keys() == BY_NAME.keys()
+    assert {name: len(said) for name, said in verdicts.items()} == {
+        name: 9 // protocol.trials for name, protocol in BY_NAME.items()
+    }
