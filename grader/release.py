@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -11,12 +12,15 @@ from pathlib import Path
 
 from grader.course import Assignment, Course, CourseError
 from grader.nbcourse import NbCourse, run_converter
-from grader.source import build_assignment, solution_regions, validate
+from grader.rebuild import grade_id, is_report
+from grader.source import build_assignment, build_notebook, solution_regions, validate
 
 # What a student needs of the repository besides the weeks and the assignments.
 _SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "README.md", "requirements.txt", "pyproject.toml")
 _SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
+# Of the grader itself: how it is tested and shown needs the sources of the assignments.
+_NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/")
 _LONG = 40  # characters; a shorter solution may well stand in the text by chance
 
 
@@ -61,6 +65,8 @@ def release_repository(course_root: Path | str, target: Path | str) -> list[str]
     for pattern in _SHARED:
         for path in sorted(repository.glob(pattern)):
             for name in _tracked(repository, path):
+                if name.startswith(_NOT_FOR_STUDENTS):
+                    continue
                 _copy(repository / name, target / name)
     released = [name for name in course.assignments if (course.root / "release" / name).is_dir()]
     if not released:
@@ -109,14 +115,24 @@ def refuse_leaks(folder: Path, assignments: list[Assignment]) -> None:
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or ".git" in path.relative_to(folder).parts:
             continue
-        text = _squeeze(path.read_text(encoding="utf-8", errors="replace"))
+        text = _squeeze(_text_of(path))
         for what, secret in secrets:
             if secret in text:
                 raise CourseError(f"{path}: holds {what}, which students must not get; do not publish it")
 
 
+def _text_of(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".ipynb" and isinstance(cells := json.loads(text).get("cells"), list):
+        return "\n".join("".join(cell["source"]) for cell in cells)
+    return text
+
+
 def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
-    """Return (what it is, squeezed text) of every hidden check's name and every solution long enough to tell."""
+    """Return (what it is, text without line breaks) of what students must not get.
+
+    These are the names of hidden checks, and solutions and model answers, where they are long enough to tell.
+    """
     found = []
     for part in assignment.parts.values():
         if part.checks_hidden.is_file():
@@ -126,6 +142,10 @@ def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
                 for node in tree.body
                 if isinstance(node, ast.FunctionDef) and node.decorator_list
             ]
+        if (part.source / f"{part.notebook}.md").is_file():
+            for cell in build_notebook(part).cells:
+                if is_report(cell) and len(_squeeze(cell.source)) >= _LONG:
+                    found.append((f"the model answer of {grade_id(cell)}", _squeeze(cell.source)))
         for name in part.files:
             path = part.source / name
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -138,4 +158,4 @@ def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
 
 
 def _squeeze(text: str) -> str:
-    return re.sub(r"\s+|\\n", " ", text).strip()
+    return re.sub(r"\s+", " ", text).strip()

@@ -23,7 +23,9 @@ _STYLES = CSSSanitizer(allowed_css_properties=["text-align", "color", "backgroun
 # No remote picture: it would tell its owner who reads the page, and when.
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
 _ALWAYS = {"class", "title", "alt", "style", "colspan", "rowspan", "width", "height", "start", "border"}
-_CLEANER = dict(tags=frozenset(_NAMES.split()), protocols={"http", "https", "mailto", "data"}, css_sanitizer=_STYLES)
+_CLEANER = dict(
+    tags=frozenset(_NAMES.split()), protocols={"http", "https", "mailto", "data"}, css_sanitizer=_STYLES
+)
 
 
 def _is_allowed(tag: str, name: str, value: str) -> bool:

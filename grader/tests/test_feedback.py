@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -87,6 +88,27 @@ def test_what_a_submission_says_is_escaped_in_the_table():
     assert "<img" not in table
 
 
+def test_a_students_notebook_shows_the_public_checks_of_one_item(
+    released_course, monkeypatch, capsys, tmp_path
+):
+    from grader import student
+
+    mine = tmp_path / "mine"
+    monkeypatch.setattr(student, "display", lambda data, raw: print(data["text/plain"]))
+    shutil.copytree(released_course / "release" / "hw1", mine)
+    shutil.copy(released_course / "course.toml", mine)
+    (mine / "sums.py").write_text("def total(x):\n    return 7\n")
+    monkeypatch.chdir(mine)
+    student.check("total")
+    shown = capsys.readouterr().out
+    assert "[failed] total adds the numbers. (0 of 1)" in shown
+    assert "yours 7, specification 6" in shown
+    assert "Hint: Start at 0" in shown
+    assert "hidden" not in shown
+    with pytest.raises(CourseError, match="items: total, spread"):
+        student.check("product")
+
+
 @given(st.text(max_size=60))
 def test_no_text_gets_through_the_cleaning_as_something_that_runs(text):
     for candidate in (
@@ -151,7 +173,8 @@ def test_formgraders_page_runs_nothing_either(graded_course):
     config = NbCourse.open(graded_course).config
     config.HTMLExporter.template_name = "formgrade"
     config.HTMLExporter.extra_template_basedirs = [handlers.template_path]
-    resources = {"unique_key": "x", "nbgrader": {"index": 0}, "base_url": "/"}
+    names = ("assignment_id", "notebook_id", "submission_id", "base_url", "student", "notebook_path")
+    resources = {"index": 0, "total": 1, **dict.fromkeys((*names, "last_name", "first_name"), "x")}
     path = graded_course / "autograded" / "ann" / "hw1" / "part1_sums.ipynb"
     exporter = HTMLExporter(config=config)
     notebook = nbformat.read(path, as_version=4)

@@ -1,0 +1,32 @@
+"""What a notebook of an assignment calls: `check("ring")` runs the public checks of one item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from IPython.display import display
+
+from grader.course import CourseError
+from grader.examiner import Examiner
+from grader.verdicts import as_html, as_text
+from grader.workspace import find
+
+
+def check(item: str) -> None:
+    """Run the public checks of `item` on the modules beside this notebook and show what they say.
+
+    The same checks grade the submission, with hidden ones on other inputs. Where this machine can isolate a
+    process the modules run in a sandbox. Raises CourseError for an item that the assignment does not have, or
+    outside a copy of an assignment.
+    """
+    folder = Path.cwd()
+    assignment = find(folder)
+    part = next((part for part in assignment.parts.values() if item in part.items), None)
+    if part is None:
+        items = ", ".join(name for part in assignment.parts.values() for name in part.items)
+        raise CourseError(f"{item} is not an item of {assignment.name}; items: {items}")
+    with Examiner() as examiner:
+        report = examiner.examine(part, folder, hidden=False, items=[item])
+    display({"text/plain": as_text(report.checks), "text/html": as_html(report.checks)}, raw=True)
+    for note in report.notes:
+        print(f"note: {note}")
