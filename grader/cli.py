@@ -189,7 +189,7 @@ def collect(
     from grader import collect as collecting
 
     root = _root(course)
-    with _progress(f"Collecting {assignment}", None) as advance:
+    with progress(f"Collecting {assignment}") as advance:
         watch = lambda result, done, total: advance(result.student, total)  # noqa: E731
         if source.suffix == ".csv":
             results = collecting.collect_git(root, assignment, source, deadline=deadline, progress=watch)
@@ -222,7 +222,7 @@ def grade(
 
     root = _root(course)
     started = time.perf_counter()
-    with _progress(f"Grading {assignment}", None) as advance:
+    with progress(f"Grading {assignment}") as advance:
         results = grading.grade(
             root,
             assignment,
@@ -250,7 +250,7 @@ def feedback(
     from grader import feedback as feedbacks
 
     root = _root(course)
-    with _progress(f"Feedback on {assignment}", None) as advance:
+    with progress(f"Feedback on {assignment}") as advance:
         pages = feedbacks.feedback(
             root,
             assignment,
@@ -287,19 +287,19 @@ def _examine(examiner, part: Part, folder: Path, **options):
     wanted = checks_of(part, hidden=options["hidden"])
     if options.get("items"):
         wanted = [check for check in wanted if check.item in options["items"]]
-    with _progress(f"{part.assignment}, part {part.number}", len(wanted)) as advance:
+    with progress(f"{part.assignment}, part {part.number}") as advance:
         watch = lambda result: advance(result.name, len(wanted))  # noqa: E731
         return examiner.examine(part, folder, on_check=watch, **options)
 
 
 @contextmanager
-def _progress(title: str, total: int | None) -> Iterator[Callable[[str, int], None]]:
+def progress(title: str) -> Iterator[Callable[[str, int], None]]:
     """Show a bar; what it yields is called with the name of each thing done and how many there are."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda name, total: progress.update(
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda name, total: bar.update(
             task, advance=1, total=total, description=f"{title}: {escape(name)}"
         )

@@ -37,9 +37,7 @@ def work(rank: int, descriptor: int, submission: str) -> None:
     sys.argv = ["submission"]
     sys.path.insert(0, submission)
     torch.set_num_threads(1)
-    random.seed()
-    np.random.seed()
-    torch.seed()
+    reseed()
     with socket.socket(fileno=descriptor) as examiner:
         try:
             _serve(examiner, wire.receive(examiner), rank)
@@ -48,6 +46,13 @@ def work(rank: int, descriptor: int, submission: str) -> None:
         except BaseException as error:
             # SystemExit and KeyboardInterrupt of a submission are findings like any other.
             _send(examiner, _describe(error, submission))
+
+
+def reseed() -> None:
+    """Give this process random state of its own; a fork starts with its parent's."""
+    random.seed()
+    np.random.seed()
+    torch.seed()
 
 
 def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:

@@ -33,6 +33,8 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     # glibc then returns freed tensors to the kernel, so that peak memory means what was in use.
     "MALLOC_MMAP_THRESHOLD_": "65536",
+    # A heap of huge pages has few page-table entries, which is most of what a fork copies.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
 }
 
@@ -120,8 +122,9 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in (*_MODULES, *sys.argv[2:]):
         importlib.import_module(module)
-    from grader.worker import work  # imports torch
+    from grader.worker import reseed, work
 
+    reseed()  # imports what seeding needs
     # Frozen objects are never touched by the collector, so that children keep sharing their pages.
     gc.collect()
     gc.freeze()

@@ -1,0 +1,33 @@
+# Every target creates what it needs; the environment lives in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lab notebooks clean
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: .venv/installed
+	python -m grader.demo
+
+test: .venv/installed
+	ruff check .
+	ruff format --check .
+	python -m effdl.build --check
+	python -m effdl.build --run
+	python -m pytest
+
+lab: .venv/installed
+	jupyter lab
+
+notebooks: .venv/installed
+	python -m effdl.build
+
+clean:
+	rm -rf demo-output .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
