@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import importlib
 import io
 import os
 import signal
@@ -22,6 +23,20 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
+
+# IPython imports these when it first runs a cell or shows an error. Here the zygote does, once for all workers.
+for _name in (
+    "IPython.core.completer",
+    "IPython.core.completerlib",
+    "IPython.core.crashhandler",
+    "IPython.core.logger",
+    "IPython.core.magics",
+    "IPython.core.oinspect",
+    "pygments.formatters.terminal256",
+    "pygments.plugin",
+    "stack_data.serializing",
+):
+    importlib.import_module(_name)
 
 Output = dict[str, Any]
 

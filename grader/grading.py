@@ -16,7 +16,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -280,34 +280,68 @@ def _record(
     gradebook: Gradebook, work: _Work, graded: Graded, notebooks: dict[str, nbformat.NotebookNode]
 ) -> None:
     """Write the scores and automatic comments of one submission in one transaction, as nbgrader would."""
-    from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, is_task
-
-    submission = _open_submission(gradebook, work)
-    for notebook in submission.notebooks:
-        grades = {grade.cell.name: grade for grade in notebook.grades}
-        comments = {comment.cell.name: comment for comment in notebook.comments}
-        if notebook.name not in notebooks:
-            for grade in grades.values():
+    with _one_transaction(gradebook):
+        submission = _open_submission(gradebook, work)
+        for name, notebook, grade in _rows(gradebook, submission, "Grade"):
+            if notebook not in notebooks:
                 grade.auto_score, grade.needs_manual_grade = 0, False
-            continue
-        for cell in notebooks[notebook.name].cells:
-            if is_grade(cell):
-                grade = grades[grade_id(cell)]
-                grade.auto_score, _ = determine_grade(cell, log)
-                grade.needs_manual_grade = (
-                    grade.manual_score is not None
-                    or grade.auto_score is None
-                    or grade_id(cell) in graded.for_a_person
-                )
-            if is_solution(cell) or is_task(cell):
-                untouched = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell)
-                no_response = untouched and not is_task(cell)
-                comments[grade_id(cell)].auto_comment = "No response." if no_response else None
-    gradebook.db.commit()
-    _set_late_penalty(gradebook, work.course, submission)
-    gradebook.db.refresh(submission)
-    graded.score = max(0.0, submission.score - submission.late_submission_penalty)
-    graded.max_score = submission.max_score
+            elif name in (cells := _cells_by_id(notebooks[notebook])):
+                _record_score(grade, cells[name], name in graded.for_a_person)
+        for name, notebook, comment in _rows(gradebook, submission, "Comment"):
+            if notebook in notebooks and name in (cells := _cells_by_id(notebooks[notebook])):
+                comment.auto_comment = _automatic_comment(cells[name])
+        _set_late_penalty(gradebook, work.course, submission)
+        gradebook.db.flush()
+        gradebook.db.refresh(submission)
+        graded.score = max(0.0, submission.score - submission.late_submission_penalty)
+        graded.max_score = submission.max_score
+
+
+@contextmanager
+def _one_transaction(gradebook: Gradebook) -> Iterator[None]:
+    """Let nbgrader's functions, each of which commits, write together: a commit waits for the disk."""
+    session = gradebook.db()
+    session.commit, commit = session.flush, session.commit
+    try:
+        yield
+        commit()
+    finally:
+        del session.commit
+
+
+def _rows(gradebook: Gradebook, submission: Any, kind: str) -> list[tuple[str, str, Any]]:
+    """Return (cell, notebook, row) of every Grade or Comment of a submission, in one query."""
+    from nbgrader import api
+
+    table = getattr(api, kind)
+    return (
+        gradebook.db.query(api.BaseCell.name, api.Notebook.name, table)
+        .join(api.BaseCell, table.cell_id == api.BaseCell.id)
+        .join(api.Notebook, api.BaseCell.notebook_id == api.Notebook.id)
+        .join(api.SubmittedNotebook, table.notebook_id == api.SubmittedNotebook.id)
+        .filter(api.SubmittedNotebook.assignment_id == submission.id)
+        .all()
+    )
+
+
+def _cells_by_id(notebook: nbformat.NotebookNode) -> dict[str, nbformat.NotebookNode]:
+    return {grade_id(cell): cell for cell in notebook.cells if grade_id(cell)}
+
+
+def _record_score(grade: Any, cell: nbformat.NotebookNode, for_a_person: bool) -> None:
+    from nbgrader.utils import determine_grade, is_grade
+
+    if not is_grade(cell):
+        return  # a task: only a person gives points for it
+    grade.auto_score, _ = determine_grade(cell, log)
+    grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None or for_a_person
+
+
+def _automatic_comment(cell: nbformat.NotebookNode) -> str | None:
+    from nbgrader.utils import compute_checksum, is_task
+
+    untouched = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell)
+    return "No response." if untouched and not is_task(cell) else None
 
 
 def _open_submission(gradebook: Gradebook, work: _Work) -> Any:

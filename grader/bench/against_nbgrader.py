@@ -174,8 +174,7 @@ def main() -> None:
         ours, theirs = Path(folder) / "ours", Path(folder) / "theirs"
         build_course(ours, students)
         shutil.copytree(ours, theirs)
-        grade = "import sys; from grader.grading import grade; grade('.', sys.argv[1])"
-        fast = _timed([sys.executable, "-c", grade, ASSIGNMENT], ours)
+        fast = _timed([sys.executable, "-m", "grader", "grade", ASSIGNMENT, "--course", str(ours)], ours)
         slow = _timed([sys.executable, "-m", "nbgrader", "autograde", ASSIGNMENT], theirs)
         found, expected = scores(ours), scores(theirs)
     differing = [name for name in expected if found.get(name) != expected[name]]
