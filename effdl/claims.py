@@ -322,9 +322,11 @@ def table(week_folder: str | Path) -> str:
                 if "holds" in entry:
                     value = math.nan if entry["measured"] is None else entry["measured"]
                     row[name] = number(value, entry.get("unit", "")) + ("" if entry["holds"] else f" {CROSS}")
-    lines = [["claim", "published or bound", *results], ["---"] * (2 + len(results))]
+    # A week whose claims nobody has run on a GPU says so in a column of its own.
+    columns = [*results] if set(results) - {"cpu"} else [*results, "GPU (nobody has run it)"]
+    lines = [["claim", "published or bound", *columns], ["---"] * (2 + len(columns))]
     for _, row in sorted(rows.items()):
-        lines.append([row["claim"], row["bound"], *(row.get(name, "") for name in results)])
+        lines.append([row["claim"], row["bound"], *(row.get(name, "") for name in columns)])
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     notes.append(f"- {CROSS}: the claim did not hold there; an empty cell: nobody ran it there")
     return "\n".join([*body, "", *notes]) + "\n"

@@ -160,6 +160,12 @@ def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> 
         raise ValueError(f"{assignment} part {number}: {sorted(twice)} stand in items and in reports")
     if unknown := extras - items.keys() - reports.keys():
         raise ValueError(f"{assignment} part {number}: extras {sorted(unknown)} are no items or reports")
+    modules = dict(entry.get("modules", {}))
+    for item, name in modules.items():
+        if item not in items or name not in entry.get("files", []):
+            raise ValueError(
+                f"{assignment} part {number}: modules say {item} = {name!r}; name an item and a file"
+            )
     machine = entry.get("machine", {})
     return Part(
         assignment=assignment,
@@ -171,7 +177,7 @@ def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> 
         items=items,
         reports=reports,
         extras=extras,
-        modules=dict(entry.get("modules", {})),
+        modules=modules,
         memory=parse_size(machine.get("memory", "2GiB")),
         cores=int(machine.get("cores", 2)),
         gpus=int(machine.get("gpus", 0)),

@@ -78,16 +78,22 @@ class Report:
 class Examiner:
     """Runs checks and notebook cells in workers. Use it as a context manager; several threads may share one."""
 
-    def __init__(self, isolation: str = "auto", *, cells: bool = False, gpus: bool = False):
+    def __init__(
+        self,
+        isolation: str = "auto",
+        *,
+        cells: bool = False,
+        gpus: bool = False,
+        zygote: Zygote | None = None,
+    ):
         """Start the zygote. `isolation` is `namespaces`, `plain` (the student's own machine) or `auto`.
 
-        `cells` makes the zygote import what notebooks need. Raises SandboxError where namespaces are asked
-        for and cannot be had.
+        `cells` makes the zygote import what notebooks need; one that was started earlier may be handed over
+        as `zygote`. Raises SandboxError where namespaces are asked for and cannot be had.
         """
         if isolation not in ISOLATIONS:
             raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")
-        modules = ["grader.cells"] if cells else []
-        self._zygote = Zygote(modules)
+        self._zygote = zygote or Zygote(["grader.cells"] if cells else [])
         cgroups, self.weakness = None, ""
         if isolation != "plain":
             try:
@@ -95,7 +101,7 @@ class Examiner:
             except (CgroupError, OSError) as error:
                 self.weakness = f"memory is limited per process only: {error}"
         devices = [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith("nvidia")]
-        self._place = Place(
+        self.place = Place(
             self._zygote,
             isolated=isolation != "plain",
             cgroups=cgroups,
@@ -109,7 +115,7 @@ class Examiner:
 
     @property
     def isolation(self) -> str:
-        return "namespaces" if self._place.isolated else "plain"
+        return "namespaces" if self.place.isolated else "plain"
 
     def __enter__(self) -> Examiner:
         return self
@@ -178,7 +184,7 @@ class Examiner:
         packed = Packed(files) if files else Packed(Path(os.devnull))
         notes = list(packed.notes)
         outputs: list[list[dict[str, Any]] | None] = [None] * len(cells)
-        job = Job(self._place, packed, 1, Limits(memory=memory))
+        job = Job(self.place, packed, 1, Limits(memory=memory))
         end = time.perf_counter() + wall
         why = f"the notebook did not finish within {wall:g} s"
         try:
@@ -211,7 +217,7 @@ class Examiner:
 
     def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
         driver = part.driver.read_text(encoding="utf-8") if part.driver.exists() else None
-        sub = Submission(self._place, packed, check, driver=driver, memory=part.memory, seed=seed)
+        sub = Submission(self.place, packed, check, driver=driver, memory=part.memory, seed=seed)
         evidence = Evidence()
         token = checks._evidence.set(evidence)
         started = time.perf_counter()
@@ -258,13 +264,13 @@ class Examiner:
                 raise SandboxError("namespaces exist on Linux only")
             self._try()
         except SandboxError as error:
-            self._place.isolated, self._place.cgroups = False, None
+            self.place.isolated, self.place.cgroups = False, None
             self.weakness = f"no isolation on this machine: {error}"
 
     def _try(self) -> None:
         packed = Packed(Path(os.devnull))
         try:
-            job = Job(self._place, packed, 1, Limits())
+            job = Job(self.place, packed, 1, Limits())
             try:
                 end = time.perf_counter() + 30
                 job.send(0, {"target": "os:getpid", "driver": None, "world": 1, "group": False}, end)

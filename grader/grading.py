@@ -497,12 +497,16 @@ def grade(
         raise CourseError(
             f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
         )
-    from grader.examiner import Examiner
+    from grader.zygote import Zygote
 
-    with ThreadPoolExecutor(1) as starter, ExitStack() as stack:
-        # The zygote imports torch in its own process while this one imports nbgrader.
-        starting = starter.submit(Examiner, isolation, cells=True)
-        stack.callback(lambda: starting.result().close())
+    with ExitStack() as stack:
+        # The zygote imports torch in its own process while this one imports torch, then nbgrader.
+        zygote = Zygote(["grader.cells"])
+        stack.callback(zygote.close)
+        starter = stack.enter_context(ThreadPoolExecutor(1))
+        from grader.examiner import Examiner
+
+        starting = starter.submit(Examiner, isolation, cells=True, zygote=zygote)
         course = NbCourse.open(course_root)
         gradebook = course.gradebook()
         stack.callback(gradebook.close)

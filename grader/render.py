@@ -43,8 +43,11 @@ def table(report: Report, title: str) -> Table:
     for check in report.checks:
         colour = _COLOURS.get(check.verdict, "magenta")
         head = f"[bold]{escape(check.item)}[/] {escape(check.name)} [{colour}]{check.verdict}[/]"
+        text = f"{head}\n{escape(check.spec)}"
+        if check.forgeable:
+            text += f"\n[dim]Decided by evidence from inside your process: {escape(check.forgeable)}[/]"
         points = f"{number(check.points)} / {number(check.max_points)}"
-        result.add_row(f"{head}\n{escape(check.spec)}", points, escape("\n".join(explain(check))))
+        result.add_row(text, points, escape("\n".join(explain(check))))
     return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 from pathlib import Path
 
 from IPython.display import display
@@ -25,8 +27,15 @@ def check(item: str) -> None:
     if part is None:
         items = ", ".join(name for part in assignment.parts.values() for name in part.items)
         raise CourseError(f"{item} is not an item of {assignment.name}; items: {items}")
-    with Examiner() as examiner:
-        report = examiner.examine(part, folder, hidden=False, items=[item])
+    report = _examiner().examine(part, folder, hidden=False, items=[item])
     display({"text/plain": as_text(report.checks), "text/html": as_html(report.checks)}, raw=True)
     for note in report.notes:
         print(f"note: {note}")
+
+
+@functools.cache
+def _examiner() -> Examiner:
+    """Return the kernel's examiner: its start imports torch, which takes seconds."""
+    examiner = Examiner()
+    atexit.register(examiner.close)
+    return examiner

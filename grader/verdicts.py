@@ -27,7 +27,10 @@ def rows(checks: Sequence[CheckResult]) -> list[tuple[str, str, str, str, str]]:
             hidden += 1
             found.append((f"hidden check {hidden}", _WORDS[check.verdict], points, "", ""))
             continue
-        found.append((check.spec, _WORDS[check.verdict], points, _measured(check), _difference(check)))
+        spec = check.spec
+        if check.forgeable:
+            spec += f" (Decided by evidence from inside your process: {check.forgeable})"
+        found.append((spec, _WORDS[check.verdict], points, _measured(check), _difference(check)))
     return found
 
 

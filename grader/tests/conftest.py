@@ -33,6 +33,9 @@ files = ["sums.py"]
 [assignments.hw1.parts.1.items]
 total = 3
 spread = 1
+[assignments.hw1.parts.1.modules]
+total = "sums.py"
+spread = "sums.py"
 [assignments.hw1.parts.1.reports]
 essay = 2
 plot = 1
@@ -218,7 +221,7 @@ def submit(examiner: Examiner, tmp_path: Path) -> Iterator[Callable[..., Submiss
         packed = Packed(folder, ["work.py"])
         opened.append(packed)
         check = Check("a_check", "item", 1.0, wall, None, "", "", False, "Specification.", lambda sub: None)
-        return Submission(examiner._place, packed, check, driver=driver, memory=memory, seed=len(opened))
+        return Submission(examiner.place, packed, check, driver=driver, memory=memory, seed=len(opened))
 
     yield make
     for packed in opened:

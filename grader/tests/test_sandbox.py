@@ -454,7 +454,7 @@ from grader.examiner import Examiner
 from grader.submission import Packed, Submission
 examiner = Examiner("namespaces")
 check = Check("c", "i", 1, 60, None, "", "", False, "s", None)
-sub = Submission(examiner._place, Packed(Path({str(tmp_path)!r})), check, driver=None, memory=1 << 30, seed=1)
+sub = Submission(examiner.place, Packed(Path({str(tmp_path)!r})), check, driver=None, memory=1 << 30, seed=1)
 print(examiner._zygote.pid, flush=True)
 sub.call("work:run")
 """
@@ -486,7 +486,7 @@ from grader.examiner import Examiner
 from grader.submission import Packed, Submission
 check = Check("c", "i", 1, 60, None, "", "", False, "s", None)
 with Examiner("namespaces") as examiner:
-    sub = Submission(examiner._place, Packed(Path(sys.argv[1])), check, driver=None, memory=1 << 30, seed=1)
+    sub = Submission(examiner.place, Packed(Path(sys.argv[1])), check, driver=None, memory=1 << 30, seed=1)
     run = sub.ranks("work:run", world=2)
     print(run.results, run.network_bytes > 0)
 """

@@ -1,0 +1,72 @@
+import pytest
+
+from grader.course import Course, CourseError, parse_size
+
+GOOD = """
+[course]
+name = "C"
+[assignments.hw]
+weight = 0.5
+[assignments.hw.parts.1]
+notebook = "part1"
+files = ["work.py"]
+machine = { memory = "512MiB" }
+[assignments.hw.parts.1.items]
+item = 2
+[assignments.hw.parts.1.modules]
+item = "work.py"
+[assignments.hw.parts.1.reports]
+essay = 1
+"""
+
+
+def write(root, text):
+    (root / "source" / "hw").mkdir(parents=True, exist_ok=True)
+    (root / "course.toml").write_text(text)
+    return root
+
+
+def test_a_course_is_found_from_any_folder_inside_its_repository(tmp_path):
+    root = write(tmp_path / "assignments", GOOD)
+    deep = tmp_path / "week01" / "results"
+    deep.mkdir(parents=True)
+    for start in (root, tmp_path, deep, root / "source" / "hw"):
+        assert Course.find(start).root == root
+    part = Course.find(deep).assignment("hw").part(1)
+    assert part.memory == 512 << 20
+    assert part.items == {"item": 2.0}
+    assert part.checks_hidden == root / "source" / "hw" / "checks" / "part1_hidden.py"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('name = "C"', "", "the key 'name' is missing"),
+        ("weight = 0.5", "weight = 5", "the weight of hw is 5.0"),
+        ("item = 2", "item = 0", "item is worth 0.0 points"),
+        ("essay = 1", "item = 1", r"\['item'\] stand in items and in reports"),
+        ("512MiB", "lots", "'lots' is not a size"),
+        ('item = "work.py"', 'item = "play.py"', "item = 'play.py'"),
+        ("[course]", "[course", "not valid TOML"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file(tmp_path, old, new, says):
+    write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(CourseError, match=says) as caught:
+        Course.load(tmp_path)
+    assert "course.toml" in str(caught.value)
+
+
+def test_unknown_names_are_answered_with_those_there_are(tmp_path):
+    course = Course.load(write(tmp_path, GOOD))
+    with pytest.raises(CourseError, match=r"hw9 is not an assignment of C; course\.toml has: hw"):
+        course.assignment("hw9")
+    with pytest.raises(CourseError, match=r"hw has no part 7; parts in course\.toml: 1"):
+        course.assignment("hw").part(7)
+    with pytest.raises(CourseError, match=r"no course\.toml here or above"):
+        Course.find("/")
+
+
+@pytest.mark.parametrize(("text", "size"), [("1KiB", 1024), ("1.5 MiB", 3 << 19), ("2GiB", 2 << 30)])
+def test_sizes_are_binary(text, size):
+    assert parse_size(text) == size
