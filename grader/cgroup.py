@@ -128,9 +128,12 @@ class Cgroups:
             control = base / "cgroup.subtree_control"
             if not control.exists() or not os.access(control, os.W_OK):
                 continue
-            with contextlib.suppress(OSError):
-                control.write_text("+memory +pids +cpu")
-            if {"memory", "pids"} <= set(control.read_text().split()):
+            wanted = {"memory", "pids"}
+            if not wanted <= set(control.read_text().split()):
+                # The kernel refuses where the group has processes of its own or was not delegated.
+                with contextlib.suppress(OSError):
+                    control.write_text("+memory +pids +cpu")
+            if wanted <= set(control.read_text().split()):
                 return 2, dict.fromkeys(("memory", "pids", "cpuacct"), base)
         raise CgroupError(
             f"{own} is not delegated to this user; run as root or under "
