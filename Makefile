@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lab notebooks clean
+.PHONY: lab notebooks clean demo test
+
+lab: .venv/installed
+	jupyter lab
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
@@ -11,6 +14,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
+
+notebooks: .venv/installed
+	python -m effdl.build
+
+clean:
+	rm -rf demo-output .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# --- needs the sources of the assignments; not in the repository that students clone ---
 
 demo: .venv/installed
 	python -m grader.demo
@@ -21,13 +33,3 @@ test: .venv/installed
 	python -m effdl.build --check
 	python -m effdl.build --run
 	python -m pytest
-
-lab: .venv/installed
-	jupyter lab
-
-notebooks: .venv/installed
-	python -m effdl.build
-
-clean:
-	rm -rf demo-output .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -111,7 +111,9 @@ def check(
             console.print(render.table(report, f"{assignment.name}, part {entry.number}: {entry.title}"))
             for note in report.notes:
                 console.print(f"note: {note}", style="dim", markup=False)
-            console.print(render.summary(report, entry.items), highlight=False)
+            console.print(
+                render.summary(report, dict.fromkeys(r.item for r in report.checks)), highlight=False
+            )
             passed = passed and all(result.verdict == "pass" for result in report.checks)
     raise typer.Exit(0 if passed else 1)
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 
 from grader.course import Assignment, Course, CourseError
@@ -16,7 +17,7 @@ from grader.rebuild import grade_id, is_report
 from grader.source import build_assignment, build_notebook, solution_regions, validate
 
 # What a student needs of the repository besides the weeks and the assignments.
-_SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "README.md", "requirements.txt", "pyproject.toml")
+_SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "requirements.txt", "pyproject.toml", "conftest.py")
 _SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
 # Of the grader itself: how it is tested and shown needs the sources of the assignments.
@@ -78,9 +79,46 @@ def release_repository(course_root: Path | str, target: Path | str) -> list[str]
             if path.is_file() and not _LEFT_OUT & set(path.relative_to(folder).parts):
                 _copy(path, place / "release" / name / path.relative_to(folder))
     _copy(course.root / "course.toml", place / "course.toml")
+    _write_front_page(course, released, target)
     _let_git_keep_releases(target / ".gitignore", f"/{course.root.name}/release/")
     refuse_leaks(target, list(course.assignments.values()))
     return released
+
+
+def _write_front_page(course: Course, released: list[str], target: Path) -> None:
+    """Write what a student reads first, and the targets of the Makefile that work without the sources."""
+    makefile = course.root.parent / "Makefile"
+    if makefile.is_file():
+        text = makefile.read_text(encoding="utf-8").partition("# --- needs the sources")[0]
+        text = text.replace("clean demo test", "clean")
+        (target / "Makefile").write_text(text, encoding="utf-8")
+    lines = [
+        f"# {course.name}",
+        "",
+        "The labs of the course, and its assignments as they are released. You need Linux, macOS or WSL2 on",
+        "Windows, and Python 3.11 or newer.",
+        "",
+        "```",
+        "make lab    # sets everything up in .venv and opens Jupyter; start with week01_intro/lecture.ipynb",
+        "```",
+        "",
+        "Each week's README says what its lab answers and how to run it without Jupyter, on a GPU server or hosted.",
+    ]
+    for name in released:
+        assignment = course.assignments[name]
+        due = f", due {assignment.deadline.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if assignment.deadline else ""
+        lines += [
+            "",
+            f"## {assignment.title}: `{name}`{due}",
+            "",
+            "```",
+            f".venv/bin/grader start {name}         # your own copy, in ./{name}",
+            f".venv/bin/grader check --in {name}    # the checks that grade you, less the hidden ones",
+            "```",
+            "",
+            "Hand in your copy: its notebook and the modules that you edited.",
+        ]
+    (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _tracked(repository: Path, path: Path) -> Iterator[str]:
