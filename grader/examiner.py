@@ -86,10 +86,12 @@ class Examiner:
         gpus: bool = False,
         zygote: Zygote | None = None,
     ):
-        """Start the zygote. `isolation` is `namespaces`, `plain` (the student's own machine) or `auto`.
+        """Start the zygote.
 
+        `isolation` is `namespaces` (everything that grading needs: namespaces and control groups), `plain`
+        (nothing: a student's own machine), or `auto` (what there is; `weakness` says what is missing).
         `cells` makes the zygote import what notebooks need; one that was started earlier may be handed over
-        as `zygote`. Raises SandboxError where namespaces are asked for and cannot be had.
+        as `zygote`. Raises SandboxError where `namespaces` is asked for and cannot be had.
         """
         if isolation not in ISOLATIONS:
             raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")
@@ -100,6 +102,11 @@ class Examiner:
                 cgroups = Cgroups()
             except (CgroupError, OSError) as error:
                 self.weakness = f"memory is limited per process only: {error}"
+                if isolation == "namespaces":
+                    self._zygote.close()
+                    raise SandboxError(
+                        f"a submission's memory cannot be limited as a whole: {error}"
+                    ) from None
         devices = [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith("nvidia")]
         self.place = Place(
             self._zygote,
