@@ -186,9 +186,17 @@ def one_examiner(examiner, monkeypatch) -> None:
     """Let grading and nbgrader's converters use the session's examiner, so that no test waits for torch."""
     from grader import examiner as module
     from grader import nbgrader_plugin
+    from grader import zygote as zygotes
+
+    class Started:
+        def __init__(self, modules: list[str]):
+            assert modules == ["grader.cells"]
+
+        def close(self) -> None:
+            """No process was started."""
 
     class Shared:
-        def __init__(self, isolation: str, *, cells: bool):
+        def __init__(self, isolation: str, *, cells: bool, zygote: Started):
             assert isolation == "namespaces"
             assert cells
             self.examine, self.run_cells = examiner.examine, examiner.run_cells
@@ -197,6 +205,7 @@ def one_examiner(examiner, monkeypatch) -> None:
             """The session closes it."""
 
     monkeypatch.setattr(module, "Examiner", Shared)
+    monkeypatch.setattr(zygotes, "Zygote", Started)
     monkeypatch.setitem(nbgrader_plugin._examiners, "namespaces", examiner)
 
 
