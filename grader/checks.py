@@ -169,7 +169,7 @@ def expect_close(
         worst = max(worst, error)
         if failure:
             break
-    record(f"largest error, {of}", worst, bound=bound)
+    record(f"largest error, {of}", worst, bound=f"{bound} ({why})")
     if failure:
         raise failure
 

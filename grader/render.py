@@ -25,7 +25,8 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
     """Return what a check measured, one short line each; a quantity measured several times stands once."""
     lines = {}
     for entry in check.measured:
-        value, unit, bound = entry["value"], entry["unit"], entry["bound"]
+        # The reason for a tolerance stands in the notebook's table, where there is room.
+        value, unit, bound = entry["value"], entry["unit"], entry["bound"].partition(" (")[0]
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         lines.setdefault(
             entry["name"], f"{entry['name']}: {text}{unit and ' ' + unit}{bound and ', ' + bound}"

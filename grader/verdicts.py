@@ -65,9 +65,12 @@ def as_text(checks: Sequence[CheckResult]) -> str:
 
 def as_html(checks: Sequence[CheckResult]) -> str:
     """Return the table as HTML, every text escaped: some of it comes from a submission."""
-    head = "".join(f"<th>{name}</th>" for name in _HEADINGS)
+    # Jupyter aligns the text of tables to the right unless it is told.
+    left = ' style="text-align: left"'
+    head = "".join(f"<th{left}>{name}</th>" for name in _HEADINGS)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows(checks)
+        "<tr>" + "".join(f"<td{left}>{html.escape(text)}</td>" for text in row) + "</tr>"
+        for row in rows(checks)
     )
     return f'<table class="table table-bordered"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 

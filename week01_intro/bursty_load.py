@@ -17,8 +17,8 @@ SHORTEST, LONGEST = 0.02, 0.2
 
 
 @contextmanager
-def loaded_cores(count: int = 2, seed: int = 0) -> Iterator[None]:
-    """Run the body on ``count`` cores while as many children disturb the same cores.
+def loaded_cores(count: int = 2, seed: int = 0, children_per_core: int = 1) -> Iterator[None]:
+    """Run the body on ``count`` cores while ``children_per_core`` times as many children disturb the same cores.
 
     The calling thread is pinned to the cores (Linux), so that a large machine is as loaded as a small one,
     and PyTorch uses one thread. Both are undone, and every child has ended, when the body is left.
@@ -39,7 +39,7 @@ def loaded_cores(count: int = 2, seed: int = 0) -> Iterator[None]:
             "OPENBLAS_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
         }
-        for child in range(count):
+        for child in range(count * children_per_core):
             command = [sys.executable, __file__, str(seed + child), str(os.getpid())]
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=one_thread))
         for process in children:
