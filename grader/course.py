@@ -40,8 +40,7 @@ class Part:
     extras: frozenset[str] = frozenset()  # items beyond the points that make a full grade
     modules: dict[str, str] = field(default_factory=dict)  # item -> the file that it is about
     memory: int = 2048 * MIB  # bytes a worker may use
-    cores: int = 2
-    gpus: int = 0
+    gpus: int = 0  # that a worker needs
 
     @property
     def checks_public(self) -> Path:
@@ -179,6 +178,5 @@ def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> 
         extras=extras,
         modules=modules,
         memory=parse_size(machine.get("memory", "2GiB")),
-        cores=int(machine.get("cores", 2)),
         gpus=int(machine.get("gpus", 0)),
     )

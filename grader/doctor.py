@@ -107,9 +107,13 @@ def _bubblewrap() -> Finding:
 
 def _gpu() -> Finding:
     if not torch.cuda.is_available():
-        return Finding("GPU", "no", "torch sees none", "parts that need a GPU cannot be graded here")
+        return Finding(
+            "GPU", "no", "torch sees none", "the labs run on the CPU and show recorded GPU results"
+        )
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return Finding("GPU", "yes", names, "GPU parts can be graded, one submission at a time on each")
+    return Finding(
+        "GPU", "yes", names, "the labs use it; submissions are graded on CPU cores, no part needs a GPU yet"
+    )
 
 
 def _alembic() -> Finding:

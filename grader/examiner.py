@@ -83,7 +83,6 @@ class Examiner:
         isolation: str = "auto",
         *,
         cells: bool = False,
-        gpus: bool = False,
         zygote: Zygote | None = None,
     ):
         """Start the zygote.
@@ -107,13 +106,11 @@ class Examiner:
                     raise SandboxError(
                         f"a submission's memory cannot be limited as a whole: {error}"
                     ) from None
-        devices = [f"/dev/{name}" for name in sorted(os.listdir("/dev")) if name.startswith("nvidia")]
         self.place = Place(
             self._zygote,
             isolated=isolation != "plain",
             cgroups=cgroups,
             readonly=environment_folders(),
-            devices=[device for device in devices if not Path(device).is_dir()] if gpus else [],
         )
         if isolation == "auto":
             self._settle()
@@ -293,6 +290,11 @@ class Examiner:
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:
     """Return the checks of a part in order; raises CourseError where they disagree with `course.toml`."""
+    if part.gpus:
+        raise CourseError(
+            f"course.toml asks for {part.gpus} GPUs for part {part.number} of {part.assignment}; "
+            "workers have none yet, set gpus = 0"
+        )
     found = _load(part.checks_public, False, _stamp(part.checks_public))
     if hidden and part.checks_hidden.exists():
         found = found + _load(part.checks_hidden, True, _stamp(part.checks_hidden))

@@ -77,7 +77,6 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     cgroup: list[str] = field(default_factory=list)  # cgroup.procs files that a rank writes itself into
     readonly: list[str] = field(default_factory=list)  # folders bound into the sandbox besides /usr
-    devices: list[str] = field(default_factory=list)  # for example those of one GPU
     scratch: str = ""  # where ranks without isolation get their folders
 
     def to_json(self) -> str:
@@ -248,8 +247,8 @@ def _build_root(request: Request, files: int) -> None:
     _write(f"{new}/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n")
     uid = WORKER_UID if os.geteuid() == 0 else 1000
     _write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
-    for path in [f"/dev/{name}" for name in _DEVICES] + request.devices:
-        _bind(old + path, new + path, writable=True)
+    for name in _DEVICES:
+        _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", writable=True)
     for folder in request.readonly:
         _bind(old + folder, new + folder)
     os.mkdir(new + SUBMISSION, 0o755)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -93,7 +94,9 @@ class Packed:
         try:
             descriptor = os.open(self.folder / name, flags)
         except OSError as error:
-            self.notes.append(f"{shown}: left out, {'a link' if error.errno == 40 else error.strerror}")
+            self.notes.append(
+                f"{shown}: left out, {'a link' if error.errno == errno.ELOOP else error.strerror}"
+            )
             return None
         with os.fdopen(descriptor, "rb") as file:
             info = os.fstat(descriptor)
@@ -168,7 +171,6 @@ class Place:
     isolated: bool
     cgroups: Cgroups | None
     readonly: list[str] = field(default_factory=list)
-    devices: list[str] = field(default_factory=list)
 
 
 class Job:
@@ -187,17 +189,22 @@ class Job:
             limits=limits,
             cgroup=self._cgroup.paths if self._cgroup else [],
             readonly=place.readonly,
-            devices=place.devices,
             scratch=self._scratch,
         )
         pairs = [socket.socketpair() for _ in range(ranks)]
         # Sockets, not pipes: a pipe can be opened anew through /proc and read by another rank.
         out, err, status = socket.socketpair(), socket.socketpair(), socket.socketpair()
-        theirs = [pair[1] for pair in [*pairs, out, err, status]]
+        every = [*pairs, out, err, status]
         try:
-            self.leader = place.zygote.spawn(request, [packed.descriptor, *(end.fileno() for end in theirs)])
+            theirs = [pair[1].fileno() for pair in every]
+            self.leader = place.zygote.spawn(request, [packed.descriptor, *theirs])
+        except BaseException:
+            for ours, _ in every:
+                ours.close()
+            self._clean_up()
+            raise
         finally:
-            for end in theirs:
+            for _, end in every:
                 end.close()
         self._workers = [pair[0] for pair in pairs]
         self._frames = [wire.Frames() for _ in pairs]
@@ -274,12 +281,15 @@ class Job:
         # gone on printing until it died, which no longer matters.
         with contextlib.suppress(StudentError):
             self.wait(lambda: self._status not in self._selector.get_map(), time.perf_counter() + 10)
-        if self._cgroup is not None:
-            self._cgroup.remove()
         self._selector.close()
         self.leader.close()
         for sock in (*self._workers, self._out, self._err, self._status):
             sock.close()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        if self._cgroup is not None:
+            self._cgroup.remove()
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
