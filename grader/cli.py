@@ -30,11 +30,28 @@ console = Console()
 
 STUDENTS, INSTRUCTORS, BOTH = "Students and self-learners", "Instructors", "Everybody"
 
+
+def _known_isolation(value: str) -> str:
+    if value not in (known := ("auto", "namespaces", "plain")):
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+    return value
+
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    # Found before the work, not after it.
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{path}: its folder does not exist; make it, or name another file")
+    return path
+
+
 CourseOption = Annotated[
     Path | None, typer.Option("--course", help="The course root; found from here upwards when not given.")
 ]
 IsolationOption = Annotated[
-    str, typer.Option(help="namespaces (sandbox), plain (none: your own code only), or auto.")
+    str,
+    typer.Option(
+        help="namespaces (sandbox), plain (none: your own code only), or auto.", callback=_known_isolation
+    ),
 ]
 AssignmentArgument = Annotated[str, typer.Argument(metavar="HW", help="Such as hw1_distributed.")]
 
@@ -134,7 +151,9 @@ def examine(
     assignment: AssignmentArgument,
     path: Annotated[Path, typer.Argument(help="The folder of files to examine.")],
     part: Annotated[int, typer.Option(help="Which part of the assignment.")],
-    json: Annotated[Path | None, typer.Option(help="Write the verdicts to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the verdicts to this file.", callback=_in_a_folder)
+    ] = None,
     hidden: Annotated[bool, typer.Option(help="Run the hidden checks too.")] = True,
     seed: Annotated[int | None, typer.Option(help="Repeat a run: the seed that its report names.")] = None,
     isolation: IsolationOption = "namespaces",
@@ -264,7 +283,9 @@ def feedback(
 
 @app.command(rich_help_panel=INSTRUCTORS)
 def export(
-    to: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("grades.csv"),
+    to: Annotated[Path, typer.Option(help="The CSV file to write.", callback=_in_a_folder)] = Path(
+        "grades.csv"
+    ),
     course: CourseOption = None,
 ) -> None:
     """Write all scores, and the final grade by the weights and thresholds of course.toml, as CSV."""

@@ -100,6 +100,8 @@ def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grad
         (("examine", "hw1", "nowhere", "--part", "1"), "nowhere: not a folder"),
         (("check",), "not a copy of an assignment; run `grader start HW`"),
         (("release",), "nothing to release"),
+        (("check", "--isolation", "some"), "'some' is none of auto, namespaces, plain"),
+        (("export", "--to", "no/where.csv"), "no/where.csv: its folder does not exist"),
         (("grade", "hw1"), "release"),
     ],
 )
