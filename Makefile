@@ -27,7 +27,11 @@ clean:
 demo: .venv/installed
 	python -m grader.demo
 
-test: .venv/installed
+.venv/tested: requirements-test.txt requirements-server.txt .venv/installed
+	$(BIN)/pip install --quiet --requirement requirements-test.txt
+	touch $@
+
+test: .venv/tested
 	ruff check .
 	ruff format --check .
 	python -m effdl.build --check

@@ -8,6 +8,7 @@ forged by the cells; the examiner treats it so.
 from __future__ import annotations
 
 import base64
+import builtins
 import contextlib
 import importlib
 import io
@@ -16,7 +17,9 @@ import signal
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
@@ -40,9 +43,12 @@ for _name in (
 
 Output = dict[str, Any]
 
+_SET = {"NBGRADER_EXECUTION": "autograde", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+
 MAX_TEXT = 1 << 20  # characters of streams and tracebacks that one cell may keep
 MAX_DATA = 8 << 20  # characters of pictures and tables that one cell may keep
 _TRUNCATED = "\n... output truncated ...\n"
+_SPLIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "split", "")
 _REPEAT = 1.0  # seconds between interrupts of a cell that swallows the first
 
 
@@ -154,6 +160,10 @@ class _Shell(InteractiveShell):
     def ask_exit(self) -> None:
         """Ignore `exit()`: the cells after it still count."""
 
+    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
+        kind, error, trace = super()._get_exc_info(exc_tuple)
+        return kind, error, _without_the_grader(trace)
+
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         try:
             text = str(evalue)
@@ -162,14 +172,71 @@ class _Shell(InteractiveShell):
         self.outputs.error(str(etype.__name__), text, stb)
 
 
+def _without_the_grader(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """Leave out the frames through which a test asked the student's interpreter."""
+    if trace is None:
+        return None
+    rest = _without_the_grader(trace.tb_next)
+    if trace.tb_frame.f_code.co_filename.startswith(_SPLIT):
+        return rest
+    return types.TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
 def _new_shell(outputs: Outputs) -> _Shell:
+    global _ready
+    ready, _ready = _ready or _prepare(), None
+    _Shell.clear_instance()
+    _Shell.outputs = outputs
+    for above in _Shell._walk_mro():
+        above._instance = ready.shell
+    sys.modules.update(ready.modules)
+    vars(builtins).update(ready.builtins)
+    return ready.shell
+
+
+@dataclass
+class _Ready:
+    """A shell that no cell has seen, and what its making does to a process."""
+
+    shell: _Shell
+    modules: dict[str, types.ModuleType]
+    builtins: dict[str, Any]
+
+
+_ready: _Ready | None = None
+
+
+def _prepare() -> _Ready:
+    """Make a shell and leave the process as it was."""
     config = Config()
     config.HistoryManager.enabled = False  # no database and no thread that saves to it
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.separate_in = ""
-    _Shell.clear_instance()
-    _Shell.outputs = outputs
-    return _Shell.instance(config=config, displayhook_class=_Hook, display_pub_class=_Publisher)
+    modules, known = sys.modules.copy(), vars(builtins).copy()
+    shell = _Shell(config=config, displayhook_class=_Hook, display_pub_class=_Publisher)
+    ready = _Ready(shell, {"__main__": sys.modules["__main__"]}, {})
+    sys.modules["__main__"] = modules["__main__"]
+    for name in vars(builtins).keys() - known.keys():
+        ready.builtins[name] = vars(builtins).pop(name)
+    return ready
+
+
+def warm_up() -> None:
+    """Show a result and an error once, and lay a shell ready: in the zygote, for every worker.
+
+    A shell takes as long to make as a worker to fork, and the first error as long again.
+    """
+    global _ready
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["IPYTHONDIR"] = folder
+        with Notebook() as notebook:
+            for source in ("1", "raise ValueError"):
+                notebook.run(source, "warm-up", 60)
+        _ready = _prepare()
+        del os.environ["IPYTHONDIR"]
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for name in _SET:
+        os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
@@ -189,42 +256,67 @@ def _files_behind_the_streams() -> Iterator[list[Any]]:
             file.close()
 
 
+class Notebook:
+    """One IPython namespace, and the outputs of the cells that have run in it. Use it as a context manager."""
+
+    def __enter__(self) -> Notebook:
+        os.environ.update(_SET)
+        self._streams = sys.stdin, sys.stdout, sys.stderr
+        self._open = contextlib.ExitStack()
+        self.outputs = Outputs(self._open.enter_context(_files_behind_the_streams()))
+        self.shell = _new_shell(self.outputs)
+        self.names: dict[str, Any] = self.shell.user_ns
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        _Shell.clear_instance()
+        self._open.close()
+
+    def listen(self) -> None:
+        """Start the outputs over, and point the standard streams to them."""
+        self.outputs.start()
+        sys.stdin = io.StringIO()
+        sys.stdout, sys.stderr = _Stream(self.outputs, "stdout", 1), _Stream(self.outputs, "stderr", 2)
+
+    def heard(self) -> list[Output]:
+        """Return the outputs since `listen`."""
+        self.outputs.drain()
+        return self.outputs.items
+
+    def run(self, source: str, cell_id: str, wall: float) -> list[Output]:
+        """Execute one cell and return its outputs as nbformat's plain dictionaries; an error is one of them.
+
+        The cell is interrupted after `wall` seconds, as nbclient interrupts a kernel; one that swallows every
+        interrupt is for the examiner to kill.
+        """
+        self.listen()
+        _run_cell(self.shell, source, cell_id, self.outputs, wall)
+        return self.heard()
+
+
 def run_cells(
     cells: list[dict[str, str]], emit: Callable[[dict[str, Any]], None], wall_per_cell: float
 ) -> None:
     """Execute `cells` ({"source", "cell_id"}) in order, an error in one not stopping the next.
 
-    `emit({"index": i, "outputs": [...]})` is called after each cell with nbformat outputs as plain
-    dictionaries, so that a process that dies in cell k has already delivered the cells before it. A cell is
-    interrupted after `wall_per_cell` seconds, as nbclient interrupts a kernel; one that swallows every
-    interrupt is for the examiner to kill.
+    `emit({"index": i, "outputs": [...], "seconds": wall time})` is called after each cell, so that a process
+    that dies in cell k has already delivered the cells before it.
     """
-    os.environ["NBGRADER_EXECUTION"] = "autograde"
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    streams = sys.stdin, sys.stdout, sys.stderr
-    with _files_behind_the_streams() as files:
-        outputs = Outputs(files)
-        shell = _new_shell(outputs)
-        try:
-            for index, cell in enumerate(cells):
-                outputs.start()
-                sys.stdin = io.StringIO()
-                sys.stdout, sys.stderr = _Stream(outputs, "stdout", 1), _Stream(outputs, "stderr", 2)
-                _run_cell(shell, cell, outputs, wall_per_cell)
-                outputs.drain()
-                emit({"index": index, "outputs": outputs.items})
-        finally:
-            sys.stdin, sys.stdout, sys.stderr = streams
-            _Shell.clear_instance()
+    with Notebook() as notebook:
+        for index, cell in enumerate(cells):
+            started = time.monotonic()
+            outputs = notebook.run(cell["source"], cell["cell_id"], wall_per_cell)
+            emit({"index": index, "outputs": outputs, "seconds": time.monotonic() - started})
 
 
-def _run_cell(shell: _Shell, cell: dict[str, str], outputs: Outputs, wall: float) -> None:
+def _run_cell(shell: _Shell, source: str, cell_id: str, outputs: Outputs, wall: float) -> None:
     # The handler is a built-in, so that no frame of this file appears in the student's traceback.
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     started = time.monotonic()
     try:
         signal.setitimer(signal.ITIMER_REAL, wall, _REPEAT)
-        result = shell.run_cell(cell["source"], store_history=True, cell_id=cell["cell_id"])
+        result = shell.run_cell(source, store_history=True, cell_id=cell_id)
         signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         # It struck outside the student's code, while IPython printed the traceback of the first.

@@ -6,18 +6,18 @@ data back, and decides here, with helpers that no submission can reach.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from grader.course import MIB, CourseError
+from grader.later import torch
 
 
 class Failed(Exception):
@@ -62,6 +62,21 @@ class Evidence:
         if isinstance(value, float):
             value = float(f"{value:.6g}") if math.isfinite(value) else str(value)
         self.measured.append({"name": name, "value": value, "unit": unit, "bound": bound})
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured at several sizes, and the straight line of least squares through it."""
+
+    sizes: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @property
+    def slope(self) -> float:
+        """By how much the value grows per unit of size."""
+        middle = sum(self.sizes) / len(self.sizes)
+        weights = [size - middle for size in self.sizes]
+        return sum(w * v for w, v in zip(weights, self.values, strict=True)) / sum(w * w for w in weights)
 
 
 _evidence: contextvars.ContextVar[Evidence] = contextvars.ContextVar("evidence")
@@ -127,6 +142,19 @@ def record(name: str, value: float | str, unit: str = "", bound: str = "") -> No
         evidence.add(name, value, unit, bound)
 
 
+@contextlib.contextmanager
+def gather() -> Iterator[Evidence]:
+    """Keep apart what is recorded in this block; what is left in it at the end joins the rest, come what may."""
+    inner = Evidence()
+    token = _evidence.set(inner)
+    try:
+        yield inner
+    finally:
+        _evidence.reset(token)
+        for entry in inner.measured:
+            record(**entry)
+
+
 def expect(condition: bool, why: str, *, yours: Any = "", spec: Any = "") -> None:
     """Fail with the sentence `why` unless `condition` is the Boolean True."""
     if condition is not True:
@@ -139,7 +167,7 @@ def expect_equal(actual: Any, expected: Any, *, of: str = "value") -> None:
         _expect_tensor(actual, expected, of)
         if not torch.equal(actual, expected):
             raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
-    elif type(actual) is not type(expected) or actual != expected:
+    elif type(actual) is not type(expected) or _differ(actual, expected):
         raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
     record(of, "equal")
 
@@ -153,9 +181,10 @@ def expect_close(
     gives the reason for the tolerance. Shapes and dtypes must agree. Numbers are taken as float64 scalars.
     """
     if isinstance(actual, (list, tuple)):
-        targets = expected if isinstance(expected, (list, tuple)) else [expected] * len(actual)
-        if len(actual) != len(targets):
-            raise Failed(f"{of}: {len(actual)} values where {len(targets)} are expected")
+        many = isinstance(expected, (list, tuple))
+        targets = expected if many else [expected] * len(actual)
+        if len(actual) != len(targets) or not (many or actual):
+            raise Failed(f"{of}: {len(actual)} values where {len(targets) or 'some'} are expected")
         pairs = [
             (one, target, f"{of} of rank {rank}")
             for rank, (one, target) in enumerate(zip(actual, targets, strict=True))
@@ -176,12 +205,48 @@ def expect_close(
 
 def expect_at_most(value: float, bound: float, *, of: str) -> None:
     """Fail unless `value` is a number no larger than `bound`."""
+    value = _number(value, of)
     _expect_bound(value, bound, value <= bound, "at most", of)
 
 
 def expect_at_least(value: float, bound: float, *, of: str) -> None:
     """Fail unless `value` is a number no smaller than `bound`."""
+    value = _number(value, of)
     _expect_bound(value, bound, value >= bound, "at least", of)
+
+
+def expect_slope_at_most(
+    line: Line | None, bound: float, *, fixed: float, of: str, unit: float = 1.0
+) -> None:
+    """Fail if values grow by more than `bound` per unit of size, or one lies above `fixed + bound * size`.
+
+    A line from `Submission.slope`; None passes: that was not measured, which stands in the evidence. `fixed`
+    is what may be used at size 0. Without it, something large that is held or touched once would flatten the
+    line. Slope, `bound` and `fixed` are shown as multiples of `unit`.
+    """
+    if line is None:
+        return
+    _expect_bound(line.slope / unit, bound / unit, line.slope <= bound, "at most", of)
+    for size, value in zip(line.sizes, line.values, strict=True):
+        limit = fixed + bound * size
+        _expect_bound(
+            value / unit, limit / unit, value <= limit, "at most", f"{of}, all of it at size {size:g}"
+        )
+
+
+def expect_traffic(
+    count: int | None, unit: float, *, of: str, at_most: float, at_least: float | None = None
+) -> None:
+    """Fail unless bytes or packets from a `Run`, in multiples of `unit`, lie within the bounds.
+
+    None passes: this machine cannot count them, and the evidence says so.
+    """
+    if count is None:
+        record(of, "not measured: no network namespace on this machine; the grader measures it")
+        return
+    expect_at_most(count / unit, at_most, of=of)
+    if at_least is not None:
+        expect_at_least(count / unit, at_least, of=of)
 
 
 def expect_lines(text: str, lines: Sequence[str], *, of: str = "output") -> None:
@@ -206,7 +271,7 @@ def _compare(
 ) -> tuple[float, Failed | None]:
     """Return the largest error, and the failure where one is above its bound."""
     if type(actual) in (int, float) and type(expected) in (int, float):
-        actual, expected = (torch.tensor(float(value), dtype=torch.float64) for value in (actual, expected))
+        actual, expected = (torch.tensor(_float(value), dtype=torch.float64) for value in (actual, expected))
     _expect_tensor(actual, expected, of)
     if not expected.numel():
         return 0.0, None
@@ -226,12 +291,37 @@ def _compare(
 
 
 def _expect_bound(value: float, bound: float, holds: bool, words: str, of: str) -> None:
-    record(of, float(value), bound=f"{words} {bound:.4g}")
+    record(of, value, bound=f"{words} {bound:.4g}")
     if holds is not True:
         raise Failed(f"{value:.4g} {of}, {words} {bound:.4g} allowed", f"{value:.4g}", f"{words} {bound:.4g}")
 
 
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf if value > 0 else -math.inf
+
+
+def _number(value: Any, of: str) -> float:
+    if value is not None and not isinstance(value, (str, bytes)):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return _float(value)
+    if value is None:  # what this machine does not measure; no submission's fault
+        raise TypeError(f"{of} is None; it was not measured")
+    raise Failed(f"{of} is {_kind(value)}, not a number", _short(value), "a number")
+
+
+def _differ(actual: Any, expected: Any) -> bool:
+    try:
+        return bool(actual != expected)
+    except RuntimeError:  # a tensor deep within, where the specification has none
+        return True
+
+
 def _expect_tensor(actual: Any, expected: torch.Tensor, of: str) -> None:
+    if not isinstance(expected, torch.Tensor):
+        raise Failed(f"{of} is {_kind(actual)}, not a number", _short(actual), _short(expected))
     if type(actual) is not torch.Tensor:
         raise Failed(f"{of} is {_kind(actual)}, not a tensor", _short(actual), _kind(expected))
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
@@ -250,5 +340,7 @@ def _short(value: Any, limit: int = 200) -> str:
             return f"{value.item():.8g}" if value.is_floating_point() else str(value.item())
         head = ", ".join(f"{x:.4g}" for x in value.flatten()[:4].tolist())
         return f"{_kind(value)}: [{head}{', ...' if value.numel() > 4 else ''}]"
-    text = value if isinstance(value, str) else repr(value)
+    text = value[: limit + 1] if isinstance(value, str) else repr(value)
+    # A submission's text is shown on a terminal and in a browser: no escapes, bells or directions of writing.
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: limit + 1])
     return text if len(text) <= limit else text[: limit - 3] + "..."

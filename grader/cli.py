@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +65,7 @@ def main() -> None:
     try:
         app()
     except (CourseError, SandboxError, NotADirectoryError, FileExistsError) as error:
-        Console(stderr=True).print(f"[red]grader:[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]grader:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -166,7 +168,7 @@ def examine(
     entry = _course(course).assignment(assignment).part(part)
     with Examiner(isolation) as examiner:
         report = _examine(examiner, entry, path, hidden=hidden, seed=seed)
-    console.print(render.table(report, f"{assignment}, part {part}: {path}"))
+    console.print(render.table(report, f"{assignment}, part {part}: {path}", for_instructor=True))
     for note in report.notes:
         console.print(f"note: {note}", style="dim", markup=False)
     console.print(render.summary(report), f"Seed {report.seed}.", highlight=False)
@@ -235,15 +237,26 @@ def grade(
         int | None, typer.Option(min=1, help="Submissions at once; default one per core.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Run again what has not changed.")] = False,
+    explain: Annotated[
+        str | None, typer.Option(metavar="STUDENT", help="Only say what would run for this student, and why.")
+    ] = None,
     isolation: IsolationOption = "namespaces",
     course: CourseOption = None,
 ) -> None:
     """Grade collected submissions into the gradebook, each in sandboxes of its own."""
     from grader import grading, render
+    from grader import summary as summaries
+    from grader.progress import Board
 
     root = _root(course)
+    if explain is not None:
+        for line in grading.explain(root, assignment, explain, isolation):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return
     started = time.perf_counter()
-    with progress(f"Grading {assignment}") as advance:
+    # The plots of the last page take a second to import; the workers take longer to start.
+    threading.Thread(target=importlib.import_module, args=("matplotlib.pyplot",), daemon=True).start()
+    with Board(f"Grading {assignment}", console) as board:
         results = grading.grade(
             root,
             assignment,
@@ -251,14 +264,32 @@ def grade(
             jobs=jobs,
             isolation=isolation,
             force=force,
-            progress=lambda result, done, total: advance(result.student, total),
+            progress=board.done,
+            begins=board.begins,
         )
     console.print(render.grades(results, f"{assignment}: {len(results)} submissions"))
     seconds = time.perf_counter() - started
     again = sum(result.unchanged for result in results)
     console.print(f"{seconds:.1f} s, start included; {again} unchanged and not run again.", highlight=False)
+    page = summaries.summary(root, assignment)
+    console.print(f"The class on one page: {page}", highlight=False, soft_wrap=True)
     if any(result.error or result.for_a_person for result in results):
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def summary(
+    assignment: AssignmentArgument,
+    formgrader: Annotated[
+        str, typer.Option(help="Where your formgrader is, for the links to submissions.")
+    ] = "http://localhost:8888/formgrader",
+    course: CourseOption = None,
+) -> None:
+    """Write one page on the graded class: scores, checks, time, what waits for a person, notes with evidence."""
+    from grader import summary as summaries
+
+    path = summaries.summary(_root(course), assignment, formgrader=formgrader)
+    console.print(str(path), highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=INSTRUCTORS)

@@ -7,27 +7,31 @@ limits; what is left out or refused is said in a sentence.
 from __future__ import annotations
 
 import csv
+import lzma
 import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from grader.course import CourseError
+from grader.evidence import shown
 from grader.nbcourse import NbCourse
+from grader.rebuild import LARGE_NOTEBOOK, without_outputs
+from grader.tree import MAX_BYTES, MAX_DEPTH, MAX_FILES, MAX_NOTEBOOK, left_out, summed_up, walk
 
-MAX_FILES = 2000  # in one submission, as many as a worker is given
-MAX_BYTES = 64 << 20  # in one submission
 MAX_CLASS_FILES = 200_000  # in a zip file with a whole class
 MAX_CLASS_BYTES = 16 << 30
 NAMES = r"(?P<student>.+?)"  # how a folder or zip file is named when nobody says otherwise
-_STUDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+_STUDENT = re.compile(r"[^\W_][\w.@+-]{0,63}")  # letters and digits of any script
 _SKIPPED = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", "venv", "node_modules", "__MACOSX"}
 _GIT_SECONDS = 300
 
@@ -110,7 +114,10 @@ def _expected_files(course: NbCourse, assignment: str) -> set[str]:
 
 def _open_class(archive: Path, scratch: Path) -> Path:
     try:
-        unzip(archive, scratch, MAX_CLASS_FILES, MAX_CLASS_BYTES)
+        room = Room((), MAX_CLASS_FILES, MAX_CLASS_BYTES)
+        unzip(archive, scratch, room)
+        if not room.files:
+            raise Refused(f"more than {MAX_CLASS_FILES} files or {MAX_CLASS_BYTES >> 30} GiB")
     except Refused as error:
         raise CourseError(f"{archive}: {error}") from None
     inside = [path for path in scratch.iterdir() if path.name not in _SKIPPED]
@@ -131,10 +138,10 @@ def _by_student(
         is_archive = path.is_file() and path.suffix.lower() == ".zip"
         try:
             if path.is_symlink() or not (path.is_dir() or is_archive):
-                raise Refused(f"{path.name}: neither a folder nor a zip file, not taken")
+                raise Refused(f"{shown(path.name, 80)}: neither a folder nor a zip file, not taken")
             student, timestamp = _identify(path, path.stem if is_archive else path.name, pattern)
         except Refused as error:
-            refused.append(Collected(path.name, refused=str(error)))
+            refused.append(Collected(shown(path.name, 80), refused=str(error)))
             continue
         if student not in found or found[student][1] <= timestamp:
             found[student] = path, timestamp
@@ -144,7 +151,7 @@ def _by_student(
 def _identify(path: Path, name: str, pattern: re.Pattern[str]) -> tuple[str, datetime]:
     match = pattern.fullmatch(name)
     if match is None:
-        raise Refused(f"{name}: does not look like {pattern.pattern}; correct --names")
+        raise Refused(f"{shown(name, 80)}: does not look like {pattern.pattern}; correct --names")
     student = check_student(match["student"])
     if "timestamp" in pattern.groupindex and match["timestamp"]:
         import dateutil.parser
@@ -152,16 +159,21 @@ def _identify(path: Path, name: str, pattern: re.Pattern[str]) -> tuple[str, dat
         try:
             timestamp = dateutil.parser.parse(match["timestamp"].replace("_", " "))
         except (ValueError, OverflowError):
-            raise Refused(f"{name}: {match['timestamp']!r} is no date; correct --names") from None
+            told = f"{shown(name, 80)}: {match['timestamp']!r} is no date"
+            raise Refused(f"{told}; correct --names") from None
         return student, timestamp.astimezone(UTC) if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
-    newest = max((p.lstat().st_mtime for p in (path.rglob("*") if path.is_dir() else ())), default=0)
+    inside = walk(path) if path.is_dir() else ()
+    times = (os.lstat(os.path.join(top, name)).st_mtime for top, _, names in inside for name in names)
+    newest = max(times, default=0)
     return student, datetime.fromtimestamp(newest or path.stat().st_mtime, UTC)
 
 
 def check_student(name: str) -> str:
-    """Return `name` where it can be a student's id; raises Refused for what would be a path or an option."""
-    if not _STUDENT.fullmatch(name) or ".." in name:
-        raise Refused(f"{name!r} is no student id; use letters, digits and . _ @ + -, at most 64 of them")
+    """Return `name`, composed (NFC), where it can be a student's id; raises Refused for a path or an option."""
+    name = unicodedata.normalize("NFC", name)
+    if not _STUDENT.fullmatch(name) or ".." in name or len(os.fsencode(name)) > 200:
+        told = shown(name, 80)
+        raise Refused(f"{told!r} is no student id; use letters, digits and . _ @ + -, at most 64 of them")
     return name
 
 
@@ -170,46 +182,69 @@ def _take(course: NbCourse, assignment: str, path: Path, expected: set[str], res
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if path.is_file():
-                result.notes += unzip(path, Path(scratch), MAX_FILES, MAX_BYTES)
+                result.notes += unzip(path, Path(scratch), Room(expected))
                 path = Path(scratch)
-            files = list(_files(path, result.notes))
-            if len(files) == 1 and files[0][1].suffix.lower() == ".zip":
+            files = _files(path, expected, result.notes)
+            if len(files) == 1 and next(iter(files)).lower().endswith(".zip"):
                 # Moodle puts the student's zip file into a folder with the student's name.
                 inside = Path(scratch) / "inside"
-                result.notes += unzip(files[0][1], inside, MAX_FILES, MAX_BYTES)
-                files = list(_files(inside, result.notes))
-            top = _top_folder([PurePosixPath(name) for name, _ in files], expected)
-            chosen = {
-                name: file for name, file in files if top == "." or PurePosixPath(name).is_relative_to(top)
-            }
-            _install(course, assignment, chosen, top, expected, result)
+                result.notes += unzip(*files.values(), inside, Room(expected))
+                files = _files(inside, expected, result.notes)
+            _install(course, assignment, files, expected, result)
     except Refused as error:
         result.refused = str(error)
 
 
-def _files(folder: Path, notes: list[str]) -> Iterator[tuple[str, Path]]:
-    total = count = 0
-    for current, folders, files in os.walk(folder):
-        for name in [name for name in folders if (Path(current) / name).is_symlink()]:
-            notes.append(f"{name}: a link to a folder, not taken")
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
-        for name in sorted(files):
-            path = Path(current) / name
-            relative = path.relative_to(folder).as_posix()
+def _files(folder: Path, expected: set[str], notes: list[str]) -> dict[str, Path]:
+    """Return the regular files under `folder` by their relative names, what is expected first, within limits."""
+    found, special = [], []
+    for current, folders, files in walk(folder):
+        for name in [*folders, *files]:
+            path = Path(current, name)
             status = path.lstat()
-            if not stat.S_ISREG(status.st_mode):
-                notes.append(f"{relative}: a link or a special file, not taken")
-                continue
-            count, total = count + 1, total + status.st_size
-            _check_size(count, total)
-            yield relative, path
+            relative = path.relative_to(folder).as_posix()
+            if stat.S_ISREG(status.st_mode):
+                found.append((relative, status.st_size))
+            elif not stat.S_ISDIR(status.st_mode):
+                special.append(f"{shown(relative, 80)}: a link or a special file, not taken")
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+    notes += summed_up(special, "links or special files, not taken")
+    room, chosen = Room(expected), {}
+    for relative, size in sorted(found, key=lambda item: _order(item[0], expected)):
+        if room.take(relative, size):
+            chosen[relative] = folder / relative
+    notes += left_out(room.refused)
+    return chosen
 
 
-def _check_size(count: int, total: int, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
-    if count > max_files:
-        raise Refused(f"more than {max_files} files; hand in what the assignment asks for")
-    if total > max_bytes:
-        raise Refused(f"more than {max_bytes >> 20} MiB; hand in code and notebooks, no data")
+def _order(name: str, expected: Collection[str]) -> tuple[bool, int, str]:
+    """Return by what a file comes before others: being expected, lying high, its name."""
+    path = PurePosixPath(name)
+    return path.name not in expected, len(path.parts), name
+
+
+class Room:
+    """What is left of the limits of one submission."""
+
+    def __init__(self, expected: Collection[str], files: int = MAX_FILES, size: int = MAX_BYTES):
+        self.expected, self.files, self.size, self.refused = expected, files, size, 0
+
+    def most(self, name: str) -> int:
+        """Return how many bytes this file may have."""
+        return MAX_NOTEBOOK if self._is_notebook(name) else self.size
+
+    def take(self, name: str, size: int) -> bool:
+        """Account for a file of `size` bytes; return whether there was room for it."""
+        if not self.files or size > self.most(name):
+            self.refused += 1
+            return False
+        self.files -= 1
+        # A notebook's outputs are not what the limit is about: large ones are dropped.
+        self.size -= 0 if self._is_notebook(name) else size
+        return True
+
+    def _is_notebook(self, name: str) -> bool:
+        return name.endswith(".ipynb") and PurePosixPath(name).name in self.expected
 
 
 def _top_folder(names: list[PurePosixPath], expected: set[str]) -> str:
@@ -224,85 +259,134 @@ def _top_folder(names: list[PurePosixPath], expected: set[str]) -> str:
 
 
 def _install(
-    course: NbCourse,
-    assignment: str,
-    chosen: dict[str, Path],
-    top: str,
-    expected: set[str],
-    result: Collected,
+    course: NbCourse, assignment: str, files: dict[str, Path], expected: set[str], result: Collected
 ) -> None:
     target = course.path("submitted", result.student, assignment)
+    top = _top_folder([PurePosixPath(name) for name in files], expected)
+    chosen = {
+        str(PurePosixPath(name).relative_to(top)): file
+        for name, file in files.items()
+        if top == "." or PurePosixPath(name).is_relative_to(top)
+    }
+    for name in sorted(expected - chosen.keys()):
+        elsewhere = [other for other in files if PurePosixPath(other).name == name]
+        if len(elsewhere) == 1:
+            chosen[name] = files[elsewhere[0]]
+            result.notes.append(f"{name} was taken from {shown(elsewhere[0], 80)}")
     if not chosen:
         raise Refused("holds no files")
     if target.exists():
         result.notes.append("replaces an earlier submission")
         shutil.rmtree(target)
-    for name, file in chosen.items():
-        place = target / PurePosixPath(name).relative_to(top)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    result.files = len(chosen)
-    have = {path.name for path in target.iterdir()}
+    failed = [name for name, file in chosen.items() if not _put(file, target / name, result.notes)]
+    result.notes += summed_up(
+        [f"{shown(name, 80)}: its name cannot be used, not taken" for name in failed], "such names"
+    )
+    result.files = len(chosen) - len(failed)
+    have = {path.name for path in target.iterdir() if path.is_file()}
     for name in sorted(expected - have):
         result.notes.append(_missing(name, have))
         released = course.path("release", ".", assignment) / name
-        if name.endswith(".ipynb") and released.is_file():
+        if name.endswith(".ipynb") and released.is_file() and not (target / name).exists():
             # nbgrader passes over a submission without notebooks; the modules in it still count.
             shutil.copyfile(released, target / name)
     (target / "timestamp.txt").write_text(f"{result.timestamp:%Y-%m-%d %H:%M:%S} UTC\n")
 
 
+def _put(file: Path, place: Path, notes: list[str]) -> bool:
+    """Copy one file, a large notebook without its outputs; return False where it cannot have that name."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        size = file.stat().st_size
+        if place.suffix == ".ipynb" and size > LARGE_NOTEBOOK:
+            place.write_bytes(without_outputs(file))
+            notes.append(f"{shown(place.name, 80)}: {size >> 20} MiB, its outputs were dropped")
+        else:
+            shutil.copyfile(file, place)
+    except ValueError as error:
+        notes.append(f"{shown(place.name, 80)}: {size >> 20} MiB and not taken ({error}); clear its outputs")
+    except OSError:
+        return False
+    return True
+
+
 def _missing(name: str, have: set[str]) -> str:
     stem = Path(name).stem.lower()
     similar = sorted(h for h in have if h.lower().startswith(stem) and Path(h).suffix == Path(name).suffix)
-    return f"{name} is missing" + (f"; is it {similar[0]}?" if similar else "")
+    return f"{name} is missing" + (f"; is it {shown(similar[0], 80)}?" if similar else "")
 
 
 # --- zip files ----------------------------------------------------------------------------------------------
 
 
-def unzip(archive: Path, target: Path, max_files: int, max_bytes: int) -> list[str]:
-    """Write the regular files of `archive` under `target`; return a sentence for each entry not taken.
+def unzip(archive: Path, target: Path, room: Room) -> list[str]:
+    """Write the regular files of `archive` under `target` while there is room; return notes on what was left.
 
-    Bytes are counted as they come out, whatever the archive claims. Raises Refused for what is no zip file,
-    is encrypted, or exceeds a limit.
+    What `room` expects comes first. Bytes are counted as they come out, whatever the archive claims. Raises
+    Refused for what is no zip file or is encrypted.
     """
-    notes, total, count = [], 0, 0
+    unsafe, taken = [], set()
     try:
         with zipfile.ZipFile(archive) as opened:
-            for entry in opened.infolist():
-                if entry.is_dir():
+            entries = [(_name(entry), entry) for entry in opened.infolist() if not entry.is_dir()]
+            for name, entry in sorted(entries, key=lambda item: _order(item[0], room.expected)):
+                if name in taken or _SKIPPED & set(PurePosixPath(name).parts):
                     continue
-                if why := _unsafe(entry):
-                    notes.append(why)
-                    continue
-                count += 1
-                _check_size(count, total, max_files, max_bytes)
-                path = target / entry.filename
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(entry) as packed, path.open("wb") as file:
-                    while data := packed.read(1 << 20):
-                        total += len(data)
-                        _check_size(count, total, max_files, max_bytes)
-                        file.write(data)
-                _set_date(path, entry)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error):
-        raise Refused(f"{archive.name} is damaged or no zip file; hand it in again") from None
-    except (RuntimeError, NotImplementedError) as error:
-        raise Refused(f"{archive.name} cannot be unpacked: {error}") from None
-    except OSError as error:
-        raise Refused(f"{archive.name}: a file name in it cannot be used ({error.strerror})") from None
-    return notes
+                if why := _unsafe(name, entry):
+                    unsafe.append(why)
+                elif _extract(opened, entry, target, name, room):
+                    taken.add(name)
+    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error, lzma.LZMAError, struct.error, ValueError):
+        raise Refused(f"{shown(archive.name, 80)} is damaged or no zip file; hand it in again") from None
+    except (RuntimeError, NotImplementedError, OSError) as error:
+        told = "it has a password" if "encrypted" in str(error) else shown(str(error), 120)
+        raise Refused(f"{shown(archive.name, 80)}, a zip file, cannot be unpacked: {told}") from None
+    return summed_up(unsafe, "such entries, not taken") + left_out(room.refused)
 
 
-def _unsafe(entry: zipfile.ZipInfo) -> str:
+def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, name: str, room: Room) -> bool:
+    """Write one entry where there is room for what comes out of it; return whether it was written."""
+    path, size, most = target / name, 0, room.most(name)
+    if not room.files:
+        room.refused += 1
+        return False
+    packed = opened.open(entry)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("xb")
+    except OSError:
+        # A name that the file system cannot hold, or that a folder has already.
+        packed.close()
+        room.refused += 1
+        return False
+    with packed, file:
+        while size <= most and (data := packed.read(1 << 20)):
+            size += len(data)
+            file.write(data)
+    if not room.take(name, size):
+        path.unlink()
+        # After the first that comes out too large nothing more is unpacked: unpacking costs time too.
+        room.files = 0
+        return False
+    _set_date(path, entry)
+    return True
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """Return an entry's name; some programs write backslashes, against the format."""
+    return entry.filename.replace("\\", "/")
+
+
+def _unsafe(name: str, entry: zipfile.ZipInfo) -> str:
     """Return why this entry is not taken, the empty string where it is."""
-    path = PurePosixPath(entry.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in path.parts[0]:
-        return f"{entry.filename!r}: leads out of the folder, not taken"
+    path, told = PurePosixPath(name), shown(name, 80)
+    if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+        return f"{told!r}: leads out of the folder, not taken"
+    if len(path.parts) > MAX_DEPTH or not path.parts:
+        return f"{told!r}: no name for a file, not taken"
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind and kind != stat.S_IFREG:
-        return f"{entry.filename!r}: a link or a special file, not taken"
+        return f"{told!r}: a link or a special file, not taken"
     return ""
 
 
@@ -346,7 +430,7 @@ def collect_git(
         try:
             result.student = check_student(name)
             with tempfile.TemporaryDirectory() as scratch:
-                folder = _checkout(url, deadline, Path(scratch), result)
+                folder = _checkout(url, deadline, Path(scratch), expected, result)
                 _take(course, assignment, folder, expected, result)
         except Refused as error:
             result.refused = str(error)
@@ -370,7 +454,7 @@ def _read_repositories(path: Path) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def _checkout(url: str, deadline: datetime, scratch: Path, result: Collected) -> Path:
+def _checkout(url: str, deadline: datetime, scratch: Path, expected: set[str], result: Collected) -> Path:
     """Write the files of the last commit before `deadline` to a folder; return it."""
     bare, folder = scratch / "bare", scratch / "files"
     folder.mkdir()
@@ -384,20 +468,23 @@ def _checkout(url: str, deadline: datetime, scratch: Path, result: Collected) ->
     seconds = int(_git(*inside, "show", "--no-patch", "--format=%ct", commit).split()[0])
     result.timestamp = datetime.fromtimestamp(seconds, UTC)
     result.notes.append(f"commit {commit[:10]}")
-    total = count = 0
-    for line in _git(*inside, "ls-tree", "-r", "-l", "-z", commit).split("\0"):
-        if not line:
-            continue
-        (mode, _, blob, size), name = line.split("\t", 1)[0].split(), line.split("\t", 1)[1]
+    listed = _git(*inside, "ls-tree", "-r", "-l", "-z", commit).split("\0")
+    entries = [(name, *head.split()) for head, _, name in (line.partition("\t") for line in listed) if name]
+    room, special = Room(expected), []
+    for name, mode, _, blob, size in sorted(entries, key=lambda entry: _order(entry[0], expected)):
         if mode not in ("100644", "100755") or ".." in PurePosixPath(name).parts:
-            result.notes.append(f"{name!r}: a link or a submodule, not taken")
-            continue
-        count, total = count + 1, total + int(size)
-        _check_size(count, total)
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            _git(*inside, "cat-file", "blob", blob, into=file)
+            special.append(f"{shown(name, 80)!r}: a link or a submodule, not taken")
+        elif room.take(name, int(size)):
+            target = folder / name
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file = target.open("xb")
+            except OSError:
+                room.refused += 1
+                continue
+            with file:
+                _git(*inside, "cat-file", "blob", blob, into=file)
+    result.notes += summed_up(special, "links or submodules, not taken") + left_out(room.refused)
     return folder
 
 

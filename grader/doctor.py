@@ -31,7 +31,7 @@ class Finding:
 
 def examine_machine() -> list[Finding]:
     """Try everything that grading relies on; never raises for what is missing."""
-    return [_system(), _namespaces(), _cgroups(), _seccomp(), _bubblewrap(), _gpu(), _alembic()]
+    return [_system(), *_namespaces(), _cgroups(), _seccomp(), _bubblewrap(), _gpu(), _alembic()]
 
 
 def _system() -> Finding:
@@ -44,24 +44,43 @@ def _system() -> Finding:
     )
 
 
-def _namespaces() -> Finding:
+def _namespaces() -> list[Finding]:
     try:
         started = time.perf_counter()
-        with Examiner("namespaces"):
+        with Examiner("namespaces") as examiner:
             seconds = time.perf_counter() - started
+            ranks = _ranks(examiner)
     except (SandboxError, OSError) as error:
-        return Finding(
-            "namespaces",
-            "no",
-            str(error),
-            "`grader grade` refuses; run as root, or allow unprivileged user namespaces "
-            "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0)",
-        )
-    return Finding(
+        return [
+            Finding(
+                "namespaces",
+                "no",
+                str(error),
+                "`grader grade` refuses; run as root, or allow unprivileged user namespaces "
+                "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0)",
+            )
+        ]
+    found = Finding(
         "namespaces",
         "yes",
         f"a sandboxed worker answered {seconds:.1f} s after the start, torch imported",
-        "own file system, processes and network per worker; bytes on the wire are read from outside",
+        "own file system, processes and network per worker",
+    )
+    return [found, ranks]
+
+
+def _ranks(examiner: Examiner) -> Finding:
+    try:
+        examiner.try_ranks()
+    except SandboxError as error:
+        return Finding(
+            "network of ranks", "no", str(error), "checks with several ranks cannot run: modprobe veth"
+        )
+    return Finding(
+        "network of ranks",
+        "yes",
+        "two ranks started, joined by a veth cable",
+        "bytes and packets between each pair of ranks are read from outside",
     )
 
 
@@ -79,13 +98,13 @@ def _cgroups() -> Finding:
         "control groups",
         "yes",
         f"version {version}",
-        "memory and processes are limited; CPU time and peak memory are read from outside",
+        "memory, processes and CPU time are limited; CPU time and peak memory are read from outside",
     )
 
 
 def _seccomp() -> Finding:
     try:
-        seccomp.program(unix_sockets=True)
+        seccomp.program()
         with open("/proc/self/status") as status:
             known = "Seccomp:" in status.read()
     except (NotImplementedError, OSError) as error:

@@ -94,7 +94,7 @@ class Examiner:
         """
         if isolation not in ISOLATIONS:
             raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")
-        self._zygote = zygote or Zygote(["grader.cells"] if cells else [])
+        self._zygote = zygote or Zygote(["grader.split.workers"] if cells else [])
         cgroups, self.weakness = None, ""
         if isolation != "plain":
             try:
@@ -129,7 +129,10 @@ class Examiner:
 
     def close(self) -> None:
         """End the zygote and every job with it."""
-        self._zygote.close()
+        try:
+            self.place.close()
+        finally:
+            self._zygote.close()
 
     def examine(
         self,
@@ -138,14 +141,15 @@ class Examiner:
         *,
         hidden: bool = True,
         items: Iterable[str] | None = None,
+        names: Iterable[str] | None = None,
         seed: int | None = None,
         on_check: Callable[[CheckResult], None] | None = None,
     ) -> Report:
         """Run the checks of `part` against the files in `folder`.
 
-        `hidden` adds the checks that students do not have, `items` keeps only those of some items. The same
-        `seed` gives the same inputs. Never raises for what a submission does; raises CourseError for checks
-        that cannot be loaded and SandboxError where no worker can be started.
+        `hidden` adds the checks that students do not have, `items` keeps only those of some items, `names`
+        only those with these names. The same `seed` gives the same inputs. Never raises for what a submission
+        does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can be started.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -155,6 +159,9 @@ class Examiner:
         if items is not None:
             keep = set(items)
             wanted = [check for check in wanted if check.item in keep]
+        if names is not None:
+            keep = set(names)
+            wanted = [check for check in wanted if check.name in keep]
         packed = Packed(folder, part.files)
         report = Report([], notes=list(packed.notes), isolation=self.isolation, seed=seed)
         if self.weakness:
@@ -170,63 +177,34 @@ class Examiner:
             packed.close()
         return report
 
-    def run_cells(
-        self,
-        cells: list[dict[str, str]],
-        *,
-        files: Path | None = None,
-        wall_per_cell: float = 30.0,
-        wall: float = 300.0,
-        memory: int = 2048 << 20,
-    ) -> tuple[list[list[dict[str, Any]]], list[str]]:
-        """Execute code cells in one worker; return nbformat outputs per cell, and notes for the instructor.
-
-        `cells` are `{"source", "cell_id"}`. A cell that the worker did not live to answer gets an error
-        output that says why. The outputs come from a process that runs student code: nothing in them is
-        trusted to be true, but their form is checked.
-        """
-        packed = Packed(files) if files else Packed(Path(os.devnull))
-        notes = list(packed.notes)
-        outputs: list[list[dict[str, Any]] | None] = [None] * len(cells)
-        job = Job(self.place, packed, 1, Limits(memory=memory))
-        end = time.perf_counter() + wall
-        why = f"the notebook did not finish within {wall:g} s"
-        try:
-            job.send(0, {"cells": cells, "wall_per_cell": wall_per_cell}, end)
-            for _ in range(len(cells) + 1):
-                # The worker interrupts a cell at its limit; one that swallows the interrupt is killed here.
-                limit = min(end, time.perf_counter() + wall_per_cell + 5)
-                if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), limit):
-                    if limit < end:
-                        why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"
-                    break
-                if not job.inbox[0]:
-                    why = f"the worker {job.closed[0]}"
-                    if job.out_of_memory():
-                        why = f"the notebook used more than {memory >> 20} MiB of memory"
-                    break
-                message = job.inbox[0].pop(0)
-                if not _is_cell(message, outputs):
-                    break
-                outputs[message["index"]] = message["outputs"]
-        except StudentError as error:
-            why = error.why
-        finally:
-            job.close()
-            packed.close()
-        if None in outputs:
-            notes.append(why)
-        dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
-        return [[dead] if found is None else found for found in outputs], notes
-
     def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
+        result, notes = self._check_once(part, packed, check, seed)
+        if result.verdict == "undecided":
+            # A machine that was busy may be calm a moment later; a second doubt is for a person.
+            result, more = self._check_once(part, packed, check, seed)
+            notes += [*more, "ran twice, the first run was undecided"]
+        return result, notes
+
+    def _check_once(
+        self, part: Part, packed: Packed, check: Check, seed: int
+    ) -> tuple[CheckResult, list[str]]:
         driver = part.driver.read_text(encoding="utf-8") if part.driver.exists() else None
-        sub = Submission(self.place, packed, check, driver=driver, memory=part.memory, seed=seed)
+        sub = Submission(
+            *(self.place, packed, check),
+            driver=driver,
+            memory=part.memory,
+            seed=seed,
+            references=part.checks_public.parent,
+        )
         evidence = Evidence()
         token = checks._evidence.set(evidence)
         started = time.perf_counter()
         verdict, why, failure = "pass", "", None
+        module = part.modules.get(check.item)
         try:
+            # Who hands in one part of several must not cost a worker for every check of the others.
+            if module and module not in packed.names:
+                raise StudentError(f"{module} is missing; put it beside the notebook")
             check.function(sub)
         except Failed as error:
             verdict, why, failure = "fail", error.why, error
@@ -274,18 +252,37 @@ class Examiner:
     def _try(self) -> None:
         packed = Packed(Path(os.devnull))
         try:
-            job = Job(self.place, packed, 1, Limits())
-            try:
-                end = time.perf_counter() + 30
-                job.send(0, {"target": "os:getpid", "driver": None, "world": 1, "group": False}, end)
-                if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), end):
-                    raise SandboxError("a sandboxed worker did not answer within 30 s")
-                if not job.inbox[0]:
-                    raise SandboxError("a sandboxed worker died while it started")
-            finally:
-                job.close()
+            # One that somebody killed says nothing about this machine.
+            for _ in range(3):
+                lost = self.place.lost
+                if self._starts_a_worker(packed):
+                    return
+                if self.place.lost == lost:
+                    break
+            raise SandboxError("a sandboxed worker died while it started")
         finally:
             packed.close()
+
+    def try_ranks(self) -> None:
+        """Start two ranks on a network of their own; raises SandboxError where that cannot be."""
+        packed = Packed(Path(os.devnull))
+        try:
+            if not self._starts_a_worker(packed, ranks=2):
+                raise SandboxError("one of two ranks died while it started")
+        finally:
+            packed.close()
+
+    def _starts_a_worker(self, packed: Packed, ranks: int = 1) -> bool:
+        job = Job(self.place, packed, ranks, Limits())
+        try:
+            end = time.perf_counter() + 30
+            for rank in range(ranks):
+                job.send(rank, {"target": "os:getpid", "driver": None, "world": 1, "group": False}, end)
+            if not job.wait(lambda: all(job.inbox) or any(job.closed), end):
+                raise SandboxError("a sandboxed worker did not answer within 30 s")
+            return all(job.inbox)
+        finally:
+            job.close()
 
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:
@@ -319,14 +316,3 @@ def _stamp(path: Path) -> int:
     if not path.exists():
         raise CourseError(f"{path}: not found; the part has no checks")
     return path.stat().st_mtime_ns
-
-
-def _is_cell(message: Any, outputs: list[Any]) -> bool:
-    return (
-        isinstance(message, dict)
-        and type(message.get("index")) is int
-        and 0 <= message["index"] < len(outputs)
-        and outputs[message["index"]] is None
-        and isinstance(message.get("outputs"), list)
-        and all(isinstance(output, dict) for output in message["outputs"])
-    )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grader.course import Assignment, Course
-from grader.grading import refresh_late_penalties
 from grader.nbcourse import NbCourse
+from grader.results import refresh_late_penalties
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook

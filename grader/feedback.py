@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from nbgrader.preprocessors import NbGraderPreprocessor
+
+from grader import safe_html, verdicts
 from grader.course import CourseError
-from grader.grading import refresh_late_penalties
 from grader.nbcourse import NbCourse, run_converter
+from grader.results import refresh_late_penalties
+
+
+class StudentView(NbGraderPreprocessor):
+    """Marks what still waits for a person, and leaves out the outputs that only carry a score to nbgrader."""
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        from nbgrader.api import Gradebook
+
+        names = resources["nbgrader"]
+        with Gradebook(names["db_url"]) as gradebook:
+            submitted = gradebook.find_submission_notebook(
+                names["notebook"], names["assignment"], names["student"]
+            )
+            waiting = {grade.name for grade in submitted.grades if grade.needs_manual_grade}
+        names["waiting"] = bool(waiting)
+        for cell in nb.cells:
+            role = cell.metadata.get("nbgrader", {})
+            if role.get("grade_id") in waiting:
+                role["waiting"] = True
+            if cell.get("outputs") and verdicts.CARRIER in cell.outputs[0].get("metadata", {}):
+                del cell.outputs[1:]
+        return nb, resources
 
 
 def feedback(
@@ -42,11 +68,14 @@ def feedback(
         from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 
         from grader.nbgrader_plugin import HideHiddenTests
-        from grader.safe_html import FILTERS
 
-        course.config.HTMLExporter.sanitize_html = True
-        course.config.HTMLExporter.filters = FILTERS
-        course.config.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
+        safe_html.configure(course.config)
+        course.config.GenerateFeedback.preprocessors = [
+            GetGrades,
+            HideHiddenTests,
+            StudentView,
+            CSSHTMLHeaderPreprocessor,
+        ]
     gradebook = course.gradebook()
     refresh_late_penalties(gradebook, course, assignment)
     gradebook.close()

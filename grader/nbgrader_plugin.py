@@ -8,8 +8,10 @@ student wrote reach a browser unsanitized.
 from __future__ import annotations
 
 import atexit
+import builtins
 import logging
 import math
+import re
 import sys
 from datetime import UTC
 from pathlib import Path
@@ -22,22 +24,29 @@ from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade
 from traitlets import Unicode
 from traitlets.config import Config
 
+from grader import safe_html
 from grader.course import Course, CourseError, Part
-from grader.grading import judge, keep_report, load_template
+from grader.evidence import shown
+from grader.feedback import StudentView
+from grader.judging import judge, load_template
 from grader.lean import nbformat
-from grader.nbcourse import find_alembic, part_of
+from grader.nbcourse import NbCourse, find_alembic, part_of
 from grader.rebuild import rebuild, without_hidden_tests
-from grader.safe_html import FILTERS
+from grader.records import keep_report
 from grader.source import build_assignment, is_stale, strip_solutions
+from grader.tree import walk
 
 if TYPE_CHECKING:
     from grader.examiner import Examiner
+    from grader.split.decide import Prepared
 
 log = logging.getLogger(__name__)
 
+_POINTS = re.compile(r"\d{1,4}(\.\d{1,4})?")
 IGNORED = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", ".git", "wrong", "*_hidden.py"]
 
 
@@ -68,6 +77,7 @@ def configure(config: Config, root: Path) -> None:
     ]
     config.Autograde.exporter_class = SubmissionExporter
     config.Autograde.pre_convert_hook = drop_special_files
+    config.Autograde.post_convert_hook = _defuse_graded(course.root)
     config.Autograde.exclude_overwriting = {
         assignment.name: sorted({name for part in assignment.parts.values() for name in part.files})
         for assignment in assignments
@@ -83,10 +93,13 @@ def configure(config: Config, root: Path) -> None:
         stock.CheckCellMetadata,
     ]
     config.AssignLatePenalties.plugin_class = CourseLatePenalty
-    config.GenerateFeedback.preprocessors = [stock.GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
-    # Formgrader shows submissions through the same exporter as feedback.
-    config.HTMLExporter.sanitize_html = True
-    config.HTMLExporter.filters = FILTERS
+    config.GenerateFeedback.preprocessors = [
+        stock.GetGrades,
+        HideHiddenTests,
+        StudentView,
+        CSSHTMLHeaderPreprocessor,
+    ]
+    safe_html.configure(config)
     _build_all(course)()
 
 
@@ -103,13 +116,26 @@ def _build_all(course: Course) -> Any:
     return build
 
 
+def _defuse_graded(root: Path) -> Any:
+    def defuse(*, notebooks: list[str], **_: Any) -> None:
+        """Let nothing that a browser would run lie beside the graded notebooks."""
+        for submitted in {Path(notebook).parent for notebook in notebooks}:
+            student, assignment = submitted.parent.name, submitted.name
+            folder = root / "autograded" / student / assignment
+            for note in safe_html.defuse(folder, root / "source" / assignment):
+                log.warning("%s: %s", student, note)
+
+    return defuse
+
+
 def drop_special_files(*, notebooks: list[str], **_: Any) -> None:
     """Delete links and devices from a submitted folder, before nbgrader copies what they lead to."""
     for folder in {Path(notebook).parent for notebook in notebooks}:
-        for path in folder.rglob("*"):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                log.warning("%s: a link or a special file, deleted", path)
-                path.unlink()
+        for current, folders, files in walk(folder):
+            for path in (Path(current, name) for name in [*folders, *files]):
+                if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                    log.warning("%s: a link or a special file, deleted", shown(str(path), 200))
+                    path.unlink()
 
 
 class _InConverter(NbGraderPreprocessor):
@@ -211,7 +237,9 @@ class Examine(_InConverter):
         names, part = resources["nbgrader"], self.part(resources)
         folder = self.where("submitted" if part else "autograded", resources)
         wall = self.config.Execute.get("timeout", 30) or 24 * 3600
-        report, unsettled, notes = judge(nb, part, folder, _examiner(self.isolation), wall)
+        examiner = _examiner(self.isolation)
+        prepared = self._prepared(resources, examiner, wall) if part is None else None
+        report, unsettled, notes = judge(nb, part, folder, examiner, wall, prepared=prepared)
         for note in notes:
             self.log.warning("%s: %s", names["student"], note)
         if report is not None:
@@ -219,6 +247,21 @@ class Examine(_InConverter):
             keep_report(course.root, names["assignment"], names["student"], names["notebook"], report)
         names["for_a_person"] = unsettled
         return nb, resources
+
+    def _prepared(self, resources: Any, examiner: Examiner, wall: float) -> Prepared | None:
+        """Return where the cells of this plain notebook run, decided now where its release did not."""
+        from grader.split.decide import prepare
+
+        names = resources["nbgrader"]
+        course = NbCourse(Path(self.folders.root), self.config, self.folders, self.course())
+        source = course.path("source", ".", names["assignment"]) / f"{names['notebook']}.ipynb"
+        with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
+            template = load_template(
+                gradebook, names["assignment"], names["notebook"], source, judges_files=False
+            )
+        return prepare(
+            course, names["assignment"], template, lambda: examiner.place, wall, say=self.log.warning
+        )
 
 
 class LeaveToAPerson(_InConverter):
@@ -276,17 +319,39 @@ def late_penalty(policy: dict[str, Any], score: float, seconds: float) -> float 
 
 
 class HideHiddenTests(NbGraderPreprocessor):
-    """Takes the hidden tests of a plain notebook out of its feedback, sources and tracebacks alike."""
+    """Takes the hidden tests of a plain notebook out of its feedback: their text, and what was said about them.
 
-    def preprocess_cell(self, cell: Any, resources: Any, index: int) -> tuple[Any, Any]:
-        released = without_hidden_tests(cell.source)
-        if released == cell.source:
-            return cell, resources
-        cell.source = released
-        for output in cell.get("outputs", ()):
-            if output.output_type == "error":
-                output.evalue = ""
-                output.traceback = [
-                    f"{output.ename}: a test of this cell failed; some of its tests are hidden"
-                ]
-        return cell, resources
+    Hidden tests call a student's function, which can print its inputs at once or keep them for a later cell. So
+    from the first cell with hidden tests on, feedback shows which cells failed and the points of tests, no more.
+    """
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        hidden_before = False
+        for cell in nb.cells:
+            released = without_hidden_tests(cell.source)
+            hidden_before = hidden_before or released != cell.source
+            cell.source = released
+            if hidden_before and cell.get("outputs"):
+                cell.outputs = _without_words(cell)
+        return nb, resources
+
+
+def _without_words(cell: Any) -> list[Any]:
+    """Return of the outputs of a cell that it failed, the number of points, and that there was more."""
+    kept, more = [], False
+    for output in cell.outputs:
+        text = output.get("data", {}).get("text/plain", "")
+        if output.output_type == "error":
+            # A student can name an exception after an input.
+            known = isinstance(vars(builtins).get(output.ename), type)
+            name = output.ename if known else "Exception"
+            told = [f"{name} in this cell; what it says is not shown, hidden tests have run"]
+            kept.append(nbformat.v4.new_output("error", ename=name, evalue="", traceback=told))
+        elif output.output_type == "execute_result" and is_grade(cell) and _POINTS.fullmatch(text):
+            kept.append(nbformat.v4.new_output("execute_result", {"text/plain": text}))
+        else:
+            more = True
+    if more:
+        told = "This cell printed or showed something; it is not shown here, hidden tests have run.\n"
+        kept.insert(0, nbformat.v4.new_output("stream", text=told))
+    return kept

@@ -1,13 +1,16 @@
 """The notebook that is graded: the course's own, with the student's answers put in.
 
-A submitted notebook is data from a stranger. Nothing of it is kept but the text of solution cells and the
-pictures of report cells; tags, metadata, ids, extra, missing, edited or doubled test cells change nothing.
+A submitted notebook is data from a stranger. Nothing of it is kept but the text of solution cells, made harmless
+to a browser, and the pictures of report cells; tags, metadata, ids, extra, missing, edited or doubled test cells
+change nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import mmap
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,12 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grader.evidence import MOST, quotes, shown
 from grader.lean import nbformat
+from grader.safe_html import clean_html, harmless_markdown
+from grader.tree import MAX_NOTEBOOK
 
-MAX_NOTEBOOK = 20 << 20  # bytes; a notebook with its plots has one or two
+LARGE_NOTEBOOK = 20 << 20  # bytes; one with its plots has one or two, a larger one is read without them
 MAX_CELLS = 5000
 MAX_OUTPUT = 4 << 20  # characters of outputs kept per cell
 MIME_TYPES = ("text/plain", "text/html", "text/markdown", "text/latex", "image/png", "image/jpeg")
+PICTURES = ("image/png", "image/jpeg")
+MAX_PIECES = 6_000_000  # strings and brackets of a large notebook; a million takes about a second
+# A string without an end goes to the end, or each of its quotes would be tried anew.
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+# Every alternative begins with a letter of its own, so that the search passes over the rest at once.
+_PIECE = re.compile(rb'"(?P<begin>outputs|attachments)"\s*+:\s*+[\[{]|' + _STRING + rb"|\[|\]|\{|\}", re.S)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 _HIDDEN = re.compile(
     r"^[^\n]*BEGIN HIDDEN TESTS[^\n]*\n.*?^[^\n]*END HIDDEN TESTS[^\n]*(?:\n|\Z)", re.S | re.M
@@ -45,7 +57,9 @@ class Submitted:
     source: str
     grade_id: str
     outputs: list[dict[str, Any]] = field(default_factory=list)
-    has_attachments: bool = False
+    attachments: dict[str, dict[str, str]] = field(default_factory=dict)
+    role: dict[str, Any] = field(default_factory=dict)  # nbgrader's metadata as submitted: evidence only
+    tags: list[str] = field(default_factory=list)
 
 
 def grade_id(cell: nbformat.NotebookNode) -> str:
@@ -73,16 +87,52 @@ def read_submission(path: Path) -> tuple[list[Submitted] | None, list[str]]:
     note says why.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_NOTEBOOK:
-            megabytes = MAX_NOTEBOOK >> 20
-            return None, [f"{path.name}: {size >> 20} MiB, more than the {megabytes} read; clear its outputs"]
-        data = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
+        notes, size = [], path.stat().st_size
+        raw = path.read_bytes() if size <= LARGE_NOTEBOOK else without_outputs(path)
+        if size > LARGE_NOTEBOOK:
+            notes.append(f"{path.name}: {size >> 20} MiB, read without its outputs")
+        coding = json.detect_encoding(raw)
+        data = json.loads(raw.decode("utf-8-sig" if coding == "utf-8" else coding, errors="replace"))
     except OSError as error:
         return None, [f"{path.name}: cannot be read ({error.strerror}); submit the notebook"]
     except (ValueError, RecursionError) as error:
         return None, [f"{path.name}: not a notebook ({_first_line(error)}); its answers are not read"]
-    return _cells_of(data, path.name)
+    cells, more = _cells_of(data, path.name)
+    return cells, notes + more
+
+
+def without_outputs(path: Path) -> bytes:
+    """Return the text of a notebook with empty outputs and no attachments, never holding these in memory.
+
+    Raises ValueError where it is larger than `grader.tree.MAX_NOTEBOOK`, of many small pieces, or without them
+    still larger than LARGE_NOTEBOOK; OSError where it cannot be read.
+    """
+    light, start, depth, skipping = bytearray(), 0, 0, 0
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_NOTEBOOK:
+            raise ValueError(f"{size >> 20} MiB, more than {MAX_NOTEBOOK >> 20}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            for count, token in enumerate(_PIECE.finditer(text)):
+                first = text[token.start()]
+                if count > MAX_PIECES:
+                    raise ValueError(f"{size >> 20} MiB of small pieces")
+                depth += (first in b"{[" or token.lastgroup is not None) - (first in b"}]")
+                if not skipping and token.lastgroup:
+                    # The list of outputs keeps its first bracket and its last.
+                    _add(light, text, start, token.end(), size)
+                    skipping = depth
+                elif skipping and depth < skipping:
+                    start, skipping = token.start(), 0
+            if not skipping:
+                _add(light, text, start, size, size)
+    return bytes(light)
+
+
+def _add(light: bytearray, text: mmap.mmap, start: int, end: int, size: int) -> None:
+    if len(light) + end - start > LARGE_NOTEBOOK:
+        raise ValueError(f"{size >> 20} MiB, and large without its outputs too")
+    light += text[start:end]
 
 
 def _cells_of(data: Any, name: str) -> tuple[list[Submitted] | None, list[str]]:
@@ -102,8 +152,6 @@ def _cells_of(data: Any, name: str) -> tuple[list[Submitted] | None, list[str]]:
     if len(cells) > MAX_CELLS:
         notes.append(f"{name}: {len(cells)} cells; those after the first {MAX_CELLS} are not read")
     found = [_submitted(cell) for cell in cells[:MAX_CELLS] if isinstance(cell, dict)]
-    if any(cell.has_attachments for cell in found):
-        notes.append(f"{name}: pasted images are dropped")
     return found, notes
 
 
@@ -111,14 +159,31 @@ def _submitted(cell: dict[str, Any]) -> Submitted:
     metadata = cell.get("metadata")
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     identity = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
     kind = cell.get("cell_type")
+    kind = kind if kind in ("code", "markdown") else "raw"
+    source, attachments = plain_text(cell.get("source")), _clean_attachments(cell.get("attachments"))
     return Submitted(
-        kind=kind if kind in ("code", "markdown") else "raw",
-        source=plain_text(cell.get("source")),
+        kind=kind,
+        source=harmless_markdown(source, attachments) if kind == "markdown" else source,
         grade_id=identity if isinstance(identity, str) else "",
         outputs=clean_outputs(cell.get("outputs")),
-        has_attachments=bool(cell.get("attachments")),
+        attachments=attachments if kind == "markdown" else {},
+        role=nbgrader if isinstance(nbgrader, dict) else {},
+        tags=[tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
     )
+
+
+def _clean_attachments(attachments: Any) -> dict[str, dict[str, str]]:
+    """Return the pictures pasted into a cell of text, within the limit."""
+    kept, room = {}, MAX_OUTPUT
+    for name, data in attachments.items() if isinstance(attachments, dict) else ():
+        for mime in PICTURES if isinstance(data, dict) else ():
+            picture = plain_text(data.get(mime))
+            if picture and _BASE64.fullmatch(picture) and len(picture) <= room:
+                kept[plain_text(name)] = {mime: picture}
+                room -= len(picture)
+    return kept
 
 
 def plain_text(value: Any) -> str:
@@ -133,7 +198,7 @@ def plain_text(value: Any) -> str:
 def clean_outputs(outputs: Any) -> list[dict[str, Any]]:
     """Return well-formed copies of a stranger's outputs: known kinds, known types, text, within the limit.
 
-    Scripts, widgets and SVG (which can carry scripts) are dropped; HTML is sanitized where it is shown.
+    Scripts, widgets and SVG (which can carry scripts) are dropped, HTML and Markdown made harmless.
     """
     kept, room = [], MAX_OUTPUT
     for output in outputs if isinstance(outputs, list) else []:
@@ -165,9 +230,15 @@ def _clean_output(output: dict[str, Any]) -> dict[str, Any] | None:
         return None
     data = output.get("data")
     data = {mime: plain_text(data[mime]) for mime in MIME_TYPES if isinstance(data, dict) and mime in data}
-    for mime in ("image/png", "image/jpeg"):
+    for mime in PICTURES:
         if not _BASE64.fullmatch(data.get(mime, "")):
             del data[mime]
+    if "text/html" in data:
+        data["text/html"] = str(clean_html(data["text/html"]))
+    if "text/markdown" in data:
+        data["text/markdown"] = harmless_markdown(data["text/markdown"])
+    if kind == "display_data" and not data:
+        return None
     clean = {"output_type": kind, "data": data, "metadata": {}}
     if kind == "execute_result":
         count = output.get("execution_count")
@@ -197,7 +268,8 @@ def rebuild(template: Template, path: Path) -> tuple[nbformat.NotebookNode, list
     notes += [
         f"{path.name}: {count + 1} cells are called {name}; the first counts" for name, count in doubled
     ]
-    notes += _tampering(template, answers, path.name)
+    notes += _differences(template, answers, path.name)
+    notes += _unusual(template, submitted, path.name)
     return _assemble(template, answers, None if template.judges_files else extras), notes
 
 
@@ -220,7 +292,8 @@ def _sort_out(
     return answers, extras, list(doubled.items())
 
 
-def _tampering(template: Template, answers: dict[str, Submitted], name: str) -> list[str]:
+def _differences(template: Template, answers: dict[str, Submitted], name: str) -> list[str]:
+    """Return a note for every cell of the course's that came back missing or changed, with what was changed."""
     notes = []
     for cell in template.cells:
         identity = grade_id(cell)
@@ -229,11 +302,45 @@ def _tampering(template: Template, answers: dict[str, Submitted], name: str) -> 
         if identity not in answers:
             kind = "answer" if is_answer(cell) else "cell"
             notes.append(f"{name}: the {kind} {identity} is missing; the released one is used")
-        elif not is_answer(cell):
-            theirs = answers[identity].source.replace("\r\n", "\n").rstrip()
-            if theirs not in (cell.source.rstrip(), without_hidden_tests(cell.source).rstrip()):
-                notes.append(f"{name}: the cell {identity} was edited; the course's own text is used")
+            continue
+        theirs = answers[identity]
+        if not is_answer(cell):
+            notes += _edited(cell, theirs.source, f"{name}: the cell {identity}")
+        known = set(cell.metadata.get("tags", ()))
+        if tags := [tag for tag in theirs.tags if tag not in known]:
+            told = shown(", ".join(tags), 80)
+            notes.append(f"{name}: the cell {identity} came back tagged {told}; the course's tags are used")
+        for key, value in cell.metadata.nbgrader.items():
+            if (
+                key in ("points", "grade", "solution", "locked", "task")
+                and theirs.role.get(key, value) != value
+            ):
+                told = shown(repr(theirs.role[key])[:100], 40)
+                notes.append(f"{name}: the cell {identity} came back with {key} {told}, not {value}; unused")
     return notes
+
+
+def _edited(cell: nbformat.NotebookNode, theirs: str, where: str) -> list[str]:
+    def lines(text: str) -> list[str]:
+        return [line.rstrip() for line in text.strip().splitlines()]
+
+    # What is displayed to instructors is compared with what was released, which has no hidden tests.
+    released = lines(without_hidden_tests(cell.source))
+    if lines(theirs) in (released, lines(cell.source)):
+        return []
+    added = [line.strip() for line in lines(theirs) if line not in released and line.strip()]
+    told = f", with: {shown(added[0], 100)}" if added else ", with lines taken out"
+    return [f"{where} was edited{told}; the course's own text is used"]
+
+
+def _unusual(template: Template, submitted: list[Submitted], name: str) -> list[str]:
+    """Return notes that quote unusual lines of the student's own code, where it runs."""
+    ours = "\n".join(cell.source for cell in template.cells)
+    notes = []
+    for number, cell in enumerate(submitted, 1):
+        if cell.kind == "code" and not template.judges_files:
+            notes += quotes(f"{name}: cell {number} ({shown(cell.grade_id, 40) or 'own'})", cell.source, ours)
+    return notes[:MOST]
 
 
 def _assemble(
@@ -255,6 +362,8 @@ def _assemble(
         answer = answers.get(identity)
         if answer and is_answer(cell):
             cell.source = answer.source
+            if answer.attachments and cell.cell_type == "markdown":
+                cell.attachments = nbformat.from_dict(answer.attachments)
             if cell.cell_type == "code" and is_report(cell) and template.judges_files:
                 cell.outputs = [nbformat.from_dict(output) for output in answer.outputs]
         cells.append(cell)
@@ -264,10 +373,14 @@ def _assemble(
 
 
 def _ungraded(submitted: Iterable[Submitted], position: int) -> list[nbformat.NotebookNode]:
-    new = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    return [
-        new[cell.kind](cell.source, id=f"extra-{position + index}") for index, cell in enumerate(submitted)
-    ]
+    found = []
+    for index, cell in enumerate(submitted, position):
+        if cell.kind == "code":
+            found.append(nbformat.v4.new_code_cell(cell.source, id=f"extra-{index}"))
+        else:
+            more = {"attachments": nbformat.from_dict(cell.attachments)} if cell.attachments else {}
+            found.append(nbformat.v4.new_markdown_cell(cell.source, id=f"extra-{index}", **more))
+    return found
 
 
 def without_hidden_tests(source: str) -> str:

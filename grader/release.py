@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
 
@@ -25,11 +25,13 @@ _NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/")
 _LONG = 40  # characters; a shorter solution may well stand in the text by chance
 
 
-def release(course_root: Path | str, assignment: str) -> Path:
+def release(course_root: Path | str, assignment: str, say: Callable[[str], None] = print) -> Path:
     """Write the released copy of `assignment` and record it in the gradebook; return its folder.
 
     Runs nbgrader's own `generate_assignment` with this course's configuration, also for a course made
-    elsewhere. Raises CourseError where the source is inconsistent or a secret would get out.
+    elsewhere. Tells `say`, line by line, which tests of plain notebooks can be kept apart from the student's
+    code, and what to rewrite so that more can. Raises CourseError where the source is inconsistent or a secret
+    would get out.
     """
     from nbgrader.converters import GenerateAssignment
 
@@ -49,7 +51,33 @@ def release(course_root: Path | str, assignment: str) -> Path:
     folder = course.path("release", ".", assignment)
     if known is not None:
         refuse_leaks(folder, [known])
+    _decide_modes(course, assignment, say)
     return folder
+
+
+def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None]) -> None:
+    """Find out where each test of the plain notebooks runs, by running the reference."""
+    from grader.judging import load_template
+    from grader.split.decide import prepare
+
+    source = course.path("source", ".", assignment)
+    gradebook = course.gradebook()
+    try:
+        templates = [
+            load_template(gradebook, assignment, name, source / f"{name}.ipynb", judges_files=False)
+            for name in sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+            if course.part(assignment, name) is None
+        ]
+    finally:
+        gradebook.close()
+    if not templates:
+        return
+    from grader.examiner import Examiner
+
+    wall = course.config.Execute.get("timeout", 30) or 24 * 3600
+    with Examiner("auto", cells=True) as examiner:  # the instructor's own code
+        for template in templates:
+            prepare(course, assignment, template, lambda: examiner.place, wall, say)
 
 
 def release_repository(course_root: Path | str, target: Path | str) -> list[str]:

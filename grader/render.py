@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from grader.examiner import CheckResult, Report
-    from grader.grading import Graded
+    from grader.results import Graded
 
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
@@ -35,8 +35,11 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
     return found if len(found) <= limit else [*found[: limit - 1], f"and {len(found) - limit + 1} more"]
 
 
-def table(report: Report, title: str) -> Table:
-    """Return the table of a student's check: points, what was measured, yours against the specification."""
+def table(report: Report, title: str, *, for_instructor: bool = False) -> Table:
+    """Return the table of a report: points, what was measured, yours against the specification.
+
+    `for_instructor` adds how a verdict could be forged.
+    """
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=True)
     result.add_column("check", ratio=4, overflow="fold")
     result.add_column("points", justify="right", no_wrap=True)
@@ -45,8 +48,8 @@ def table(report: Report, title: str) -> Table:
         colour = _COLOURS.get(check.verdict, "magenta")
         head = f"[bold]{escape(check.item)}[/] {escape(check.name)} [{colour}]{check.verdict}[/]"
         text = f"{head}\n{escape(check.spec)}"
-        if check.forgeable:
-            text += f"\n[dim]Decided by evidence from inside your process: {escape(check.forgeable)}[/]"
+        if check.forgeable and for_instructor:
+            text += f"\n[dim]Can be forged: {escape(check.forgeable)}[/]"
         points = f"{number(check.points)} / {number(check.max_points)}"
         result.add_row(text, points, escape("\n".join(explain(check))))
     return result

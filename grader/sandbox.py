@@ -1,8 +1,9 @@
 """Isolation for workers, by the kernel's own means and no helper program.
 
-A *job* is one leader and N ranks. The leader owns a fresh network namespace, whose loopback the examiner reads
-from outside. Each rank gets its own process, mount, IPC, host name and cgroup namespaces, so that ranks can
-reach each other over that loopback and in no other way. Within them:
+A *job* is one leader and N ranks. Each rank gets its own network, process, mount, IPC, host name and cgroup
+namespaces. Ranks reach each other over the cables that `network.py` lays between them, whose counters the
+examiner reads from outside. (Two slow ways round them are left: options of the sockets of standard output, which
+they share, and locks on files that all may read. A check that bounds bytes from below sees both.) Within:
 
     init    process 1 of the rank: builds the file system, reports how the worker ended, and nothing else
     worker  runs the submission: no capability, no new privileges, a seccomp filter, limits
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import platform
@@ -31,15 +31,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from grader import seccomp
+from grader import network, seccomp
 
 MIB = 1 << 20
-WORKER_UID = 64001  # root's workers run as this user; nobody else should
+# Root's workers run as these users, a job each, and nobody else should: the kernel counts descriptors in flight,
+# waiting signals, pipes and more per user, so that one job's hoard would be its neighbours' want.
+WORKER_UIDS = range(64001, 65001)
 SUBMISSION = "/submission"
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
-_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
+_NEWUSER, _NEWPID = 0x10000000, 0x20000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _CALLS = {
     "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126},
@@ -62,6 +64,7 @@ class Limits:
 
     memory: int = 2048 * MIB  # bytes
     processes: int = 256
+    cpus: float = 0.0  # processors' worth of time, 0 for one per rank and one more
     tmp: int = 256 * MIB  # bytes in /tmp
     shm: int = 512 * MIB  # bytes in /dev/shm
     file: int = 256 * MIB  # bytes in one file
@@ -78,6 +81,7 @@ class Request:
     cgroup: list[str] = field(default_factory=list)  # cgroup.procs files that a rank writes itself into
     readonly: list[str] = field(default_factory=list)  # folders bound into the sandbox besides /usr
     scratch: str = ""  # where ranks without isolation get their folders
+    user: int = WORKER_UIDS[0]  # of every rank, where root may choose
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -110,18 +114,24 @@ def lead(
     """Become the leader of a job: start every rank, report each end on `status`, exit when all have ended.
 
     `files` is a descriptor of the packed submission, `ranks` one socket per rank, `work(rank, socket,
-    submission)` what a worker does. On `status` stand lines of JSON: `{"rank": r, "exit": code}`, or
-    `{"setup": why}` where the sandbox could not be built.
+    submission)` what a worker does. On `status` stand lines of JSON: `{"rank": r, "pid": number}`,
+    `{"rank": r, "exit": code}`, or `{"setup": why}` where the sandbox could not be built.
     """
     try:
         os.setsid()
         _die_with_parent()
+        networks: list[int] = []
         if request.isolated:
-            _new_network()
+            _new_user()
+            networks = network.new(request.ranks)
         children = {}
         for rank in range(request.ranks):
-            children[_start_rank(rank, request, files, ranks, stdout, stderr, status, work)] = rank
-        for descriptor in (files, *ranks, stdout, stderr):
+            if networks:
+                network.enter(networks[rank])
+            pid = _start_rank(rank, request, files, ranks, stdout, stderr, status, networks, work)
+            children[pid] = rank
+            _report(status, rank=rank, pid=pid)
+        for descriptor in (files, *ranks, stdout, stderr, *networks):
             os.close(descriptor)
         while children:
             pid, ended = os.waitpid(-1, 0)
@@ -156,6 +166,7 @@ def _start_rank(
     stdout: int,
     stderr: int,
     status: int,
+    networks: list[int],
     work: Callable[[int, int, str], None],
 ) -> int:
     pid = _clone(_NEWNS | _NEWPID | _NEWIPC | _NEWUTS | _NEWCGROUP) if request.isolated else os.fork()
@@ -166,13 +177,13 @@ def _start_rank(
         nothing = os.open(os.devnull, os.O_RDONLY)
         for descriptor, standard in ((nothing, 0), (stdout, 1), (stderr, 2)):
             os.dup2(descriptor, standard)
-        for descriptor in {nothing, *ranks, stdout, stderr} - {ranks[rank]}:
+        for descriptor in {nothing, *ranks, *networks, stdout, stderr} - {ranks[rank]}:
             os.close(descriptor)
         for path in request.cgroup:
             _write(path, "0")
         if request.isolated:
             socket.sethostname("sandbox")
-            _build_root(request, files)
+            _build_root(request, rank, files)
         else:
             home = f"{request.scratch}/rank{rank}"
             os.makedirs(f"{home}/tmp", 0o700)
@@ -182,6 +193,7 @@ def _start_rank(
         if worker == 0:
             os.close(files)
             if request.isolated:
+                os.environ["MASTER_ADDR"] = network.name(0, request.ranks)
                 _restrict(request)
             else:
                 _die_with_parent()
@@ -201,24 +213,19 @@ def _start_rank(
         os._exit(1)
 
 
-def _new_network() -> None:
-    flags = _NEWNET
+def _new_user() -> None:
+    """Give an ordinary user's process the rights over its own namespaces; root has them."""
     if os.geteuid() != 0:
         # The uid map belongs to root unless the process is dumpable.
         _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-        flags |= _NEWUSER
-    user, group = os.getuid(), os.getgid()
-    _check(_libc().unshare(flags), "unshare")
-    if flags & _NEWUSER:
+        user, group = os.getuid(), os.getgid()
+        _check(_libc().unshare(_NEWUSER), "unshare")
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"1000 {user} 1")
         _write("/proc/self/gid_map", f"1000 {group} 1")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        set_flags, up_and_running = 0x8914, 0x1 | 0x40
-        fcntl.ioctl(sock, set_flags, struct.pack("16sH14x", LOOPBACK.encode(), up_and_running))
 
 
-def _build_root(request: Request, files: int) -> None:
+def _build_root(request: Request, rank: int, files: int) -> None:
     """Replace the file system of this mount namespace by the sandbox's."""
     limits = request.limits
     # mkdir and open below must give the modes that they name.
@@ -244,8 +251,8 @@ def _build_root(request: Request, files: int) -> None:
             _bind(f"{old}/{name}", f"{new}/{name}")
     if os.path.exists(f"{old}/etc/ld.so.cache"):
         _bind(f"{old}/etc/ld.so.cache", f"{new}/etc/ld.so.cache")
-    _write(f"{new}/etc/hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n")
-    uid = WORKER_UID if os.geteuid() == 0 else 1000
+    _write(f"{new}/etc/hosts", network.hosts(rank, request.ranks))
+    uid = request.user if os.geteuid() == 0 else 1000
     _write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
     for name in _DEVICES:
         _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", writable=True)
@@ -265,7 +272,8 @@ def _restrict(request: Request) -> None:
     """Give up every right in the process that will run the submission."""
     limits, libc = request.limits, _libc()
     for name, value in (
-        (resource.RLIMIT_CORE, 0),
+        # One is the only limit that also keeps the kernel from starting a machine's crash handler (see core(5)).
+        (resource.RLIMIT_CORE, 1),
         (resource.RLIMIT_FSIZE, limits.file),
         (resource.RLIMIT_NOFILE, limits.descriptors),
         (resource.RLIMIT_MEMLOCK, 64 * MIB),
@@ -282,14 +290,14 @@ def _restrict(request: Request) -> None:
             break
     if os.geteuid() == 0:
         os.setgroups([])
-        os.setresgid(WORKER_UID, WORKER_UID, WORKER_UID)
-        os.setresuid(WORKER_UID, WORKER_UID, WORKER_UID)
+        os.setresgid(request.user, request.user, request.user)
+        os.setresuid(request.user, request.user, request.user)
         # The change of user made /proc/self belong to root, where a program expects its own.
         libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     no_capabilities = struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6)
     _check(libc.syscall(_CALLS[platform.machine()]["capset"], *no_capabilities), "capset")
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    code = seccomp.program(unix_sockets=request.ranks == 1)
+    code = seccomp.program()
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
     _check(libc.prctl(_PR_SET_SECCOMP, 2, head, 0, 0), "seccomp")

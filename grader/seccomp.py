@@ -50,6 +50,7 @@ DENIED = {
     "settimeofday": (164, 170),
     "adjtimex": (159, 171),
     "acct": (163, 89),
+    "setrlimit": (160, 164),  # glibc and Python use prlimit64
     "quotactl": (179, 60),
     "open_by_handle_at": (304, 265),
     "name_to_handle_at": (303, 264),
@@ -58,16 +59,23 @@ DENIED = {
     "io_uring_register": (427, 427),
     "personality": (135, 92),
     "syslog": (103, 116),
+    # A watch on a file that everybody sees tells who opens it: other students' workers, the machine's own programs.
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
     "vhangup": (153, 58),
     "iopl": (172, None),
     "ioperm": (173, None),
     "fanotify_init": (300, 262),
     "nfsservctl": (180, 42),
 }
-_CLONE, _CLONE3, _SOCKET, _IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
+_CLONE, _CLONE3, _SOCKET, _IOCTL, _FCNTL = (56, 220), (435, 435), (41, 198), (16, 29), (72, 25)
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 _TIOCSTI = 0x5412
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_TCP, _UDP = 6, 17
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
+_PRLIMIT, _RLIMIT_CORE = (302, 261), 4  # its limit of one must stay, see sandbox.py
 _ARCHES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 _LOAD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06  # classic BPF, 32-bit absolute
@@ -76,11 +84,9 @@ _NR, _ARCH = 0, 4
 _EPERM, _ENOSYS = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
 
-def program(*, unix_sockets: bool, machine: str | None = None) -> bytes:
+def program(machine: str | None = None) -> bytes:
     """Return the filter as an array of `struct sock_filter`.
 
-    Without `unix_sockets`, `socket(AF_UNIX)` is denied too: ranks that share a network namespace could
-    otherwise move data through abstract sockets, past the counters of the loopback (`socketpair` stays).
     Raises NotImplementedError for a processor other than x86_64 and aarch64.
     """
     machine = machine or platform.machine()
@@ -104,13 +110,23 @@ def program(*, unix_sockets: bool, machine: str | None = None) -> bytes:
         _CLONE[column], [(_LOAD, 0, 0, _arg(0)), (_JSET, 0, 1, _NEW_NAMESPACE), (_RET, 0, 0, _EPERM)]
     )
     code += _block(_IOCTL[column], [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _TIOCSTI), (_RET, 0, 0, _EPERM)])
-    families = [_AF_INET, _AF_INET6] + [_AF_UNIX] * unix_sockets
-    checks = [(_LOAD, 0, 0, _arg(0))]
-    for family in families:
-        checks += [(_JEQ, 0, 1, family), (_RET, 0, 0, _ALLOW)]
-    # NETLINK_ROUTE (0) lists interfaces; other protocols would let ranks message each other unseen.
-    checks += [(_JEQ, 0, 3, _AF_NETLINK), (_LOAD, 0, 0, _arg(2)), (_JEQ, 0, 1, 0), (_RET, 0, 0, _ALLOW)]
-    checks += [(_RET, 0, 0, _EPERM)]
+    core = [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _RLIMIT_CORE), (_RET, 0, 0, _EPERM)]
+    code += _block(_PRLIMIT[column], core)
+    # What inotify tells, F_NOTIFY tells by signal; a lease keeps the machine's own programs from a file.
+    notify = [(_LOAD, 0, 0, _arg(1))]
+    for command in (_F_NOTIFY, _F_SETLEASE):
+        notify += [(_JEQ, 0, 1, command), (_RET, 0, 0, _EPERM)]
+    code += _block(_FCNTL[column], notify)
+    checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
+    # NETLINK_ROUTE (0) lists interfaces. Any other protocol would load a module of the kernel's on demand.
+    internet = 0, _TCP, _UDP
+    for family, protocols in ((_AF_INET, internet), (_AF_INET6, internet), (_AF_NETLINK, (0,))):
+        body = [(_LOAD, 0, 0, _arg(2))]
+        for protocol in protocols:
+            body += [(_JEQ, 0, 1, protocol), (_RET, 0, 0, _ALLOW)]
+        body.append((_RET, 0, 0, _EPERM))
+        checks += [(_JEQ, 0, len(body), family), *body]
+    checks.append((_RET, 0, 0, _EPERM))
     code += _block(_SOCKET[column], checks)
     code.append((_RET, 0, 0, _ALLOW))
     return b"".join(struct.pack("<HBBI", *line) for line in code)

@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import random
+import shutil
 import socket
 import sys
 import traceback
@@ -40,7 +41,7 @@ def work(rank: int, descriptor: int, submission: str) -> None:
     reseed()
     with socket.socket(fileno=descriptor) as examiner:
         try:
-            _serve(examiner, wire.receive(examiner), rank)
+            _serve(examiner, wire.receive(examiner), rank, submission)
         except EOFError:
             return
         except BaseException as error:
@@ -55,18 +56,21 @@ def reseed() -> None:
     torch.seed()
 
 
-def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
-    if "cells" in order:
-        from grader.cells import run_cells
-
-        run_cells(order["cells"], lambda message: _send(examiner, message), order["wall_per_cell"])
-        _send(examiner, {"done": True})
+def _serve(examiner: socket.socket, order: dict[str, Any], rank: int, submission: str) -> None:
+    if "target" not in order:
+        _serve_notebook(examiner, order, submission)
         return
     function = _find(order["target"], order["driver"])
     world = order["world"]
     if order["group"]:
         _join(examiner, rank, world)
     _send(examiner, {"ready": True})
+    # Other ranks may still be receiving from this one when it has answered; the examiner hangs up when all have.
+    while True:
+        _call(function, examiner)
+
+
+def _call(function: Any, examiner: socket.socket) -> None:
     call = wire.receive(examiner)
     arguments, options = call["args"], call["kwargs"]
     result = function(*arguments, **options)
@@ -74,9 +78,28 @@ def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
         result = arguments[0]
     sys.stdout.flush()
     sys.stderr.flush()
-    _send(examiner, {"result": result})
-    # The others may still be receiving from this rank; the examiner hangs up when all have answered.
-    examiner.recv(1)
+    # Under the name that came with the question: an answer sent before it cannot know that.
+    _send(examiner, {call.get("answer", "result"): result})
+
+
+def _serve_notebook(examiner: socket.socket, order: dict[str, Any], submission: str) -> None:
+    from grader.cells import run_cells
+    from grader.split.workers import run_pristine, serve_student
+
+    def emit(message: dict[str, Any]) -> None:
+        _send(examiner, message)
+
+    # Notebooks read and write files beside them; those of the submission themselves are read-only.
+    folder = os.path.abspath("notebook")
+    shutil.copytree(submission, folder, copy_function=shutil.copyfile)
+    os.chdir(folder)
+    sys.path[0] = folder
+    if "steps" in order:
+        run_pristine(examiner, order, emit)
+    elif "cells" in order:
+        run_cells(order["cells"], emit, order["wall_per_cell"])
+    else:
+        serve_student(examiner, order)
 
 
 def _find(target: str, driver: str | None) -> Any:
@@ -95,7 +118,9 @@ def _find(target: str, driver: str | None) -> Any:
 
 def _join(examiner: socket.socket, rank: int, world: int) -> None:
     """Initialise the default process group; rank 0 opens the store on a free port and the examiner passes it on."""
-    address = "127.0.0.1"
+    # Ranks in sandboxes have an address each, which the sandbox's name leads to; elsewhere they share a loopback.
+    shared = "MASTER_ADDR" not in os.environ
+    address = "127.0.0.1" if shared else os.environ["MASTER_ADDR"]
     if rank == 0:
         store = dist.TCPStore(
             address, 0, world, is_master=True, wait_for_workers=False, timeout=_GROUP_TIMEOUT
@@ -112,8 +137,9 @@ def _join(examiner: socket.socket, rank: int, world: int) -> None:
         LOCAL_WORLD_SIZE=str(world),
         MASTER_ADDR=address,
         MASTER_PORT=str(port),
-        GLOO_SOCKET_IFNAME=LOOPBACK,
     )
+    if shared:
+        os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=_GROUP_TIMEOUT)
     dist.barrier()
 

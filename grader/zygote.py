@@ -11,17 +11,22 @@ import array
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 
 from grader.sandbox import Request, SandboxError, lead
 
+log = logging.getLogger(__name__)
+
+MAX_STARTS = 50  # of one examiner's zygote, before it is clear that somebody does not want it
 _MODULES = ("numpy", "torch", "torch.distributed", "torch.utils.data", "torch.multiprocessing", "torch.nn")
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -36,6 +41,8 @@ _ENVIRONMENT = {
     # A heap of huge pages has few page-table entries, which is most of what a fork copies.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    # pandas imports pyarrow, whose allocator would start a thread.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 
@@ -66,11 +73,16 @@ class Zygote:
 
     def __init__(self, modules: Sequence[str] = ()):
         """Start the process; it imports torch and `modules` while the caller goes on. `wait` blocks for it."""
+        self._modules, self._lock = list(modules), threading.Lock()
+        self._starts = 0
+        self._start()
+
+    def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
-        self._lock = threading.Lock()
+        self._starts += 1
         command = [sys.executable, "-I", "-c", "from grader.zygote import main; main()"]
         self._process = subprocess.Popen(
-            [*command, str(theirs.fileno()), *modules],
+            [*command, str(theirs.fileno()), *self._modules],
             pass_fds=[theirs.fileno()],
             env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
@@ -86,26 +98,67 @@ class Zygote:
 
     def wait(self) -> None:
         """Block until the imports are done; raises SandboxError if the process died in them."""
-        if not self._ready and self._socket.recv(64) != b"ready\n":
+        if not self._ready and self._receive(64) != b"ready\n":
             raise SandboxError("the zygote died while it imported torch; its message stands above")
         self._ready = True
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Import libraries once for all jobs; one that cannot be imported, or starts a thread, is left to them."""
+        with self._lock:
+            for module in modules:
+                if module in self._modules:
+                    continue
+                self.wait()
+                self._socket.sendall(f"import {module}\n".encode())
+                if self._receive(64) == b"imported\n":
+                    self._modules.append(module)
+                else:
+                    self.close()
+                    self._start()
+
+    def _receive(self, size: int) -> bytes:
+        """Return what the process says, nothing where it is gone."""
+        try:
+            return self._socket.recv(size)
+        except ConnectionError:
+            return b""
 
     def spawn(self, request: Request, descriptors: Sequence[int]) -> Leader:
         """Start a job and return its leader.
 
-        `descriptors` are the packed submission, one socket per rank, stdout, stderr and the status pipe.
+        `descriptors` are the packed submission, one socket per rank, stdout, stderr and the status pipe. A
+        process that was killed is started again, and its jobs, which died with it, are their owners' to repeat.
         """
         with self._lock:
+            reply = self._ask(request, descriptors)
+            while not reply and self._starts < MAX_STARTS:
+                log.warning("the zygote (process %d) was killed; starting another", self.pid)
+                self.close()
+                self._start()
+                reply = self._ask(request, descriptors)
+            if not reply.isdigit():
+                raise SandboxError(f"the zygote could not fork: {reply or 'it was killed too often'}")
+            # The zygote reaps when the next request comes, so under the lock this number is not yet reused.
+            return Leader(int(reply))
+
+    def _ask(self, request: Request, descriptors: Sequence[int]) -> str:
+        """Return the answer to one request, the empty string where the process is gone."""
+        was_up = self._ready
+        try:
             self.wait()
             rights = array.array("i", descriptors)
             self._socket.sendmsg(
                 [request.to_json().encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             )
-            reply = self._socket.recv(4096).decode().strip()
-            if not reply.isdigit():
-                raise SandboxError(f"the zygote could not fork: {reply or 'it is gone'}")
-            # The zygote reaps when the next request comes, so under the lock this number is not yet reused.
-            return Leader(int(reply))
+        except ConnectionError:
+            return ""
+        except SandboxError:
+            # Killed while it started is one thing; an import that fails will fail again.
+            self._process.wait(5)
+            if was_up or self._process.returncode != -signal.SIGKILL:
+                raise
+            return ""
+        return self._receive(4096).decode().strip()
 
     def close(self) -> None:
         """End the process; its jobs die with it."""
@@ -125,6 +178,8 @@ def main() -> None:
     from grader.worker import reseed, work
 
     reseed()  # imports what seeding needs
+    if "grader.cells" in sys.modules:
+        sys.modules["grader.cells"].warm_up()
     # Frozen objects are never touched by the collector, so that children keep sharing their pages.
     gc.collect()
     gc.freeze()
@@ -139,6 +194,10 @@ def main() -> None:
         _reap()
         if not text:
             return
+        if text.startswith(b"import "):
+            _preload(text.split()[1].decode())
+            control.send(b"imported\n")
+            continue
         try:
             _require_one_thread()
             pid = os.fork()
@@ -153,6 +212,18 @@ def main() -> None:
             os.close(descriptor)
         if pid:
             control.send(f"{pid}\n".encode())
+
+
+def _preload(module: str) -> None:
+    # What notebooks show their figures with, chosen when matplotlib is imported, and a folder for its cache.
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        importlib.import_module(module)
+        del os.environ["MPLCONFIGDIR"]
+    _require_one_thread()
+    gc.collect()
+    gc.freeze()
 
 
 def _require_one_thread() -> None:

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from grader import collect, feedback, grading, release, render
 from grader.course import Course, Part
+from grader.results import Graded
 from grader.source import strip_solutions
 
 HOMEWORK, PART = "hw1_distributed", 2
@@ -95,10 +96,17 @@ def make_course(root: Path) -> Course:
     console.rule(f"A class hands in {HOMEWORK}, part {PART}")
     theirs = REPOSITORY / "assignments"
     root.mkdir(parents=True)
-    for name in ("course.toml", "nbgrader_config.py"):
-        shutil.copy(theirs / name, root / name)
-    leave = shutil.ignore_patterns("__pycache__", "*.ipynb", ".ipynb_checkpoints")
-    shutil.copytree(theirs / "source" / HOMEWORK, root / "source" / HOMEWORK, ignore=leave)
+    shutil.copy(theirs / "nbgrader_config.py", root / "nbgrader_config.py")
+    # One part shows it all; the others would take the demo over its three minutes.
+    tables = re.split(r"^(?=\[)", (theirs / "course.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    others = re.compile(rf"\[assignments\.{HOMEWORK}\.parts\.(?!{PART}\b)")
+    (root / "course.toml").write_text("".join(t for t in tables if not others.match(t)), encoding="utf-8")
+    part = Course.load(theirs).assignment(HOMEWORK).part(PART)
+    kept = [f"{part.notebook}.md", *part.files, "wrong/*.py", f"checks/part{PART}_*.py"]
+    for path in (path for pattern in kept for path in part.source.glob(pattern)):
+        copy = root / "source" / HOMEWORK / path.relative_to(part.source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     with console.status("Releasing the homework ..."):
         release.release(root, HOMEWORK)
     return Course.load(root)
@@ -156,7 +164,7 @@ def tamper(notebook: dict[str, Any]) -> None:
     notebook["cells"] += [cell for cell in notebook["cells"] if cell["metadata"].get("nbgrader")]
 
 
-def grade_class(course: Course) -> list[grading.Graded]:
+def grade_class(course: Course) -> list[Graded]:
     """Grade everybody, showing who is done."""
     from grader.cli import progress
 
@@ -188,7 +196,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def show(results: list[grading.Graded], students: dict[str, dict[str, Any]], out: Path) -> None:
+def show(results: list[Graded], students: dict[str, dict[str, Any]], out: Path) -> None:
     """Print the class, one line per student, and keep the table as a picture."""
     table = Table(title=f"{HOMEWORK}, part {PART}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("student", no_wrap=True)
@@ -212,7 +220,7 @@ def show(results: list[grading.Graded], students: dict[str, dict[str, Any]], out
     console.print(table)
 
 
-def draw(results: list[grading.Graded], path: Path) -> None:
+def draw(results: list[Graded], path: Path) -> None:
     """Save the histogram of points."""
     import matplotlib
 

@@ -1,15 +1,21 @@
 """What check authors write with: each helper fails when it should, and says both sides."""
 
+import contextlib
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.cgroup import CgroupError, Cgroups
+from grader.cgroup import Cgroup, CgroupError, Cgroups
 from grader.checks import (
     Failed,
     expect,
@@ -18,9 +24,13 @@ from grader.checks import (
     expect_close,
     expect_equal,
     expect_lines,
+    expect_traffic,
+    gather,
     load_checks,
 )
 from grader.course import CourseError
+from grader.examiner import Examiner
+from grader.sandbox import SandboxError
 from grader.submission import Packed, plain
 
 
@@ -88,6 +98,20 @@ def test_a_bound_fails_for_nan():
     for function in (expect_at_most, expect_at_least):
         with pytest.raises(Failed):
             function(math.nan, 1.0, of="x")
+
+
+@pytest.mark.parametrize(("count", "passes"), [(95, False), (96, True), (110, True), (111, False)])
+def test_traffic_is_bounded_on_both_sides_in_multiples_of_its_unit(count, passes):
+    with contextlib.nullcontext() if passes else pytest.raises(Failed, match="sizes sent"):
+        expect_traffic(10 * count, 100, of="sizes sent", at_most=11.0, at_least=9.6)
+
+
+def test_traffic_that_nobody_could_count_says_so_and_fails_nobody():
+    with gather() as evidence:
+        expect_traffic(None, 100, of="sizes sent", at_most=1.0)
+    (entry,) = evidence.measured
+    assert entry["name"] == "sizes sent"
+    assert "not measured" in entry["value"]
 
 
 @pytest.mark.parametrize(
@@ -165,16 +189,117 @@ def test_version_2_groups_are_made_beside_our_own_and_limits_written(tmp_path):
     inner.mkdir(parents=True)
     for folder in (tmp_path, tmp_path / "user.slice", inner):
         (folder / "cgroup.controllers").write_text("cpu memory pids\n")
-        (folder / "cgroup.subtree_control").write_text("memory pids\n")
+        (folder / "cgroup.subtree_control").write_text("cpu memory pids\n")
     cgroups = Cgroups.__new__(Cgroups)
     cgroups._mount, cgroups._own = tmp_path, {"": "/user.slice/run.scope"}
     cgroups.version, cgroups._bases = cgroups._version2()
     assert cgroups._bases["memory"] == cgroups._mount / "user.slice"
-    group = cgroups.create(memory=1 << 20, processes=7)
+    group = cgroups.create(memory=1 << 20, processes=7, cpus=1)
     (folder,) = {path.rpartition("/")[0] for path in group.paths}
     assert folder.startswith(str(cgroups._mount / "user.slice" / "grader-"))
     written = {name: Path(folder, name).read_text() for name in ("memory.max", "pids.max")}
     assert written == {"memory.max": "1048576", "pids.max": "7"}
+
+
+def test_an_ordinary_user_without_the_cpu_controller_gets_a_group_all_the_same(tmp_path):
+    (tmp_path / "cgroup.controllers").write_text("memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("memory pids\n")
+    cgroups = Cgroups.__new__(Cgroups)
+    cgroups._mount, cgroups._own = tmp_path, {"": "/"}
+    with monkey_control(tmp_path / "cgroup.subtree_control"):
+        version, bases = cgroups._version2()
+    assert (version, bases["memory"]) == (2, tmp_path)
+
+
+@contextlib.contextmanager
+def monkey_control(path):
+    """Answer writes to `cgroup.subtree_control` as a kernel does that has no CPU controller to give."""
+    honest = Path.write_text
+
+    def write(self, text, *args, **options):
+        if self == path:
+            if "cpu" in text:
+                raise OSError("no such controller")
+            return len(text)
+        return honest(self, text, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", write)
+        yield
+
+
+def test_freezing_waits_until_the_kernel_says_so_and_gives_up_in_time(tmp_path):
+    group = Cgroup(2, {"memory": tmp_path})
+    assert not group.can_freeze
+    (tmp_path / "cgroup.freeze").write_text("0")
+    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+    assert group.can_freeze
+    group.freeze(True)
+    assert (tmp_path / "cgroup.freeze").read_text() == "1"
+    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    with pytest.raises(CgroupError, match="cannot be frozen"):
+        group.freeze(True, seconds=0.05)
+
+
+def test_a_group_goes_though_one_hierarchy_empties_later_than_the_others():
+    """Version 1 has a folder for each controller; a process that dies in one delays only that one."""
+    try:
+        groups = Cgroups()
+    except CgroupError as error:
+        pytest.skip(str(error))
+    for late in sorted(set(groups._bases.values())):
+        group = groups.create(memory=1 << 30, processes=16, cpus=1)
+        folders = [Path(path).parent for path in group.paths]
+        child = subprocess.Popen(["sleep", "60"])
+        try:
+            (late / folders[0].name / "cgroup.procs").write_text(str(child.pid))
+            group.remove()
+            assert not any(folder.exists() for folder in folders)
+        finally:
+            child.kill()
+            assert child.wait() == -signal.SIGKILL
+
+
+UNIFIED = next((path for path in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")) if
+                (path / "cgroup.controllers").exists() and os.access(path, os.W_OK)), None)  # fmt: skip
+
+
+@pytest.mark.skipif(UNIFIED is None, reason="no version 2 hierarchy that we may write to")
+def test_a_frozen_version_2_group_stands_still_and_a_thawed_one_goes_on():
+    """The real thing, also where version 1 has the controllers: freezing needs none."""
+    folder = UNIFIED / f"grader-test-{os.getpid()}"
+    folder.mkdir()
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        (folder / "cgroup.procs").write_text(str(child.pid))
+        group = Cgroup(2, {"memory": folder})
+        for frozen in (True, False):
+            group.freeze(frozen)
+            before = sum(psutil.Process(child.pid).cpu_times()[:2])
+            time.sleep(1.0)
+            ran = sum(psutil.Process(child.pid).cpu_times()[:2]) - before
+            assert (ran == 0) is frozen
+    finally:
+        child.kill()
+        child.wait()
+        folder.rmdir()
+
+
+def test_grading_refuses_without_control_groups_and_says_what_to_do(monkeypatch):
+    class Started:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    def none_here():
+        raise CgroupError("no control group can be made here: run as root")
+
+    zygote = Started()
+    monkeypatch.setattr("grader.examiner.Cgroups", none_here)
+    with pytest.raises(SandboxError, match=r"memory cannot be limited as a whole: .* run as root"):
+        Examiner("namespaces", zygote=zygote)
+    assert zygote.closed
 
 
 def test_no_hierarchy_at_all_is_one_sentence_with_both_reasons(tmp_path):

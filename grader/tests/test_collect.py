@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader import collect as module
-from grader.collect import Refused, check_student, collect, collect_git, unzip
+from grader.collect import Refused, Room, check_student, collect, collect_git, unzip
 from grader.course import CourseError
 
 NOTEBOOK = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'
@@ -118,7 +117,7 @@ def test_an_entry_that_leads_out_of_the_folder_is_refused(tmp_path, name):
     archive = zipped(tmp_path / "a.zip", {name: "x", "sums.py": "x"})
     target = tmp_path / "deep" / "target"
     target.mkdir(parents=True)
-    notes = unzip(archive, target, 10, 1000)
+    notes = unzip(archive, target, Room((), 10, 1000))
     assert "leads out of the folder" in notes[0]
     assert [path.name for path in (tmp_path / "deep").rglob("*") if path.is_file()] == ["sums.py"]
 
@@ -130,7 +129,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, kind):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(entry, "/etc/passwd")
     (tmp_path / "target").mkdir()
-    assert "special file" in unzip(tmp_path / "a.zip", tmp_path / "target", 10, 1000)[0]
+    assert "special file" in unzip(tmp_path / "a.zip", tmp_path / "target", Room((), 10, 1000))[0]
     assert list((tmp_path / "target").iterdir()) == []
 
 
@@ -152,19 +151,51 @@ def test_a_bomb_is_stopped_by_the_bytes_that_come_out(tmp_path):
     archive = zipped(tmp_path / "bomb.zip", {"zeros": bytes(5_000_000)})
     assert archive.stat().st_size < 20_000
     (tmp_path / "target").mkdir()
-    with pytest.raises(Refused, match="more than"):
-        unzip(archive, tmp_path / "target", 10, 1 << 20)
+    assert "left out" in unzip(archive, tmp_path / "target", Room((), 10, 1 << 20))[0]
+    assert list((tmp_path / "target").iterdir()) == []
 
 
-def test_a_submission_over_the_limits_is_refused_and_the_next_is_taken(course, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MAX_FILES", 5)
-    monkeypatch.setattr(module._check_size, "__defaults__", (5, 1 << 20))
-    fill(tmp_path / "in" / "ann", **{f"f{index}": "" for index in range(9)})
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_a_submission_over_the_limits_what_was_asked_for_is_taken(course, tmp_path, monkeypatch, packed):
+    monkeypatch.setattr(Room.__init__, "__defaults__", (5, 1 << 20))
+    more = {f"data/{index}": "" for index in range(9)} | {"aaa.csv": "x" * (2 << 20)}
+    if packed:
+        (tmp_path / "in").mkdir()
+        zipped(
+            tmp_path / "in" / "ann.zip", {**more, "hw/sums.py": "x = 1\n", "hw/part1_sums.ipynb": NOTEBOOK}
+        )
+    else:
+        (tmp_path / "in" / "ann" / "data").mkdir(parents=True)
+        fill(tmp_path / "in" / "ann" / "hw")
+        for name, text in more.items():
+            (tmp_path / "in" / "ann" / name).write_text(text)
     fill(tmp_path / "in" / "bob")
-    first, second = collect(course, "hw1", tmp_path / "in")
-    assert "more than 5 files" in first.refused
-    assert not (course / "submitted" / "ann").exists()
-    assert not second.refused
+    ann, bob = collect(course, "hw1", tmp_path / "in")
+    assert collected(course, "ann") == WHOLE
+    assert any("left out" in note for note in ann.notes)
+    assert not bob.notes
+
+
+def test_names_in_any_script_are_ids_and_composed(course, tmp_path):
+    fill(tmp_path / "in" / "и\u0306ван")
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert result.student == "йван"
+
+
+def test_files_asked_for_are_found_in_different_folders(course, tmp_path):
+    fill(tmp_path / "in" / "ann")
+    (tmp_path / "in" / "ann" / "code").mkdir()
+    (tmp_path / "in" / "ann" / "sums.py").rename(tmp_path / "in" / "ann" / "code" / "sums.py")
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert "sums.py was taken from code/sums.py" in result.notes
+    assert collected(course, "ann") >= WHOLE
+
+
+def test_backslashes_in_a_zip_file_part_folders(course, tmp_path):
+    (tmp_path / "in").mkdir()
+    zipped(tmp_path / "in" / "ann.zip", {"hw\\sums.py": "x = 1\n", "hw\\part1_sums.ipynb": NOTEBOOK})
+    collect(course, "hw1", tmp_path / "in")
+    assert collected(course, "ann") == WHOLE
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 nonsense", b"\x00" * 100])

@@ -46,6 +46,16 @@ def test_every_check_gets_a_verdict_and_the_points_add_up(examiner, part, work):
     assert json.loads(report.to_json())["checks"][0]["measured"]
 
 
+def test_a_file_that_was_not_handed_in_fails_its_checks_before_they_run(examiner, part, work):
+    (work / "sums.py").unlink()
+    part.checks_public.write_text(
+        "from grader.checks import check\n@check(item='total', points=1)\ndef cost(sub):\n    '''S.'''\n"
+        "    raise ZeroDivisionError\n"
+    )
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert (check.verdict, check.why) == ("fail", "sums.py is missing; put it beside the notebook")
+
+
 def test_hidden_checks_and_other_items_run_only_when_asked_for(examiner, part, work):
     assert set(verdicts(examiner.examine(part, work, hidden=False))) == {
         "total_adds",
@@ -105,18 +115,6 @@ def test_two_checks_of_one_name_are_the_authors_error(part):
     shutil.copy(part.checks_public, part.checks_hidden)
     with pytest.raises(CourseError, match="two checks are named"):
         checks_of(part)
-
-
-def test_cells_share_a_namespace_and_a_death_keeps_what_was_answered(examiner):
-    cells = [
-        {"source": source, "cell_id": str(number)}
-        for number, source in enumerate(["x = 6 * 7", "x", "import os; os._exit(3)", "print('never')"])
-    ]
-    outputs, notes = examiner.run_cells(cells)
-    assert outputs[0] == []
-    assert outputs[1][0]["data"]["text/plain"] == "42"
-    assert [found[0]["output_type"] for found in outputs[2:]] == ["error", "error"]
-    assert "ended without an answer" in notes[0]
 
 
 def test_an_unknown_isolation_is_refused_before_anything_starts():

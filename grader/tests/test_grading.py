@@ -1,6 +1,7 @@
 """From submitted folders to scores in nbgrader's gradebook."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import pytest
 
 from grader.bench import against_nbgrader as bench
 from grader.course import CourseError
-from grader.grading import SHARED_INTERPRETER, grade
+from grader.grading import grade
 from grader.lean import nbformat
 from grader.nbcourse import NbCourse, run_converter
 from grader.nbgrader_plugin import late_penalty
 from grader.rebuild import grade_id
+from grader.results import class_results
 
 pytestmark = pytest.mark.usefixtures("one_examiner")
 
@@ -129,7 +131,7 @@ def test_the_score_is_the_output_of_the_check_cell_and_hidden_checks_are_numbers
     cells = autograded(released_course, "partly")
     table, score = cells["total"].outputs
     assert score.data["text/plain"] == "1"
-    assert "[failed] hidden check 1 (0 of 2)" in table.data["text/plain"]
+    assert "failed (0 of 2): Hidden check 1" in table.data["text/plain"]
     assert cells["spread"].outputs[-1].ename == "ChecksFailed"
     assert "secretly" not in json.dumps(list(cells.values()))
     assert "nothing" not in json.dumps(list(cells.values()))
@@ -178,6 +180,16 @@ def test_a_submission_that_trips_the_grader_stops_nobody_else(released_course, h
     assert not (released_course / "autograded" / "ann" / "hw1").exists()
 
 
+def test_a_name_that_the_database_does_not_take_stops_nobody_else(released_course, hand_in):
+    hand_in("ann")
+    hand_in(os.fsdecode(b"b\xffb"))
+    hand_in("zoe")
+    results = grade(released_course, "hw1")
+    assert [result.score for result in results if not result.error] == [4, 4]
+    assert sum("could not be recorded" in result.error for result in results) == 1
+    assert all(result.unchanged for result in grade(released_course, "hw1", students=["ann", "zoe"]))
+
+
 def test_a_link_in_a_submitted_folder_brings_no_file_of_the_course_out(released_course, hand_in):
     hidden = released_course / "source" / "hw1" / "checks" / "part1_hidden.py"
     for student in ("ann", "bob"):
@@ -210,6 +222,19 @@ def test_points_given_by_hand_survive_grading_again(released_course, hand_in):
     gradebook.close()
     (ann,) = grade(released_course, "hw1", force=True)
     assert ann.score == 5.5
+
+
+def test_what_a_page_about_the_class_needs_can_be_read_without_running_anything(released_course, hand_in):
+    hand_in("ann", notebook=answered(released_course, "It commutes."))
+    hand_in("bob", NO_EMPTY_LIST)
+    grade(released_course, "hw1", students=["ann"])
+    ann, bob = class_results(released_course, "hw1")
+    assert (ann.student, ann.score, ann.max_score, ann.error) == ("ann", 4, 7, "")
+    assert [check.verdict for check in ann.reports["part1_sums"].checks] == ["pass"] * 4
+    essay = ann.cells["part1_sums", "essay"]
+    assert (essay.score, essay.max_score, essay.auto_score, essay.needs_manual_grade) == (0, 2, None, True)
+    assert ann.cells["part1_sums", "total"].auto_score == 3
+    assert "not graded yet" in bob.error
 
 
 def test_a_late_submission_loses_the_share_that_course_toml_says(released_course, hand_in):
@@ -262,7 +287,7 @@ def test_a_plain_notebook_gets_what_its_tests_say(plain_course):
     results = by_student(grade(plain_course, bench.ASSIGNMENT))
     scores = {bench.VARIANTS[int(name[-3:])]: result.score for name, result in results.items()}
     assert scores == {"right": 7, "partly": 3.5, "wrong": 0, "empty": 0, "helper": 7}
-    assert all(any(SHARED_INTERPRETER in note for note in result.notes) for result in results.values())
+    assert all(any("points isolated" in note for note in result.notes) for result in results.values())
 
 
 def test_a_plain_notebook_that_ends_its_process_keeps_the_points_of_the_cells_before(plain_course):
@@ -274,6 +299,25 @@ def test_a_plain_notebook_that_ends_its_process_keeps_the_points_of_the_cells_be
     nbformat.write(notebook, path)
     (result,) = grade(plain_course, bench.ASSIGNMENT, students=["student000"])
     assert result.score == 2  # the tests that never ran give nothing
+
+
+@pytest.mark.parametrize(("ignored", "score"), [(False, 6), (True, 7)])
+def test_a_warning_costs_what_it_costs_in_nbgrader_unless_the_course_ignores_it(plain_course, ignored, score):
+    path = plain_course / "submitted" / "student000" / bench.ASSIGNMENT / f"{bench.NOTEBOOK}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.source.startswith("def moving_average"):
+            cell.source += "\n\n\nhonest = moving_average\n\n\n"
+            cell.source += "def moving_average(*args):\n    import warnings\n"
+            cell.source += "    warnings.warn('old')\n    return honest(*args)"
+    nbformat.write(notebook, path)
+    if ignored:
+        config = plain_course / "nbgrader_config.py"
+        added = "c.IgnorePattern.enabled = True\nc.IgnorePattern.pattern = 'UserWarning: old'\n"
+        config.write_text(config.read_text() + added)
+    (result,) = grade(plain_course, bench.ASSIGNMENT, students=["student000"])
+    assert result.score == score
+    assert any("printed to stderr" in note for note in result.notes)
 
 
 def test_a_plain_notebook_handed_in_late_counts_as_in_nbgrader(plain_course):

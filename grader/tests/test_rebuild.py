@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.lean import nbformat
-from grader.rebuild import MAX_NOTEBOOK, Template, clean_outputs, grade_id, rebuild
+from grader.rebuild import LARGE_NOTEBOOK, Template, clean_outputs, grade_id, rebuild
+from grader.tree import MAX_NOTEBOOK
 
 NEW = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
 
@@ -159,12 +160,33 @@ def test_a_missing_notebook_is_noted(tmp_path):
     assert "cannot be read" in notes[0]
 
 
-def test_a_huge_notebook_is_not_even_read(tmp_path):
+def test_a_huge_file_is_not_even_read(tmp_path):
     path = tmp_path / "nb.ipynb"
     with path.open("wb") as file:
         file.truncate(MAX_NOTEBOOK + 1)
     _, notes = rebuild(FILES, path)
-    assert "clear its outputs" in notes[0]
+    assert "512 MiB, more than 512" in notes[0]
+
+
+def test_a_large_notebook_is_read_without_its_outputs(tmp_path):
+    nested = {"outputs": [[{}]]}
+    picture = {"output_type": "display_data", "data": {"image/png": "A" * LARGE_NOTEBOOK, "x": nested}}
+    cells = [
+        theirs("answer", 'a = "\\"outputs\\": [" # "', outputs=[picture]),
+        theirs("essay", "Mine.", "markdown", attachments={"a.png": {"image/png": "AA"}}),
+    ]
+    notebook, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", cells))
+    assert sources(notebook)["answer"] == cells[0]["source"]
+    assert sources(notebook)["essay"] == "Mine."
+    assert "read without its outputs" in notes[0]
+
+
+@pytest.mark.parametrize("piece", [b'"\\', b"[", b"\0", b'"outputs": ['])
+def test_a_large_file_that_is_no_notebook_is_given_up_in_a_sentence(tmp_path, piece):
+    path = tmp_path / "nb.ipynb"
+    path.write_bytes(piece * (LARGE_NOTEBOOK // len(piece) + 1))
+    _, notes = rebuild(FILES, path)
+    assert "its answers are not read" in notes[0]
 
 
 def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path):
@@ -240,3 +262,49 @@ def test_no_json_in_the_cells_breaks_the_rebuilding(tmp_path_factory, cells):
 def test_no_output_breaks_the_cleaning(outputs):
     for output in clean_outputs(outputs):
         nbformat.v4.nbbase.validate(nbformat.from_dict(output), ref=output["output_type"])
+
+
+def test_notes_quote_what_was_changed(tmp_path):
+    test = theirs("test", "assert f(1) == 1\nprint('all right')")
+    test["metadata"] = {
+        "tags": ["skip-execution", "x" * 500],
+        "nbgrader": {"grade_id": "test", "grade": False, "points": "\u202e9", "solution": False},
+    }
+    _, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [test]))
+    assert any("cell test was edited, with: print('all right')" in note for note in notes)
+    assert any("test came back tagged skip-execution, xxx" in note for note in notes)
+    assert any("test came back with grade False, not True" in note for note in notes)
+    assert all(len(note) < 200 and "\u202e" not in note for note in notes)
+
+
+def test_unusual_lines_of_a_plain_notebook_are_quoted_with_their_cell(tmp_path):
+    cells = [theirs("", "import sys"), theirs("answer", "def f(x):\n    return sys._getframe(1).f_locals")]
+    _, notes = rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", cells))
+    assert any("cell 2 (answer), line 2 is about the caller's frames" in note for note in notes)
+    _, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", cells))  # no cell of it runs
+    assert not any("frames" in note for note in notes)
+
+
+def test_a_pasted_picture_stays_in_a_report_and_what_is_no_picture_does_not(tmp_path):
+    essay = theirs("essay", "See ![plot](attachment:plot.png).", "markdown")
+    essay["attachments"] = {
+        "plot.png": {"image/png": "aGk="},
+        "page": {"text/html": "<script>", "image/png": '"><script>'},
+        "bad": 7,
+    }
+    notebook, _ = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [essay]))
+    (cell,) = (cell for cell in notebook.cells if grade_id(cell) == "essay")
+    assert cell.attachments == {"plot.png": {"image/png": "aGk="}}
+    assert cell.source == essay["source"]
+    nbformat.validate(notebook)
+
+
+def test_html_of_an_output_is_written_clean():
+    data = {
+        "text/html": '<table class="dataframe"><tr onclick="x()"><td>1</td></tr></table><script>x()</script>'
+    }
+    outputs = [{"output_type": "display_data", "data": data}, {"output_type": "display_data", "data": {}}]
+    (output,) = clean_outputs(outputs)
+    assert output["data"]["text/html"].replace("<tbody>", "").replace("</tbody>", "") == (
+        '<table class="dataframe"><tr><td>1</td></tr></table>'
+    )

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -395,7 +396,7 @@ def test_the_rank_that_broke_first_is_named(submit, function, says):
         submit(RING).ranks(f"work:{function}", world=3, per_rank=torch.zeros(3, 8), wall=3)
 
 
-def test_ranks_can_move_data_over_the_loopback_and_in_no_other_way(submit):
+def test_ranks_can_move_data_over_their_cables_and_in_no_other_way(submit):
     sub = submit(
         """
         import os, socket
@@ -404,25 +405,82 @@ def test_ranks_can_move_data_over_the_loopback_and_in_no_other_way(submit):
             if rank == 0:
                 open("/tmp/data", "w").write("secret")
                 open("/dev/shm/data", "w").write("secret")
+                unix = socket.socket(socket.AF_UNIX)
+                unix.bind("\\0meet")
+                unix.listen()
+                local = socket.create_server(("127.0.0.1", 4321))
             dist.barrier()
             found = [os.path.exists("/tmp/data"), os.path.exists("/dev/shm/data")]
-            for family, protocol in ((socket.AF_UNIX, 0), (socket.AF_NETLINK, 2)):
+            for family, address in ((socket.AF_UNIX, "\\0meet"), (socket.AF_INET, ("127.0.0.1", 4321))):
                 try:
-                    socket.socket(family, socket.SOCK_DGRAM, protocol)
+                    socket.socket(family).connect(address)
                     found.append(True)
-                except PermissionError:
+                except ConnectionRefusedError:
                     found.append(False)
+            try:
+                socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 2)
+                found.append(True)
+            except PermissionError:
+                found.append(False)
             try:
                 open("/proc/self/fd/1", "rb").close()
                 found.append(True)
             except OSError:
                 found.append(False)
+            dist.barrier()
             return found
         """
     )
     first, second = sub.ranks("work:run", world=2, per_rank=[0, 1]).results
-    assert second == [False] * 5
-    assert first[2:] == [False] * 3
+    assert second == [False] * 6
+    assert first == [True] * 4 + [False] * 2
+
+
+def test_every_rank_reaches_every_other_by_its_name_and_nobody_else(submit):
+    sub = submit(
+        """
+        import socket
+        import torch.distributed as dist
+        def run(rank, size):
+            server = socket.create_server(("", 4000 + rank))
+            dist.barrier()
+            reached = []
+            for other in range(size):
+                socket.create_connection((f"rank{other}", 4000 + other), 5).close()
+                reached.append(other)
+            routes = [line.split()[0] for line in open("/proc/net/route").read().splitlines()[1:]]
+            six = open("/proc/net/if_inet6").read().split("\\n")
+            dist.barrier()
+            return reached, routes, [line.split()[-1] for line in six if line]
+        """
+    )
+    for rank, (reached, routes, six) in enumerate(sub.ranks("work:run", world=3).results):
+        assert reached == [0, 1, 2]
+        assert sorted(routes) == [f"rank{other}" for other in range(3) if other != rank]
+        assert set(six) <= {"lo"}
+
+
+def test_nothing_crosses_a_cable_by_itself(submit):
+    run = submit("import time\ndef run(rank, size): time.sleep(2)").ranks("work:run", world=3)
+    # Acknowledgements of what was said before, one in each direction of each connection, at most.
+    assert run.network_bytes <= 66 * 12
+
+
+def test_a_job_gets_no_more_processors_than_allowed(submit):
+    sub = submit(
+        """
+        import os, time
+        def run(seconds):
+            if os.fork() == 0:
+                os.setsid()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                pass
+        """
+    )
+    sub._limits = replace(sub._limits, cpus=0.5)
+    run = sub.call("work:run", 2.0)
+    assert run.cpu_seconds < 0.5 * run.wall + 0.15  # and what is left of the period at either end
 
 
 def test_a_driver_sees_the_students_module(submit):
@@ -521,8 +579,29 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path):
 
 def test_the_filter_is_valid_for_both_processors():
     for machine in ("x86_64", "aarch64"):
-        code = seccomp.program(unix_sockets=True, machine=machine)
+        code = seccomp.program(machine=machine)
         assert len(code) % 8 == 0
         assert len(code) // 8 < 4096
     with pytest.raises(NotImplementedError, match="riscv64"):
-        seccomp.program(unix_sockets=True, machine="riscv64")
+        seccomp.program(machine="riscv64")
+
+
+def test_attempts_to_reach_a_network_are_counted_and_noted_from_outside(submit):
+    sub = submit(
+        """
+        import socket
+
+        def knock():
+            for address in ("10.0.0.1", "192.0.2.7"):
+                try:
+                    socket.create_connection((address, 80), 1)
+                except OSError:
+                    pass
+            try:
+                socket.create_connection(("127.0.0.1", 9), 1)
+            except ConnectionRefusedError:
+                return "at home"
+        """
+    )
+    assert sub.call("work:knock").result == "at home"
+    assert sub.notes == ["tried 2 times to reach a network outside the sandbox"]

@@ -46,7 +46,7 @@ def test_plain_data_arrives_with_the_same_types_and_values(value):
     assert same(value, cross(value))
 
 
-@pytest.mark.parametrize("dtype", wire.DTYPES.values(), ids=wire.DTYPES)
+@pytest.mark.parametrize("dtype", [getattr(torch, name) for name in wire.DTYPES], ids=wire.DTYPES)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 5), (4, 3, 2)])
 def test_a_tensor_arrives_with_dtype_shape_and_bits(dtype, shape):
     tensor = (torch.rand(shape) * 100 - 30).to(dtype)
@@ -59,6 +59,12 @@ def test_a_tensor_arrives_with_dtype_shape_and_bits(dtype, shape):
 def test_a_strided_view_arrives_as_its_values():
     matrix = torch.arange(12.0).reshape(3, 4)
     assert torch.equal(cross(matrix.t()[1:]), matrix.t()[1:])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_column_of_few_rows_arrives(count):
+    column = torch.arange(2 * count).view(count, 2)[:, 1]
+    assert torch.equal(cross(column), column)
 
 
 def test_nan_and_infinity_survive_in_tensors_and_numbers():

@@ -1,0 +1,73 @@
+"""Hidden checks: @canary:hidden-check@ stands here and in the examiner's memory, and nowhere in a sandbox."""
+
+import torch
+
+from grader.checks import check, expect_at_least, expect_at_most, expect_close, expect_equal
+
+SECRET = "@canary:hidden-check@"
+INPUT = "@input:hidden-input@"
+ROUNDING = "float32 arithmetic in another order"
+ROUNDING64 = "float64 arithmetic in another order"
+
+
+@check(item="softmax", points=1, wall=10)
+def large_entries_stay_finite(sub):
+    """softmax is finite where exp would overflow, on any dimension."""
+    x = 400 * sub.rng.normal((7, 3, int(sub.rng.integers(2, 40))))
+    expect_close(sub.call("softmax:softmax", x, 0).result, torch.softmax(x, 0), atol=1e-5, why=ROUNDING)
+
+
+@check(item="meter", points=1, wall=10)
+def a_new_meter_starts_anew(sub):
+    """A meter knows only what it was shown."""
+    batch = sub.rng.normal((20,), mean=3.0)
+    first = sub.call("driver:stream", [batch]).result
+    expect_close(first[0][0], float(batch.double().mean()), atol=1e-6, why=ROUNDING)
+    expect_close(first[0][1], float(batch.double().var(correction=0)), atol=1e-5, why=ROUNDING)
+
+
+@check(item="sync", points=1, wall=20)
+def ranks_of_other_shapes_agree_too(sub):
+    """Any shape is averaged, in place, with no more bytes than an all-reduce needs."""
+    tensors = sub.rng.normal((2, 3, 50, int(sub.rng.integers(900, 1100))))
+    run = sub.ranks("sync:average", world=2, per_rank=tensors)
+    expect_close(run.results, tensors.mean(0), atol=1e-6, why=ROUNDING)
+    expect_at_most(run.network_bytes / tensors[0].nbytes, 2.2, of="tensor sizes between the ranks")
+    expect_at_least(run.network_bytes / tensors[0].nbytes, 1.9, of="tensor sizes between the ranks")
+
+
+@check(item="words", points=1, wall=10)
+def words_of_a_secret_text(sub):
+    """The text of the hidden check is counted too."""
+    expect_equal(
+        sub.call("words:count", f"{INPUT} one {INPUT} Two").result, {INPUT.lower(): 2, "one": 1, "two": 1}
+    )
+
+
+@check(item="lean", points=1, wall=20)
+def no_matrix_of_all_distances(sub):
+    """5,000 points need at most 64 MiB: the whole matrix of distances would take 95."""
+    points = sub.rng.normal((5000, 3))
+    run = sub.call("lean:nearest", points)
+    expect_equal(run.result, nearest(points))
+    expect_at_most(run.peak_memory / 2**20, 64.0, of="MiB at its peak")
+
+
+@check(item="speed", points=1, wall=60)
+def sums_are_fast(sub):
+    """moving is at least twice as fast as adding k shifted copies."""
+
+    def inputs():
+        size = int(sub.rng.integers(90_000, 110_000))
+        return sub.rng.normal((size,), dtype=torch.float64), int(sub.rng.integers(780, 820))
+
+    def verify(result, of_reference):
+        expect_close(result, of_reference, atol=1e-7, why=ROUNDING64)
+
+    sub.compare("speed:moving", inputs, against="slow:moving", threshold=2.0, verify=verify, wall=5)
+
+
+def nearest(points):
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.fill_diagonal_(torch.inf)
+    return distances.argmin(1)

@@ -1,0 +1,73 @@
+"""Public checks: what students see, on inputs that are new each time."""
+
+import torch
+
+from grader.checks import check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
+
+ROUNDING = "float32 arithmetic in another order"
+ROUNDING64 = "float64 arithmetic in another order"
+
+
+@check(item="softmax", points=1, wall=10, hint="Subtract the largest entry first.")
+def rows_add_up_to_one(sub):
+    """softmax(x, dim) equals exp(x) over its sum."""
+    x = sub.rng.normal((5, 300))
+    expect_close(sub.call("softmax:softmax", x, 1).result, torch.softmax(x, 1), atol=1e-6, why=ROUNDING)
+
+
+@check(item="meter", points=1, wall=10)
+def meter_reads_mean_and_variance(sub):
+    """Meter.read returns mean and population variance of everything so far."""
+    batches = [sub.rng.normal((int(sub.rng.integers(1, 50)),)) for _ in range(4)]
+    readings = sub.call("driver:stream", batches).result
+    expect(type(readings) is list and len(readings) == 4, "there is not one reading per batch")
+    for number, reading in enumerate(readings):
+        seen = torch.cat(batches[: number + 1]).double()
+        expect(type(reading) is list and len(reading) == 2, "a reading is not a mean and a variance")
+        expect_close(reading[0], float(seen.mean()), atol=1e-6, why=ROUNDING, of="mean")
+        expect_close(reading[1], float(seen.var(correction=0)), atol=1e-6, why=ROUNDING, of="variance")
+
+
+@check(item="sync", points=1, wall=20)
+def every_rank_gets_the_mean(sub):
+    """average(x, rank, world) leaves the mean on both ranks and moves at most 2.2 tensors."""
+    tensors = sub.rng.normal((2, 60_000))
+    run = sub.ranks("sync:average", world=2, per_rank=tensors)
+    expect_close(run.results, tensors.mean(0), atol=1e-6, why=ROUNDING)
+    expect_at_most(run.network_bytes / tensors[0].nbytes, 2.2, of="tensor sizes between the ranks")
+    expect_at_least(run.network_bytes / tensors[0].nbytes, 1.9, of="tensor sizes between the ranks")
+
+
+@check(item="words", points=1, wall=10)
+def words_are_counted(sub):
+    """count(text) returns a dictionary from word to number."""
+    expect_equal(sub.call("words:count", "the cat The dog").result, {"the": 2, "cat": 1, "dog": 1})
+
+
+@check(item="lean", points=1, wall=20)
+def the_nearest_point_is_found(sub):
+    """nearest(points) returns the index of the nearest other point."""
+    points = sub.rng.normal((500, 3))
+    expect_equal(sub.call("lean:nearest", points).result, nearest(points))
+
+
+@check(item="speed", points=1, wall=20)
+def sums_are_right(sub):
+    """moving(x, k) returns the sum of every k neighbours."""
+    x, k = sub.rng.normal((500,), dtype=torch.float64), int(sub.rng.integers(2, 20))
+    expected = x.unfold(0, k, 1).sum(1)
+    expect_close(sub.call("speed:moving", x, k).result, expected, atol=1e-9, why=ROUNDING64)
+
+
+@check(item="neighbour", points=1, wall=30)
+def a_neighbour_gets_what_it_is_promised(sub):
+    """An honest program finds everything that a worker may use."""
+    found = sub.call("neighbour:lives").result
+    lacks = [name for name, works in found.items() if works is not True]
+    expect(bool(found) and not lacks, f"does not work: {', '.join(lacks)}")
+
+
+def nearest(points):
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.fill_diagonal_(torch.inf)
+    return distances.argmin(1)

@@ -1,0 +1,11 @@
+"""The plain way, against which speed is measured. @canary:reference@ stands here."""
+
+import torch
+
+
+def moving(x: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the sums of k neighbours by adding k shifted copies."""
+    total = torch.zeros(len(x) - k + 1, dtype=x.dtype)
+    for shift in range(k):
+        total += x[shift : shift + len(total)]
+    return total

@@ -1,0 +1,24 @@
+"""Nests folders 2,000 deep, past collecting, deeper than a stack.
+
+Must: neither trip the grader nor lose the right files.
+"""
+
+import os
+
+FAMILY = "harm"
+INTO = "submitted"
+DESERVES = {"lab": 7, "part": 4}
+
+
+def make(folder, right):
+    folder.mkdir()
+    for name, text in right.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    here = os.getcwd()
+    os.chdir(folder)
+    for _ in range(2000):
+        os.mkdir("d")
+        os.chdir("d")
+    with open("bottom.txt", "w") as file:
+        file.write("you found it")
+    os.chdir(here)

@@ -1,0 +1,23 @@
+"""Answers rightly and leaves forty processes printing: whoever reads all output first never ends.
+
+Must: get its points; the examiner takes what came before the answer and goes on.
+"""
+
+FAMILY = "harm"
+FAST = True
+TARGET = "words"
+HONEST = True
+DESERVES = 2
+
+import os
+
+from honest import count as right
+
+
+def count(text):
+    for _ in range(40):
+        if os.fork() == 0:
+            block = b"x" * 65536
+            while True:
+                os.write(1, block)
+    return right(text)

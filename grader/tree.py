@@ -1,0 +1,79 @@
+"""The folder of a submission, walked within limits whatever somebody put there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from grader import evidence
+
+MAX_FILES = 2000  # in one submission
+MAX_BYTES = 64 << 20  # in one submission, notebooks that the assignment asks for aside
+MAX_NOTEBOOK = 512 << 20  # of one notebook with its outputs, which are dropped where it is large
+MAX_DEPTH = 40  # folders in folders
+_SHOWN = 5
+
+
+def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` yields, sorted, no deeper than MAX_DEPTH: a path has an end, and so has the stack."""
+    top = os.fspath(folder).rstrip(os.sep)
+    for current, folders, files in os.walk(top):
+        folders.sort()
+        yield current, folders, sorted(files)
+        if current.count(os.sep) - top.count(os.sep) >= MAX_DEPTH:
+            folders.clear()
+
+
+def summed_up(notes: Iterable[str], what: str) -> list[str]:
+    """Return the first few of many notes that say the same of different files, and how many more there are."""
+    notes = list(notes)
+    more = len(notes) - _SHOWN
+    return notes if more <= 1 else [*notes[:_SHOWN], f"{more} more {what}"]
+
+
+def left_out(count: int) -> list[str]:
+    """Return the note on `count` files beyond the limits."""
+    limits = f"a submission may have {MAX_FILES} files and {MAX_BYTES >> 20} MiB"
+    return [f"{count} file{'s are' if count > 1 else ' is'} left out: {limits}"] if count else []
+
+
+def regular_files(
+    folder: Path, ignored: Iterable[str], notes: list[str], *, limited: bool = False
+) -> Iterator[str]:
+    """Yield the paths, relative to `folder`, of its regular files; links and devices are noted and left.
+
+    `limited` leaves out what exceeds the limits of a submission, with a note.
+    """
+    special, files_left, bytes_left, over = [], MAX_FILES, MAX_BYTES, 0
+    for current, folders, files in walk(folder):
+        folders[:] = [name for name in folders if not any(fnmatch(name, glob) for glob in ignored)]
+        for name in [*folders, *files]:
+            if any(fnmatch(name, glob) for glob in ignored):
+                continue
+            relative = os.path.relpath(os.path.join(current, name), folder)
+            try:
+                status = os.lstat(folder / relative)
+            except OSError:  # the path is too long
+                over += 1
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                special.append(f"{evidence.shown(relative, 80)}: a link or a special file, left out")
+            elif limited and (not files_left or status.st_size > bytes_left):
+                over += 1
+            else:
+                files_left, bytes_left = files_left - 1, bytes_left - status.st_size
+                yield relative
+    notes += summed_up(special, "links or special files, left out") + left_out(over)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file, replacing what is there, making the folders on the way."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)
