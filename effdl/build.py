@@ -49,6 +49,10 @@ class BuildError(Exception):
     """A notebook cannot be built; the message names the notebook, the cell and the remedy."""
 
 
+class ClaimMissed(BuildError):
+    """A claim of the notebook did not hold in this run."""
+
+
 def sources(paths: list[Path]) -> list[Path]:
     """Notebook sources among files and folders; without paths, those of all week folders.
 
@@ -195,7 +199,9 @@ def execute(
     except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         where = _where(notebook.cells[current], current + 1)
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-        raise BuildError(f"{short_name(source)}, {where} failed:\n{plain}") from error
+        # By its name: to import effdl.claims here would import torch.
+        kind = ClaimMissed if getattr(error, "ename", "") == "ClaimFailed" else BuildError
+        raise kind(f"{short_name(source)}, {where} failed:\n{plain}") from error
     except AssertionError:
         # nbclient's handler of Ctrl-C ends the kernel, and then trips over the missing kernel.
         if client.km is None:
@@ -288,9 +294,18 @@ def _stamps() -> dict[str, str]:
 
 
 def run_strict(source: Path, on_cell: OnCell) -> float:
-    """Execute a source with EFFDL_STRICT=1, write no notebook, and remember that this code ran."""
+    """Execute a source with EFFDL_STRICT=1, write no notebook, and remember that this code ran.
+
+    A claim that does not hold is measured once more, with all of its notebook: a machine that was busy may be calm
+    a moment later. A second miss is a failure.
+    """
     digest = run_hash(source)
-    notebook, seconds = execute(source, {**os.environ, "EFFDL_STRICT": "1"}, on_cell)
+    strict = {**os.environ, "EFFDL_STRICT": "1"}
+    try:
+        notebook, seconds = execute(source, strict, on_cell)
+    except ClaimMissed as error:
+        print(f"{error}\n{short_name(source)} runs once more.")
+        notebook, seconds = execute(source, strict, on_cell)
     check_size(notebook, source)
     STAMPS.parent.mkdir(exist_ok=True)
     STAMPS.write_text(json.dumps(_stamps() | {short_name(source): digest}, indent=1, sort_keys=True))

@@ -77,11 +77,35 @@ def _png(fig: Any) -> bytes:
     return small.getvalue()
 
 
-def caption(fig: Any, text: str, alt: str) -> None:
-    """Display a matplotlib figure with a caption, and alternative text for those who cannot see it.
+def _animated_png(frames: Sequence[Any]) -> bytes:
+    """Images of one size as an animated PNG: it moves wherever a PNG is shown by a browser, for ever.
 
-    ``text`` says what to look at; ``alt`` says what is drawn. Raises ValueError if either is empty.
-    Under ``effdl.run`` the figure stays open, for the runner to save.
+    Elsewhere (a print, a PDF) the first frame stands. A frame lasts 0.7 s; equal ones in a row last longer.
+    """
+    from PIL import Image
+
+    # One palette for all frames, or colours would flicker; of the commonest colours, so that white stays white.
+    # (Pillow's own mapping to a palette is only near.)
+    pixels = np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
+    packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    numbers, where, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    colours = np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], axis=1)
+    palette = colours[np.argsort(-counts)[:48]]
+    nearest = np.abs(colours[:, None] - palette).sum(2).argmin(1).astype(np.uint8)
+    small = [Image.fromarray(indices).convert("P") for indices in nearest[where].reshape(packed.shape)]
+    for image in small:
+        image.putpalette(palette.astype(np.uint8).tobytes())
+    target = io.BytesIO()
+    small[0].save(target, "PNG", save_all=True, append_images=small[1:], duration=700, loop=0, optimize=True)
+    return target.getvalue()
+
+
+def caption(fig: Any, text: str, alt: str) -> None:
+    """Display a figure with a caption, and alternative text for those who cannot see it.
+
+    ``fig`` is a matplotlib figure, or a list of PIL images: the frames of an animation. ``text`` says what to look
+    at; ``alt`` says what is drawn. Raises ValueError if either is empty.
+    Under ``effdl.run`` a figure stays open, for the runner to save; an animation is not shown.
     """
     for name, value in (("text", text), ("alt", alt)):
         if not value.strip():
@@ -94,8 +118,11 @@ def caption(fig: Any, text: str, alt: str) -> None:
     from IPython.display import Image, display
     from matplotlib import pyplot as plt
 
-    display(Image(data=_png(fig), format="png", alt=alt))
-    plt.close(fig)
+    if isinstance(fig, list):
+        display(Image(data=_animated_png(fig), format="png", alt=alt))
+    else:
+        display(Image(data=_png(fig), format="png", alt=alt))
+        plt.close(fig)
     # JupyterLab drops an image's alternative text, so the page carries it too, folded.
     words = f"<details><summary>The figure in words</summary>\n\n{alt}\n\n</details>"
     publish(f"Figure: {text}", markdown=f"*Figure: {text}*\n\n{words}")

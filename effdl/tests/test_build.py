@@ -270,6 +270,26 @@ def test_a_strict_run_that_failed_runs_again(week, monkeypatch):
         assert len(calls) == count
 
 
+@pytest.mark.parametrize(("holds_in_run", "code"), [(2, 0), (3, 1)])
+def test_a_claim_that_does_not_hold_is_measured_once_more_and_not_twice(week, holds_in_run, code):
+    source = week.write(
+        LECTURE
+        + f"""
+```python
+from pathlib import Path
+from effdl.claims import claim
+runs = Path("runs")
+runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+claim("So many runs", measured=len(runs.read_text()), at_least={holds_in_run})
+```
+"""
+    )
+    result = command("--run", source)
+    assert result.exit_code == code
+    assert (week.folder / "runs").read_text() == "xx"
+    assert "runs once more" in result.output
+
+
 every_notebook = pytest.mark.parametrize("source", build.sources([]), ids=build.short_name)
 
 

@@ -30,10 +30,14 @@ def started_by(folder, ranks, wait=60):
 def living(pids, wait=0.0):
     """The pids that still run, after at most `wait` seconds in which they may end."""
 
+    def runs(pid):
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
     def alive():
-        return [
-            p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE
-        ]
+        return [pid for pid in pids if runs(pid)]
 
     end = time.monotonic() + wait
     while alive() and time.monotonic() < end:

@@ -125,3 +125,18 @@ def test_no_two_series_differ_by_colour_alone():
     assert len({str(dash) for dash in plots.DASHES}) == len(plots.COLOURS)
     assert len(set(plots.MARKERS)) == len(plots.MARKERS) >= len(plots.COLOURS)
     assert len({style["hatch"] for style in plots.bar_styles(6)}) == 6
+
+
+def test_frames_become_one_png_that_moves_with_the_colours_of_the_frames():
+    white, blue = (255, 255, 255), (0, 114, 178)
+    frames = [Image.new("RGB", (20, 10), white) for _ in range(4)]
+    for number, frame in enumerate(frames[:3]):
+        frame.putpixel((number, 3), blue)
+    frames.append(frames[-1])  # a pause
+    animated = Image.open(io.BytesIO(notebook._animated_png(frames)))
+    assert animated.n_frames == 4
+    for number in range(4):
+        animated.seek(number)
+        shown = animated.convert("RGB")
+        assert shown.tobytes() == frames[number].tobytes()
+    assert animated.info["duration"] == 1400
