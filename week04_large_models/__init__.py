@@ -1,0 +1,1 @@
+"""Week 4: memory-efficient and model-parallel training."""

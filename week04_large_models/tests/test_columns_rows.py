@@ -1,0 +1,52 @@
+"""A block cut over ranks: the numbers of the whole block, two sums each way, and the bytes of the formulas."""
+
+import pytest
+
+from effdl import launch
+from week04_large_models import columns_rows
+from week04_large_models.transformer import Config
+
+CONFIG = Config(length=16, width=32, heads=4, blocks=1)
+BATCH = 3
+
+
+@pytest.fixture(scope="module", params=[(2, False), (2, True), (4, False), (4, True)], ids=str)
+def cut(request):
+    """(ranks, sequence, what each rank found)."""
+    ranks, sequence = request.param
+    found = launch.run(columns_rows.compare_on_rank, ranks, args=(CONFIG, BATCH, sequence))
+    return ranks, sequence, found
+
+
+@pytest.mark.parametrize("what", ["output", "input gradient", "weight gradients"])
+def test_every_rank_has_the_numbers_of_the_whole_block(cut, what):
+    assert max(found[what] for found in cut[2]) < 1e-5
+
+
+def test_two_sums_forward_and_two_backward_and_not_one_more(cut):
+    _, sequence, found = cut
+    if sequence:
+        forward = {"reduce_scatter": 2, "allgather": 2}
+        backward = {"reduce_scatter": 2, "allgather": 4}  # two of them gather the inputs again
+    else:
+        forward = backward = {"allreduce": 2}
+    assert [f["forward"] for f in found] == [forward] * len(found)
+    assert [f["backward"] for f in found] == [backward] * len(found)
+
+
+def test_forward_sends_the_same_bytes_with_and_without_the_sequence_cut(cut):
+    ranks, sequence, found = cut
+    formula = columns_rows.bytes_sent(BATCH * CONFIG.length, CONFIG.width, ranks)
+    for rank in found:
+        assert rank["sent forward"] == pytest.approx(formula)
+        assert rank["sent backward"] == pytest.approx(formula * (1.5 if sequence else 1))
+
+
+def test_saved_bytes_are_the_formula(cut):
+    ranks, sequence, found = cut
+    assert {rank["saved"] for rank in found} == {columns_rows.saved_bytes(CONFIG, BATCH, ranks, sequence)}
+
+
+def test_heads_that_do_not_divide_are_refused():
+    with pytest.raises(launch.LaunchError, match="4 heads do not divide among 3 ranks"):
+        launch.run(columns_rows.compare_on_rank, 3, args=(CONFIG, BATCH, False))
