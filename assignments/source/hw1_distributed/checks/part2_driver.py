@@ -5,10 +5,6 @@ a number counted here decides, the check says so.
 """
 
 import contextlib
-import os
-import socket
-import stat
-import struct
 import sys
 import time
 
@@ -42,25 +38,6 @@ class Operations(TorchDispatchMode):
         """Return the names collected since the last call."""
         names, self.names = self.names, []
         return names
-
-
-def sent_bytes():
-    """Return how many bytes this process has sent over TCP so far; None where the kernel does not tell."""
-    if not sys.platform.startswith("linux"):
-        return None
-    total = 0
-    for number in range(3, 1024):
-        with contextlib.suppress(OSError):  # no such descriptor, or a socket that is not TCP
-            if not stat.S_ISSOCK(os.fstat(number).st_mode):
-                continue
-            with socket.socket(fileno=os.dup(number)) as one:
-                if one.family == socket.AF_UNIX:
-                    continue
-                info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-            if len(info) < 208:
-                return None
-            total += struct.unpack_from("Q", info, 200)[0]  # tcpi_bytes_sent
-    return total
 
 
 # --- sequential_print ---------------------------------------------------------------------------------------
@@ -126,18 +103,14 @@ def ring_on_a_view(tensor, rank, size, layout):
 
 
 def ring_watched(tensor, rank, size):
-    """Call `ring_allreduce`; also return the operations dispatched and the bytes that this rank sent."""
+    """Call `ring_allreduce`; also return the collectives that were dispatched."""
     from allreduce import ring_allreduce
 
-    before = sent_bytes()
     with Operations() as operations:
         ring_allreduce(tensor, rank, size)
-    dist.barrier()  # a send ends when the kernel has the bytes; once all have received, they have left
-    after = sent_bytes()
     return {
         "tensor": tensor,
         "collectives": [name for name in operations.names if name not in POINT_TO_POINT],
-        "sent": None if after is None or before is None else after - before,
     }
 
 

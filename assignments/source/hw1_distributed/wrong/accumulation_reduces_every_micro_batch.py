@@ -1,7 +1,7 @@
 # replaces: accumulation.py
 # caught by: accumulation_communicates_once
 # mistake: exchanges the gradients of every micro-batch
-# needs: namespaces, without which nobody counts what crosses the loopback
+# needs: namespaces, without which nobody counts what the ranks send
 import torch
 import torch.distributed as dist
 

@@ -1,7 +1,7 @@
 # replaces: metrics.py
 # caught by: accuracy_equals_that_of_one_process
 # mistake: sends the whole data set to everybody
-# needs: namespaces, without which nobody counts what crosses the loopback
+# needs: namespaces, without which nobody counts what the ranks send
 import torch
 import torch.distributed as dist
 

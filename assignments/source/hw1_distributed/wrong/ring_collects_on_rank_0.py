@@ -1,6 +1,7 @@
 # replaces: allreduce.py
 # caught by: ring_spreads_the_load
 # mistake: rank 0 collects, averages and sends back: as many bytes in all, most of them over one link
+# needs: namespaces, without which nobody counts what the ranks send
 import torch
 import torch.distributed as dist
 

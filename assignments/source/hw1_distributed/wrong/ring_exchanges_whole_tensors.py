@@ -1,7 +1,7 @@
 # replaces: allreduce.py
 # caught by: ring_moves_the_least
 # mistake: everybody sends everything to everybody: n (n - 1) tensor sizes
-# needs: namespaces, without which nobody counts what crosses the loopback
+# needs: namespaces, without which nobody counts what the ranks send
 import torch
 import torch.distributed as dist
 

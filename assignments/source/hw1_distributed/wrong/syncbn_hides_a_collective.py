@@ -1,7 +1,7 @@
 # replaces: syncbn.py
 # caught by: syncbn_communicates_once
 # mistake: a second collective from a thread, where the count in the process misses it
-# needs: namespaces, without which nobody counts what crosses the loopback
+# needs: namespaces, without which nobody counts what the ranks send
 import threading
 
 import torch

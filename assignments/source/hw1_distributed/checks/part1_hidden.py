@@ -1,0 +1,321 @@
+"""Hidden checks of part 1: the procedures of the public checks on the cases where solutions differ."""
+
+import runpy
+import secrets
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from grader.checks import (
+    check,
+    expect,
+    expect_at_most,
+    expect_close,
+    expect_equal,
+    expect_slope_at_most,
+)
+
+
+def _load_public():
+    """Return the names of the public file."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("part1_public.py"))))
+
+
+# Called when a check runs: at import, the public checks would be declared a second time, as hidden ones.
+public = cache(_load_public)
+MIB = 1 << 20
+
+
+# --- counting -----------------------------------------------------------------------------------------------
+
+
+@check(item="counting", points=0.25, hint="Wait for answers of all workers; the end of a pipe is an answer.")
+def a_failing_tokenizer_comes_out(sub):
+    """A tokenizer that raises, and a worker that is killed, end the call with an exception; no process is left."""
+    texts = public().random_texts(sub, 30, 10, public().random_words(sub, 50))
+    poison = texts[sub.rng.integers(0, 30)]
+    for how in ("raises", "is killed"):
+        message = f"no text: {secrets.token_hex(6)}"
+        said = message if how == "raises" else None
+        public().expect_failure(sub, said, "driver:count_and_fail", texts, 3, poison, how, message)
+
+
+@check(item="counting", points=0.125, hint="Some workers may have nothing to do.")
+def counts_of_awkward_texts(sub):
+    """Fewer texts than workers, one worker, texts without a token, no text at all."""
+    words = public().random_words(sub, 40)
+    for texts, workers in (
+        (public().random_texts(sub, 2, 20, words), 4),
+        (public().random_texts(sub, 7, 20, words), 1),
+        (["", "123", *public().random_texts(sub, 3, 5, words)], 2),
+        ([], 3),
+    ):
+        run = sub.call("driver:count", texts, workers, wall=public().WALL)
+        public().expect_counts(run.result, texts)
+
+
+@check(
+    item="counting",
+    points=0.125,
+    wall=150,
+    hint="Send counts, not tokens, from the workers to the caller, one message each.",
+)
+def counting_is_as_fast_as_two_processes(sub):
+    """2 workers take no longer than 1.5 times what a plain solution with two processes and pipes takes."""
+    words = public().random_words(sub, 4000)
+
+    def inputs():
+        return public().random_texts(sub, sub.rng.integers(1250, 1500), 150, words), 2
+
+    sub.compare(
+        "driver:count",
+        inputs,
+        against="part1_parallel_hidden:count",
+        threshold=1 / 1.5,
+        verify=lambda mine, right: expect(mine == right, "the counts differ from those of the reference"),
+        clock="wall",
+        cpus=2,
+        wall=public().WALL,
+    )
+
+
+# --- cooccurrence -------------------------------------------------------------------------------------------
+
+
+@check(
+    item="cooccurrence",
+    points=0.25,
+    hint="Give the workers the function and the numbers of their shards, not the documents.",
+    forgeable="who loads a shard, only the loader can tell; the processes that are left are counted outside",
+)
+def shards_are_loaded_by_workers(sub):
+    """3 processes load the shards at the same time, each once; a shard that cannot be read ends the call."""
+    shards = public().random_shards(sub, [1, 2, 1, 2, 1, 1], 20, words=9)
+    run = sub.call("driver:pairs_together", shards, 9, 2, 3, wall=public().WALL)
+    answer = public().reply(run, "pairs", "calls", "processes", "here")
+    public().expect_processes(answer, 3)
+    expect_equal(answer["calls"], torch.ones(6, dtype=torch.int64), of="times that each shard is loaded")
+    public().expect_pairs(answer["pairs"], shards, 9, 2)
+    public().expect_none_left(sub, run)
+    message = f"unreadable: {secrets.token_hex(6)}"
+    public().expect_failure(sub, message, "driver:pairs_and_fail", shards, 9, 2, 3, 4, message)
+
+
+@check(item="cooccurrence", points=0.25, hint="Documents may be shorter than the window, shards empty.")
+def pairs_of_awkward_documents(sub):
+    """Short and empty documents, windows of 1 and of 12, one word only, fewer shards than workers, no pair at all."""
+    rng, words = sub.rng, 6
+    short = [[rng.integers(0, words, (n,)) for n in (0, 1, 2, 5)], [], [rng.integers(0, words, (3,))]]
+    same = [[torch.full((7,), 4)], [torch.full((3,), 4), torch.tensor([-1, 4, -1, -1, 4])]]
+    nothing = [[torch.tensor([-1, -1]), torch.tensor([2])], []]
+    for shards, window, workers in ((short, 12, 2), (short, 1, 1), (same, 3, 4), (nothing, 5, 2)):
+        found = sub.call("driver:pairs", shards, words, window, workers, wall=public().WALL).result
+        public().expect_pairs(found, shards, words, window)
+
+
+# --- gradients ----------------------------------------------------------------------------------------------
+
+
+@check(item="gradients", points=0.25, hint="Keep the model's dtype; a batch may hold one pair, or one word.")
+def gradients_of_awkward_batches(sub):
+    """One pair; a word paired with itself only; counts of exactly 100; float32, which stays float32."""
+    many = public()
+    for words, size, dtype in ((9, 1, torch.float64), (1, 20, torch.float64), (11, 40, torch.float32)):
+        model, batch = many.random_glove(sub, words, 6, dtype), many.random_batch(sub, words, size, dtype)
+        batch[2][size // 2 :] = 100.0
+        loose = dtype == torch.float32
+        why = "float32: sums of up to 40 terms below 10" if loose else many.FLOAT64
+        many.expect_gradients(sub, model, batch, atol=1e-4 if loose else 1e-9, why=why)
+        found = sub.call("driver:glove_loss", model, *batch, wall=many.WALL).result
+        right = many.dense_glove(model, *batch)[0]
+        expect_close(found, right, atol=1e-4 if loose else 1e-9, rtol=1e-5, why=why, of="loss")
+        rows = batch[0].unique().repeat(2)
+        gradients = {
+            name: (rows, sub.rng.normal((len(rows), *model[name].shape[1:]), dtype=dtype))
+            for name in many.TABLES
+        }
+        many.expect_descent(sub, model, gradients, 0.1, atol=1e-5 if loose else 1e-9, why=why)
+
+
+@check(item="gradients", points=0.25, hint="No array as large as the model: only the rows of the batch.")
+def a_step_needs_no_memory_for_the_vocabulary(sub):
+    """Peak memory grows by no more than 1.3 models with the number of words: the model and nothing like it."""
+    dim = 24
+    word = 2 * 4 * (dim + 1)  # bytes of a word in the model, float32
+
+    def run(words):
+        found = sub.call("driver:glove_steps", words, dim, 64, sub.rng.integers(0, 1 << 30), 3)
+        sizes = public().reply(found, "sizes")["sizes"]
+        expect_at_most(max(sizes), 64, of="rows in one gradient")
+        return found
+
+    line = sub.slope(run, sizes=(50_000, 350_000, 650_000))
+    expect_slope_at_most(
+        line, 1.3 * word, fixed=60 * MIB, of="bytes per word of the model, in models", unit=word
+    )
+
+
+# --- hogwild ------------------------------------------------------------------------------------------------
+
+
+@check(
+    item="hogwild",
+    points=0.25,
+    hint="np.random.default_rng([seed, worker]), and a new order in each epoch.",
+    forgeable="which entry comes when, only the step can tell",
+)
+def orders_differ(sub):
+    """The order is random, and another one in each epoch and in each worker."""
+    count, workers, epochs = 360, 3, 2
+    answer = public().expect_visits(sub, count=count, workers=workers, epochs=epochs, batch=4)
+    orders = answer["orders"]
+    expect(type(orders) is list and sum(map(len, orders)) == count * epochs, "the driver's reply is damaged")
+    patterns = []
+    for log in orders:
+        # The places, in the order of a worker's own share, that it visits one after the other.
+        share, places = log.unique(return_inverse=True)
+        per_epoch = [places[: len(share)].tolist(), places[len(share) :].tolist()]
+        straight = list(range(len(share)))
+        expect(len(share) < 20 or per_epoch[0] != straight, "the order is not random", spec="shuffled")
+        expect(len(share) < 20 or per_epoch[0] != per_epoch[1], "two epochs have one order")
+        patterns.append(per_epoch[0])
+    for number, one in enumerate(patterns):
+        same = [two for two in patterns[:number] if len(one) >= 20 and one == two]
+        expect(not same, "two workers visit their shares in one order: they have the same random state")
+
+
+@check(item="hogwild", points=0.25, hint="No lock around a step: that is what HOGWILD! means.")
+def steps_overlap(sub):
+    """4 workers with 30 steps of 20 ms each take less than 2.2 times as long as one worker with 30 steps."""
+    ratios = []
+    for _ in range(2):  # a second look where something else kept the machine busy
+        one, four = (sub.call("driver:hogwild_naps", workers, 30, 0.02).wall for workers in (1, 4))
+        ratios.append(four / one)
+        if ratios[-1] <= 2.2:
+            break
+    # Steps behind a lock take 4 times as long; the rest is room for starting processes on a busy machine.
+    expect_at_most(min(ratios), 2.2, of="times as long with 4 times the steps on 4 workers")
+
+
+@check(item="hogwild", points=0.25, hint="A killed worker sends nothing; the end of its pipe tells.")
+def a_killed_worker_ends_the_training(sub):
+    """A killed worker ends the call with an exception, whatever the others do; other sizes, shapes and dtypes."""
+    bad = sub.rng.integers(0, 60)
+    public().expect_failure(sub, None, "driver:hogwild_and_fail", 60, 3, bad, "is killed", "")
+    for count, workers, batch in ((2, 4, 8), (50, 1, 7), (30, 3, 100)):
+        expect_added(sub, count, workers, batch)
+
+
+def expect_added(sub, count, workers, batch, epochs=2):
+    """Train where every entry has rows of its own in tables of several shapes and dtypes."""
+    dtypes, shapes = (torch.float32, torch.float64, torch.int64), ((), (3,), (2, 2))
+    tables = {
+        f"{dtype}".removeprefix("torch."): sub.rng.integers(-9, 10, (count, *shape)).to(dtype)
+        for dtype, shape in zip(dtypes, shapes, strict=True)
+    }
+    columns = [sub.rng.permutation(count), sub.rng.integers(1, 9, (count,))]
+    run = sub.call("driver:hogwild_adds", tables, columns, workers, epochs, batch, wall=public().WALL)
+    answer = public().reply(run, "after", "before")
+    for name, table in tables.items():
+        share = (epochs * columns[1]).view(-1, *[1] * (table.dim() - 1)).expand(count, *table.shape[1:])
+        expected = table.clone().index_add_(0, columns[0], share.to(table.dtype).contiguous())
+        expect_equal(
+            answer["after"][name], expected, of=f"{name} table with {count} entries, {workers} workers"
+        )
+        expect_equal(answer["before"][name], table, of=f"{name} table that was given")
+
+
+# --- server and staleness -----------------------------------------------------------------------------------
+
+
+@check(
+    item="server",
+    points=0.5,
+    hint="Answer each message when it comes; never wait for a certain worker.",
+    forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+)
+def nobody_waits_for_a_slow_worker(sub):
+    """Without a bound, 2 workers make 5 pushes each while a third says nothing for two seconds."""
+    slow = [["nap", 2.0], ["pull", torch.tensor([1, 2])], ["push", torch.tensor([3]), torch.ones(1, 1)]]
+    plans = [[public().laps(1, 5)], [public().laps(2, 5)], slow]
+    _, first, pulled = public().expect_served(sub, public().clock_table(), plans)
+    seen = pulled[2][0] if pulled[2] else None
+    expect_equal(seen, torch.full((2, 1), 5.0), of="pushes that the slow worker finds")
+    pushes = torch.tensor([0.0, 5.0, 5.0, 1.0])
+    expect_equal(first["table"].flatten(), pushes, of="pushes in all, by rank")
+
+
+@check(
+    item="server", points=0.25, hint="Take width and dtype from the table. A row may be named twice, or none."
+)
+def the_server_takes_other_tables(sub):
+    """float64, one column, 1 and 4 workers; pulls of a row twice or of no row; a worker that does nothing."""
+    public().expect_sums(sub, workers=1, width=1, dtype=torch.float64)
+    public().expect_sums(sub, workers=4, rounds=2, width=3)
+    table = public().whole_numbers(sub, (9, 4), torch.float64)
+    rows = torch.cat([sub.rng.permutation(9), torch.tensor([7, 7, 0])])
+    nothing = torch.zeros(0, dtype=torch.int64)
+    plan = [["pull", rows], ["push", nothing, table[:0]], ["pull", nothing], ["pull", rows[:1]]]
+    _, first, pulled = public().expect_served(sub, table, [plan, []])
+    for found, wanted in zip(pulled[0], (rows, nothing, rows[:1]), strict=True):
+        expect_equal(found, table[wanted], of=f"pull of {len(wanted)} rows")
+    expect_equal(first["table"], table, of="the server's table at the end")
+
+
+@check(
+    item="server",
+    points=0.25,
+    hint="__exit__ tells the server of the failure; serve goes on, and raises last.",
+)
+def a_failing_worker_comes_out(sub):
+    """A worker that fails stops nobody; serve raises when the others have left, and its table holds all changes."""
+    bad = sub.rng.integers(1, 4)
+    plans = [[public().laps(rank, 8)] for rank in (1, 2, 3)]
+    plans[bad - 1] = [public().laps(bad, 2), ["fail", "out of data"]]
+    _, first, _ = public().expect_served(sub, public().clock_table(), plans, may_fail=True)
+    pushes = torch.tensor([0.0] + [2.0 if rank == bad else 8.0 for rank in (1, 2, 3)])
+    expect_equal(first["table"].flatten(), pushes, of="pushes in all, by rank")
+    expect_equal(first.get("raised"), "RuntimeError", of="what serve raises")
+    told = str(first.get("message"))
+    expect(str(bad) in told, "serve does not name the rank that failed", yours=told[:100], spec=str(bad))
+
+
+@check(
+    item="staleness",
+    points=0.5,
+    hint="Count only workers that have neither left nor failed.",
+    forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+)
+def bounds_of_other_runs(sub):
+    """Bound 0 (lock-step) and 6; three workers, of which one leaves early and one fails: nobody waits for those."""
+    public().expect_bound(sub, bound=0)
+    public().expect_bound(sub, bound=6)
+    gone = [public().laps(2, 1)]
+    broken = [public().laps(3, 1), ["fail", "out of data"]]
+    plans = [[public().laps(1, 20)], gone, broken]
+    _, first, _ = public().expect_served(sub, public().clock_table(), plans, bound=2, may_fail=True)
+    expect_equal(first["table"].flatten(), torch.tensor([0.0, 20.0, 1.0, 1.0]), of="pushes in all, by rank")
+
+
+@check(
+    item="staleness",
+    points=0.25,
+    hint="All workers count from the start, also those not heard of yet.",
+    forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+)
+def the_slowest_of_three_sets_the_pace(sub):
+    """Bound 1, three workers: none gets more than 2 pushes ahead of the slowest, which may not have spoken yet."""
+    # Rank 3 says nothing for a second. Were it not counted, rank 1 would follow rank 2 to its end.
+    late = [["nap", 1.0], ["pull", torch.tensor([1, 2])], laps_of_the_last()]
+    plans = [[public().laps(1, 9)], [public().laps(2, 9)], late]
+    _, first, pulled = public().expect_served(sub, public().clock_table(), plans, bound=1)
+    expect(bool(pulled[2]), "the driver's reply is damaged")
+    expect_at_most(pulled[2][0].max().item(), 2, of="pushes ahead of a worker that has not spoken")
+    expect_equal(first["table"].flatten(), torch.tensor([0.0, 9.0, 9.0, 9.0]), of="pushes in all, by rank")
+
+
+def laps_of_the_last():
+    """Return the plan of rank 3, which makes as many pushes as the others."""
+    return public().laps(3, 9)

@@ -1,0 +1,383 @@
+"""Calls the student's functions inside the worker and hands back what they gave. Judges nothing.
+
+This file is released. It runs beside code that nobody trusts, so the examiner takes from it raw outputs; where
+a number counted here decides, the check says so. Weights that would be many are drawn here from a seed, and
+the examiner draws them again.
+"""
+
+import functools
+import math
+import time
+import zlib
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+
+def drawn(seed, *shape, scale=1.0):
+    """Return Gaussian float32 numbers that follow from the seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul_(scale)
+
+
+# --- checkpoint ---------------------------------------------------------------------------------------------
+
+
+def noisy_chain(case):
+    """Send two tensors through checkpointed steps that draw random masks, and back; return all that is seen."""
+    from recompute import checkpoint
+
+    weights = [weight.requires_grad_() for weight in case["weights"]]
+    start = [value.requires_grad_(case["differentiable"]) for value in (case["value"], case["other"])]
+    torch.manual_seed(case["seed"])
+    calls = 0
+
+    def step(weight, value, other, gain):
+        nonlocal calls
+        calls += 1
+        mask = torch.rand(value.shape, dtype=value.dtype) < case["share"]
+        return other + gain * torch.tanh(value @ weight) * mask, value - 0.5 * other
+
+    pair = start
+    with torch.set_grad_enabled(not case["without_grad"]):
+        for weight in weights:
+            pair = checkpoint(functools.partial(step, weight), *pair, case["gain"])
+    found = {"between": torch.rand(3), "outputs": [value.detach() for value in pair]}
+    found["node"] = type(pair[0].grad_fn).__name__
+    passes = 0 if case["without_grad"] else case["passes"]
+    for number in range(passes):
+        loss = sum(
+            (value * cotangent).sum() for value, cotangent in zip(pair, case["cotangents"], strict=True)
+        )
+        loss.backward(retain_graph=number < passes - 1)
+    found["after"] = torch.rand(3)
+    found["gradients"] = [value.grad for value in start if value.grad is not None]
+    found["weights"] = [weight.grad for weight in weights if weight.grad is not None]
+    found["calls"] = calls
+    return found
+
+
+def block(weight, calls, number, value):
+    """One residual block that keeps four tensors of the size of `value` for its backward pass."""
+    calls[number] += 1
+    hidden = value @ weight
+    gate = torch.sigmoid(hidden)
+    return value + torch.relu(gate * hidden)
+
+
+def deep_network(value, weights, segments):
+    """Train `block`s one step, checkpointed one by one, or in segments where their number is not None."""
+    from recompute import checkpoint, run_in_segments
+
+    weights = [weight.clone().requires_grad_() for weight in weights]
+    calls = [0] * len(weights)
+    blocks = [functools.partial(block, weight, calls, number) for number, weight in enumerate(weights)]
+    if segments is None:
+        for one in blocks:
+            value = checkpoint(one, value)
+    else:
+        value = run_in_segments(blocks, value, segments)
+    value.mean().backward()
+    gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+    return {"weights": torch.stack(gradients), "calls": calls}
+
+
+# --- sharded_optimizer and sharded_gradients ----------------------------------------------------------------
+
+
+def adam_steps(case, rank, size, kind):
+    """Train a small network with the optimizer class `kind`; return its parameters and the norms of the steps."""
+    import sharded_adam
+
+    parameters = [nn.Parameter(value) for value in case["parameters"]]
+    unused, frozen = nn.Parameter(torch.ones(3).double()), nn.Parameter(torch.ones(2).double(), False)
+    optimizer = getattr(sharded_adam, kind)([unused, *parameters, frozen], rank, size, **case["rule"])
+    norms = []
+    for batches in case["steps"]:
+        optimizer.zero_grad()
+        for inputs, targets in batches:
+            network(parameters, inputs, targets).backward()
+        norms.append(optimizer.step(case["max_norm"]))
+    everything = [*parameters, unused, frozen]
+    return {"parameters": [parameter.detach() for parameter in everything], "norms": norms}
+
+
+def network(parameters, inputs, targets):
+    """Return the mean loss of a network of two layers and a factor, which is a tensor without dimensions."""
+    first, bias, second, factor = parameters
+    outputs = torch.tanh(inputs @ first + bias) @ second * factor
+    return (outputs - targets).square().mean()
+
+
+def adam_memory(samples, rank, size, kind, seed, layers, width, steps, rule):
+    """Train `layers` square weights for some steps; return the elements `samples` of each."""
+    import sharded_adam
+
+    weights = [nn.Parameter(drawn(seed + layer, width, width, scale=width**-0.5)) for layer in range(layers)]
+    optimizer = getattr(sharded_adam, kind)(weights, rank, size, **rule)
+    for step in range(steps):
+        value = drawn(seed - 1 - step * size - rank, 4, width)
+        for weight in weights:
+            value = torch.tanh(value @ weight)
+        value.sum(1).mean().backward()
+        del value
+        optimizer.step()
+        optimizer.zero_grad()
+    return torch.stack([weight.detach().flatten()[samples] for weight in weights])
+
+
+# --- tensor_parallel ----------------------------------------------------------------------------------------
+
+
+def layer_of(kind, weights, heads, rank, size):
+    """Return the student's layer, made of the whole weights."""
+    import tensor_parallel
+
+    if kind == "attention":
+        return tensor_parallel.ParallelAttention(*weights, heads, rank, size)
+    return tensor_parallel.ParallelMLP(*weights, rank, size)
+
+
+def parallel_layer(case, rank, size):
+    """Run one layer forward on all `inputs`, backward from all `cotangents`, make an SGD step, and run it again."""
+    layer = layer_of(case["kind"], case["weights"], case["heads"], rank, size)
+    inputs = [value.requires_grad_(case["differentiable"]) for value in case["inputs"]]
+    outputs = [layer(value) for value in inputs]
+    for output, cotangent in zip(outputs, case["cotangents"], strict=True):
+        (output * cotangent).sum().backward()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            if parameter.grad is not None:
+                parameter -= case["lr"] * parameter.grad
+        probe = layer(case["probe"])
+    return {
+        "outputs": [output.detach() for output in outputs],
+        "gradients": [value.grad for value in inputs if value.grad is not None],
+        "probe": probe,
+    }
+
+
+def parallel_block(case, rank, size):
+    """Run a transformer block, attention and MLP on a residual stream, forward and backward."""
+    attention = layer_of("attention", case["attention"], case["heads"], rank, size)
+    mlp = layer_of("mlp", case["mlp"], case["heads"], rank, size)
+    start = case["input"].requires_grad_()
+    value = start + attention(start)
+    value = value + mlp(value)
+    (value * case["cotangent"]).sum().backward()
+    return {"output": value.detach(), "gradient": start.grad}
+
+
+def whole_weights(seed, width, hidden):
+    """Return the whole weights of an attention and of an MLP, drawn from the seed."""
+    shapes = [(3 * width, width), (3 * width,), (width, width), (width,)]
+    shapes += [(hidden, width), (hidden,), (width, hidden), (width,)]
+    weights = [
+        drawn(seed + number, *shape, scale=0.5 * shape[-1] ** -0.5) for number, shape in enumerate(shapes)
+    ]
+    return weights[:4], weights[4:]
+
+
+def parallel_stack(value, rank, size, seed, layers, width, hidden, heads):
+    """Build `layers` blocks, the whole weights of one at a time; run them forward and backward."""
+    stack = []
+    for layer in range(layers):
+        attention, mlp = whole_weights(seed + 8 * layer, width, hidden)
+        stack.append(layer_of("attention", attention, heads, rank, size))
+        stack.append(layer_of("mlp", mlp, heads, rank, size))
+        del attention, mlp
+    value = start = value.requires_grad_()
+    for one in stack:
+        value = value + one(value)
+    value.sum().backward()
+    return {"output": value.detach(), "gradient": start.grad}
+
+
+# --- schedule and pipeline ----------------------------------------------------------------------------------
+
+
+def schedules(stages, micro_batches):
+    """Return the student's list of actions for every stage."""
+    from pipeline import one_forward_one_backward
+
+    return [list(one_forward_one_backward(stage, stages, micro_batches)) for stage in range(stages)]
+
+
+class Stage(nn.Module):
+    """Pairs of matrices [d, h], [h, e] with a tanh between them; its output may be a view with strides."""
+
+    def __init__(self, weights, strided):
+        super().__init__()
+        self.weights = nn.ParameterList(weights)
+        self.strided = strided
+
+    def forward(self, value):
+        for first, second in zip(self.weights[::2], self.weights[1::2], strict=True):
+            value = torch.tanh(value @ first) @ second
+        return value.t().contiguous().t() if self.strided else value
+
+
+def squared_error(output, target):
+    """Return the mean over rows and columns."""
+    return (output - target).square().mean()
+
+
+def pipeline_step(case, rank, size):
+    """Run `run_stage` on the given actions, or, where there are none, on the student's own."""
+    from pipeline import one_forward_one_backward, run_stage
+
+    actions = case["actions"]
+    if actions is None:
+        actions = one_forward_one_backward(rank, size, case["micro_batches"])
+    module = Stage(case["weights"], case["strided"])
+    inputs, targets, shapes = case["inputs"], case["targets"], case["shapes"]
+    loss = run_stage(module, actions, inputs, targets, squared_error, shapes, rank, size)
+    if isinstance(loss, torch.Tensor):
+        loss = loss.item()
+    return {"loss": loss, "gradients": [weight.grad for weight in module.weights]}
+
+
+# --- offload ------------------------------------------------------------------------------------------------
+
+PUT, GET, DROP, END = range(4)
+HEADER = 8  # int64 numbers: what is asked for, the key, the dtype, the number of dimensions, up to four sizes
+DTYPES = (torch.float32, torch.float64, torch.bool, torch.int64)
+
+
+class Fetch:
+    """A tensor on its way back."""
+
+    def __init__(self, tensor, work):
+        self.tensor, self.work = tensor, work
+
+    def wait(self):
+        """Return the tensor when it is here."""
+        self.work.wait()
+        return self.tensor
+
+
+class Store:
+    """Rank 1 as another memory, seen from rank 0; see `offload.py` for what it offers."""
+
+    def __init__(self):
+        self.kinds = {}
+        self.sending = []
+
+    def put(self, tensor):
+        key = len(self.kinds)
+        self.kinds[key] = tensor.shape, tensor.dtype
+        self._ask(PUT, key)
+        dist.send(tensor.contiguous(), 1)
+        return key
+
+    def get(self, key):
+        shape, dtype = self.kinds[key]
+        self._ask(GET, key)
+        buffer = torch.empty(shape, dtype=dtype)
+        return Fetch(buffer, dist.irecv(buffer, 1))
+
+    def drop(self, key):
+        self._ask(DROP, key)
+
+    def end(self):
+        self._ask(END, 0)
+        for _, work in self.sending:
+            work.wait()
+
+    def _ask(self, what, key):
+        shape, dtype = self.kinds.get(key, ((), torch.float32))
+        numbers = [what, key, DTYPES.index(dtype), len(shape), *shape]
+        header = torch.tensor(numbers + [0] * (HEADER - len(numbers)))
+        self.sending = [(one, work) for one, work in self.sending if not work.is_completed()]
+        self.sending.append((header, dist.isend(header, 1)))
+
+
+def serve(latency):
+    """Be the store, on rank 1, where no code of the student's runs; return what happened.
+
+    What comes is kept compressed: the data repeat themselves, so that the memory of both ranks together, which
+    is what can be measured from outside, is that of rank 0. A copy back takes `latency` seconds at least.
+    """
+    kept, counts, header = {}, [0] * 4, torch.empty(HEADER, dtype=torch.int64)
+    while True:
+        dist.recv(header, 0)
+        what, key, dtype, dims, *sizes = header.tolist()
+        counts[what] += 1
+        if what == PUT:
+            tensor = torch.empty(sizes[:dims], dtype=DTYPES[dtype])
+            dist.recv(tensor, 0)
+            kept[key] = zlib.compress(tensor.flatten().view(torch.uint8).numpy(), 1)
+            del tensor
+        elif what == GET:
+            end = time.perf_counter() + latency
+            data = bytearray(zlib.decompress(kept[key]))
+            tensor = torch.frombuffer(data, dtype=DTYPES[dtype]).view(sizes[:dims])
+            time.sleep(max(0.0, end - time.perf_counter()))
+            dist.send(tensor, 0)
+        elif what == DROP:
+            kept.pop(key, None)
+        else:
+            return {"left": len(kept), "counts": counts}
+
+
+class Slow(torch.autograd.Function):
+    """tanh(value * gain), with a backward pass that takes some seconds, as a large layer would on a GPU."""
+
+    @staticmethod
+    def forward(ctx, value, gain, seconds):
+        output = torch.tanh(value * gain)
+        ctx.seconds = seconds
+        # Three tensors: an activation, a parameter, and one that is too small to travel.
+        ctx.save_for_backward(value, gain, torch.ones(1))
+        return output
+
+    @staticmethod
+    def backward(ctx, gradient):
+        value, gain, one = ctx.saved_tensors
+        time.sleep(ctx.seconds)
+        inner = gradient * (one - torch.tanh(value * gain).square())
+        return inner * gain, (inner * value).sum(0), None
+
+
+def plain_offload(store, keep):
+    """Return hooks that fetch each tensor when it is asked for, and not before: what prefetching is compared with."""
+    home = {tensor.data_ptr() for tensor in keep}
+
+    def pack(tensor):
+        return tensor if tensor.nbytes < 1 << 16 or tensor.data_ptr() in home else store.put(tensor)
+
+    def unpack(saved):
+        if isinstance(saved, torch.Tensor):
+            return saved
+        tensor = store.get(saved).wait()
+        store.drop(saved)
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+
+def offloaded_steps(case, rank, size):
+    """Train with saved tensors offloaded to rank 1, `steps` times forward and backward."""
+    if rank == 1:
+        return serve(case["latency"])
+    store = Store()
+    rows, repeats = case["rows"], case["repeats"]
+    gains = [nn.Parameter(gain.repeat(repeats)) for gain in case["gains"]]
+    for _ in range(case["steps"]):
+        value = case["pattern"].repeat(rows, repeats).requires_grad_()
+        if case["own"]:
+            from offload import Offload
+
+            hooks = Offload(store, keep=gains, ahead=case["ahead"])
+        else:
+            hooks = plain_offload(store, gains)
+        with hooks:
+            for gain in gains:
+                value = Slow.apply(value, gain, case["seconds"])
+        del hooks
+        value.mean(0).sum().backward()
+        del value
+    store.end()
+    # Repetitions have equal gradients: the first is enough.
+    length = math.prod(case["pattern"].shape)
+    return {"gradients": [gain.grad[:length].clone() for gain in gains]}

@@ -1,0 +1,21 @@
+# replaces: token_counts.py
+# caught by: counting_uses_processes
+# mistake: keeps its pool of processes for the next call
+# needs: control groups, without which nobody counts what is left or held
+import multiprocessing
+from collections import Counter
+
+pools = []
+
+
+def count_tokens(texts, tokenize, workers):
+    def remember():
+        global use
+        use = tokenize
+
+    pools.append(multiprocessing.get_context("fork").Pool(workers, initializer=remember))
+    return sum(pools[-1].map(count, texts), Counter())
+
+
+def count(text):
+    return Counter(use(text))

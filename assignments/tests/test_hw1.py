@@ -1,0 +1,124 @@
+"""hw1: the checks accept the references and files of past years, and reject every known wrong solution."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from grader.course import Course
+from grader.examiner import Examiner, checks_of
+from grader.source import strip_solutions, validate
+
+COURSE = Path(__file__).parents[1]
+HOMEWORK = Course.load(COURSE).assignment("hw1_distributed")
+PARTS = [pytest.param(part, id=f"part{part.number}") for part in HOMEWORK.parts.values()]
+WRONG = sorted((HOMEWORK.source / "wrong").glob("*.py"))
+PAST_YEARS = sorted((Path(__file__).parent / "past_years").glob("*/"))
+
+
+@pytest.fixture(scope="module")
+def examiner():
+    with Examiner("auto") as one:
+        yield one
+
+
+def submission(part, folder, replacements=()):
+    """Return a folder with the reference solution of a part, some of its files replaced."""
+    folder.mkdir()
+    for name in part.files:
+        shutil.copy(part.source / name, folder / name)
+    for name, text in replacements:
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def header(path):
+    """Return what the first lines of a wrong solution declare."""
+    return dict(re.findall(r"^# ([a-z ]+): (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def part_of(path):
+    """Return the part whose file a wrong solution replaces."""
+    replaced = header(path)["replaces"]
+    (part,) = (part for part in HOMEWORK.parts.values() if replaced in part.files)
+    return part
+
+
+def failures(report):
+    return {check.name: f"{check.verdict}: {check.why}" for check in report.checks if check.verdict != "pass"}
+
+
+def lacks(examiner, needs):
+    """Return whether this machine lacks what the header's `needs` begins with."""
+    there = {"namespaces": examiner.place.isolated, "control groups": examiner.place.cgroups is not None}
+    (needed,) = (name for name in there if needs.startswith(name))
+    return not there[needed]
+
+
+def test_statements_points_and_stubs_agree_with_the_course():
+    assert validate(HOMEWORK) == []
+
+
+def test_weights_of_the_assignments_add_up():
+    course = Course.load(COURSE)
+    assert sum(assignment.weight for assignment in course.assignments.values()) == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_reference_gets_full_points(examiner, tmp_path, part):
+    report = examiner.examine(part, submission(part, tmp_path / "reference"))
+    assert failures(report) == {}
+    assert {item: report.points(item) for item in part.items} == part.items
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_untouched_stubs_get_nothing_and_say_what_is_missing(examiner, tmp_path, part):
+    stubs = [(name, strip_solutions((part.source / name).read_text(encoding="utf-8"))) for name in part.files]
+    report = examiner.examine(part, submission(part, tmp_path / "stubs", stubs))
+    assert report.total == 0
+    assert {check.verdict for check in report.checks} == {"fail"}
+    assert [check.name for check in report.checks if "not implemented yet" not in check.why] == []
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_file_fails_its_own_checks_only(examiner, tmp_path, part):
+    gone = min(part.items, key=part.items.get)
+    left = [item for item in part.items if part.modules[item] != part.modules[gone]]
+    kept = min(left, key=part.items.get)
+    folder = submission(part, tmp_path / "missing")
+    (folder / part.modules[gone]).unlink()
+    report = examiner.examine(part, folder, items=[gone, kept])
+    assert {check.item for check in report.checks if check.verdict != "pass"} == {gone}
+    assert report.points(gone) == 0
+    assert report.points(kept) == part.items[kept]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", PAST_YEARS, ids=lambda folder: folder.name)
+def test_files_of_past_years_get_full_points(examiner, tmp_path, folder):
+    part = HOMEWORK.part(2)
+    theirs = [(path.name, path.read_text(encoding="utf-8")) for path in folder.glob("*.py")]
+    report = examiner.examine(
+        part, submission(part, tmp_path / folder.name, theirs), items=["sequential_print", "ring", "syncbn"]
+    )
+    assert failures(report) == {}
+
+
+@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
+def test_wrong_solution_is_caught(examiner, tmp_path, path):
+    declared, part = header(path), part_of(path)
+    if "needs" in declared and lacks(examiner, declared["needs"]):
+        pytest.skip(declared["needs"])
+    folder = submission(part, tmp_path / "wrong", [(declared["replaces"], path.read_text(encoding="utf-8"))])
+    # The one check that must catch it: the others would take minutes and prove nothing.
+    (result,) = examiner.examine(part, folder, names=[declared["caught by"]]).checks
+    assert result.verdict == "fail", result
+    assert "damaged" not in result.why, result
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_check_is_tripped_by_a_wrong_solution(part):
+    caught = {header(path)["caught by"] for path in WRONG if part_of(path) == part}
+    assert caught == {check.name for check in checks_of(part)}
