@@ -18,6 +18,13 @@ from grader.cgroup import CgroupError, Cgroups
 from grader.examiner import Examiner
 from grader.sandbox import SandboxError
 
+_SETTINGS = {
+    # name below /proc/sys: value that forbids namespaces to ordinary users, value that allows them
+    "kernel/unprivileged_userns_clone": ("0", "1"),  # Debian and its relatives only
+    "user/max_user_namespaces": ("0", "15000"),
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu since 23.10
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -56,8 +63,7 @@ def _namespaces() -> list[Finding]:
                 "namespaces",
                 "no",
                 str(error),
-                "`grader grade` refuses; run as root, or allow unprivileged user namespaces "
-                "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0)",
+                f"`grader grade` refuses; {remedy(os.geteuid() == 0)}",
             )
         ]
     found = Finding(
@@ -67,6 +73,20 @@ def _namespaces() -> list[Finding]:
         "own file system, processes and network per worker",
     )
     return [found, ranks]
+
+
+def remedy(root: bool, settings: Path = Path("/proc/sys")) -> str:
+    """What to do where the kernel makes no namespaces, by the `settings` that stand in an ordinary user's way."""
+    if root:
+        return "this container holds back what root may do elsewhere: start it with --privileged, or grade outside"
+    wrong = [
+        f"{name.replace('/', '.')}={allows}"
+        for name, (forbids, allows) in _SETTINGS.items()
+        if (settings / name).exists() and (settings / name).read_text().strip() == forbids
+    ]
+    if wrong:
+        return f"run as root, or once as root: sysctl {' '.join(wrong)}"
+    return "run as root; no setting of the kernel forbids user namespaces, so a container or a chroot may"
 
 
 def _ranks(examiner: Examiner) -> Finding:
