@@ -271,7 +271,10 @@ def test_a_strict_run_that_failed_runs_again(week, monkeypatch):
 
 
 @pytest.mark.parametrize(("holds_in_run", "code"), [(2, 0), (3, 1)])
-def test_a_claim_that_does_not_hold_is_measured_once_more_and_not_twice(week, holds_in_run, code):
+def test_a_claim_that_does_not_hold_is_measured_once_more_and_not_twice(
+    week, holds_in_run, code, monkeypatch
+):
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.25)
     source = week.write(
         LECTURE
         + f"""
@@ -287,7 +290,19 @@ claim("So many runs", measured=len(runs.read_text()), at_least={holds_in_run})
     result = command("--run", source)
     assert result.exit_code == code
     assert (week.folder / "runs").read_text() == "xx"
-    assert "runs once more" in result.output
+    assert "runs once more; 25% of the processors are busy" in result.output
+
+
+def test_the_second_measurement_waits_for_a_busy_machine_but_not_for_ever():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(psutil.cpu_count())]
+    try:
+        start = time.monotonic()
+        assert build.wait_for_quiet(seconds=3) > 0.5
+        assert 3 <= time.monotonic() - start < 30
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 every_notebook = pytest.mark.parametrize("source", build.sources([]), ids=build.short_name)
