@@ -291,7 +291,7 @@ def _server() -> psutil.Process:
     pid = multiprocessing.forkserver._forkserver._forkserver_pid
     if pid != _warm_server:
         # Nothing that matters may be asked of a server that is still loading: a Ctrl-C now must leave no rank.
-        with _without_main():
+        with without_main():
             first = context.Process(target=_nothing)
             first.start()
         first.join()
@@ -300,8 +300,8 @@ def _server() -> psutil.Process:
 
 
 @contextlib.contextmanager
-def _without_main():
-    """Start processes that do not run this program's main script again: a rank needs nothing from it."""
+def without_main():
+    """Start processes that do not run this program's main script or notebook again: they need nothing from it."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -454,7 +454,7 @@ class _Watch:
         self._partial: dict[tuple[int, str], str] = {}
 
     def start(self, environment: dict[str, str]) -> None:
-        with _without_main():
+        with without_main():
             self.processes = torch.multiprocessing.start_processes(
                 _rank_main,
                 args=(self.job, environment),

@@ -3,19 +3,18 @@
 Everything here is built from `multiprocessing`. The seminar takes it apart.
 """
 
-import contextlib
 import multiprocessing
 import os
-import sys
 import threading
 import time
 import traceback
-import types
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
+
+from effdl.launch import without_main
 
 # Workers are forks of a server that has done the slow imports and has no threads. A fork of the notebook itself
 # would inherit its locks, but not the threads that would release them.
@@ -49,7 +48,7 @@ class Group:
         """Call `function(*args)` in a new process. The function must live in a module, not in the notebook."""
         inbox, outbox = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=_work, args=(function, args, outbox), daemon=True)
-        with _without_main():
+        with without_main():
             process.start()
         # Only the worker may hold the writing end: when it dies, the reading end reports the end of the file.
         outbox.close()
@@ -120,14 +119,3 @@ def _end_with_parent() -> None:
     """End this process when its parent is gone, even if the parent was killed and could not say so."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _without_main():
-    """Start processes that do not run the notebook's or the script's main module again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effdl.stand_ins import Late
 from week03_data_parallel.point_to_point import SlowLink
 
 
@@ -50,7 +51,7 @@ class DataParallel(nn.Module):
         bucket_bytes: int = 2**20,
         overlap: bool = True,
         reduce: Callable[[Bucket], None] | None = None,
-        start: Callable[[torch.Tensor], "dist.Work | SlowSum"] = _start_all_reduce,
+        start: Callable[[torch.Tensor], dist.Work | Late] = _start_all_reduce,
     ):
         super().__init__()
         self.module, self.overlap, self.reduce, self.start = module, overlap, reduce, start
@@ -126,22 +127,10 @@ class SlowNetwork:
     def __init__(self, link: SlowLink):
         self.link, self.free = link, 0.0
 
-    def start(self, tensor: torch.Tensor) -> "SlowSum":
+    def start(self, tensor: torch.Tensor) -> Late:
         """Begin to sum `tensor` over the ranks."""
         self.free = max(self.free, time.perf_counter()) + self.link.seconds(1, tensor.nbytes)
-        return SlowSum(dist.all_reduce(tensor, async_op=True), self.free)
-
-
-class SlowSum:
-    """A sum on its way, that arrives at the time `due` of `time.perf_counter` or later."""
-
-    def __init__(self, work: dist.Work, due: float):
-        self.work, self.due = work, due
-
-    def wait(self) -> None:
-        """Return when the sum has arrived."""
-        self.work.wait()
-        time.sleep(max(0.0, self.due - time.perf_counter()))
+        return Late(dist.all_reduce(tensor, async_op=True), self.free)
 
 
 def _grouped(module: nn.Module, bucket_bytes: int) -> list[list[nn.Parameter]]:

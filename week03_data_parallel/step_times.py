@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from effdl.stand_ins import OnADevice
 from week03_data_parallel import digits, optimizers, wire
 from week03_data_parallel.data_parallel import DataParallel, SlowNetwork
 from week03_data_parallel.point_to_point import SlowLink
@@ -117,39 +117,13 @@ def _step(way: tuple[nn.Module, Callable[[], None], Callable[[], None]], batch: 
     return step
 
 
-class OnADevice(torch.autograd.Function):
-    """Passes its input on, and waits as if a device computed: `seconds` forward, twice as long backward."""
-
-    @staticmethod
-    def forward(ctx, x, seconds):
-        """Return `x`."""
-        ctx.seconds = seconds
-        time.sleep(seconds)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Return the gradient of `x`."""
-        time.sleep(2 * ctx.seconds)
-        return gradient, None
-
-
-class DeviceLayer(nn.Linear):
-    """A linear layer that keeps a device busy for 10 ms forward and 20 ms backward, and the CPU hardly at all."""
-
-    seconds = 0.01
-
-    def forward(self, x):
-        """See `nn.Linear`."""
-        return OnADevice.apply(super().forward(x), self.seconds)
-
-
 def overlap_on_rank(layers: int, link: tuple[float, float], rounds: int) -> dict[str, list[float]]:
     """Seconds of a step on a device and a network of their own, with a bucket for each layer.
 
+    A layer takes 10 ms forward and 20 ms backward.
     `link` is (alpha, beta) of a network whose `beta` is in seconds for the bytes of one layer.
     """
-    model = nn.Sequential(*(DeviceLayer(128, 128) for _ in range(layers)))
+    model = nn.Sequential(*(OnADevice(nn.Linear(128, 128), 0.01) for _ in range(layers)))
     nbytes = sum(p.nbytes for p in model[0].parameters())
     network, x, steps = SlowNetwork(SlowLink(link[0], link[1] / nbytes)), torch.ones(4, 128), {}
     for name, overlap in (("sent at the end", False), ("sent when full", True)):

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effdl.stand_ins import OnADevice
 from week04_large_models.calculator import alive
 from week04_large_models.schedules import Action, Schedule, Timeline
 from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
@@ -95,21 +96,6 @@ class Pipeline:
 
     def _tag(self, action: Action) -> int:
         return (action.micro_batch * len(self.parts) + action.stage) * 2 + (action.kind == "B")
-
-
-class OnADevice(nn.Module):
-    """A stage on a stand-in for a device: `seconds` longer forward, twice as long backward, without using the CPU."""
-
-    def __init__(self, part: nn.Module, seconds: float):
-        super().__init__()
-        self.part, self.seconds = part, seconds
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the part returns."""
-        y = self.part(x)
-        time.sleep(self.seconds)
-        y.register_hook(lambda _: time.sleep(2 * self.seconds))
-        return y
 
 
 def cut(model: Transformer, stages: int) -> list[nn.Sequential]:
