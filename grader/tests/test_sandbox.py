@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from grader import seccomp
+from grader.bench.kills import still_alive
 from grader.checks import StudentError
 
 
@@ -525,8 +526,7 @@ sub.call("work:run")
     assert len(family) == 4  # zygote, leader, init, worker
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
+    assert still_alive(family, seconds=10) == []
 
 
 AS_USER = """
