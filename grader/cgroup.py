@@ -149,6 +149,13 @@ class Cgroups:
                 (folders["memory"] / "cpu.max").write_text(f"{round(cpus * _PERIOD)} {_PERIOD}")
         return Cgroup(self.version, folders)
 
+    @property
+    def limits_cpu(self) -> bool:
+        """Whether a group's share of the processors can be limited; without it a fork bomb slows its neighbours."""
+        if self.version == 1:
+            return "cpu" in self._bases
+        return "cpu" in (self._bases["memory"] / "cgroup.subtree_control").read_text().split()
+
     def _sweep(self) -> None:
         """Remove the groups of examiners that were killed; one with processes in it stays."""
         for base in set(self._bases.values()):
@@ -166,15 +173,16 @@ class Cgroups:
         for controller in ("memory", "pids", "cpuacct", "cpu", "freezer"):
             mounted = self._mount / controller
             inside = mounted / self._own.get(controller, "").lstrip("/")
-            useful = controller in self._own and os.access(mounted, os.W_OK)
-            if controller in ("cpu", "freezer") and not useful:
-                continue  # grading goes on without; only performance checks need them
-            if controller not in self._own:
-                raise CgroupError(f"version 1 has no {controller} controller")
             # In a container the path of the host is not there; the mount itself is then our own group.
-            bases[controller] = inside if inside.is_dir() else mounted
-            if not os.access(bases[controller], os.W_OK):
-                raise CgroupError(f"{bases[controller]} is not writable; run as root")
+            base = inside if inside.is_dir() else mounted
+            if controller in self._own and os.access(base, os.W_OK):
+                bases[controller] = base
+            elif controller in ("cpu", "freezer"):
+                continue  # grading goes on without; only performance checks need them
+            elif controller not in self._own:
+                raise CgroupError(f"version 1 has no {controller} controller")
+            else:
+                raise CgroupError(f"{base} is not writable; run as root")
         return 1, bases
 
     def _version2(self) -> tuple[int, dict[str, Path]]:

@@ -106,7 +106,7 @@ def _ranks(examiner: Examiner) -> Finding:
 
 def _cgroups() -> Finding:
     try:
-        version = Cgroups().version
+        groups = Cgroups()
     except (CgroupError, OSError) as error:
         return Finding(
             "control groups",
@@ -114,10 +114,18 @@ def _cgroups() -> Finding:
             str(error),
             "no limit for a submission as a whole, no peak memory or CPU time; `grader grade` refuses",
         )
+    if not groups.limits_cpu:
+        return Finding(
+            "control groups",
+            "note",
+            f"version {groups.version}, without the CPU controller",
+            "memory and processes are limited, CPU time is not: a submission can slow its neighbours, so grade with "
+            "--jobs 1",
+        )
     return Finding(
         "control groups",
         "yes",
-        f"version {version}",
+        f"version {groups.version}",
         "memory, processes and CPU time are limited; CPU time and peak memory are read from outside",
     )
 

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grader.cgroup import Cgroup, CgroupError, Cgroups
+from grader.cgroup import Cgroup, CgroupError, Cgroups, _own_groups
 from grader.checks import (
     Failed,
     expect,
@@ -207,8 +207,24 @@ def test_an_ordinary_user_without_the_cpu_controller_gets_a_group_all_the_same(t
     cgroups = Cgroups.__new__(Cgroups)
     cgroups._mount, cgroups._own = tmp_path, {"": "/"}
     with monkey_control(tmp_path / "cgroup.subtree_control"):
-        version, bases = cgroups._version2()
-    assert (version, bases["memory"]) == (2, tmp_path)
+        cgroups.version, cgroups._bases = cgroups._version2()
+    assert (cgroups.version, cgroups._bases["memory"]) == (2, tmp_path)
+    assert not cgroups.limits_cpu
+
+
+def test_version_1_groups_handed_to_an_ordinary_user_limit_cpu_time_too(tmp_path, monkeypatch):
+    """Only the folders below the mounts are the user's, not the mounts themselves."""
+    own = tmp_path / "own"
+    names = ("memory", "pids", "cpuacct", "cpu", "freezer")
+    own.write_text("".join(f"{number}:{name}:/ada\n" for number, name in enumerate(names, 1)))
+    for name in names:
+        (tmp_path / name / "ada").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).name == "ada")
+    cgroups = Cgroups.__new__(Cgroups)
+    cgroups._mount, cgroups._own = tmp_path, _own_groups(own)
+    cgroups.version, cgroups._bases = cgroups._version1()
+    assert cgroups._bases == {name: tmp_path / name / "ada" for name in names}
+    assert cgroups.limits_cpu
 
 
 @contextlib.contextmanager
