@@ -368,6 +368,15 @@ def _keys(
 # --- the class ----------------------------------------------------------------------------------------------
 
 
+def default_jobs() -> int:
+    """How many submissions are graded at once where nobody says: one per core for root, otherwise one.
+
+    The kernel counts pipes and descriptors in flight (pipe(7), unix(7)) per user. Under root each job has a user of
+    its own; without root all share one, and a hostile submission could use up what an honest one beside it needs.
+    """
+    return (os.cpu_count() or 1) if os.geteuid() == 0 else 1
+
+
 def grade(
     course_root: Path | str,
     assignment: str,
@@ -382,8 +391,8 @@ def grade(
     """Grade the collected submissions of `assignment` into the gradebook; return a result per student.
 
     Works on any nbgrader course; parts that course.toml describes are examined, other notebooks run in a
-    sandbox. `jobs` submissions are graded at once (default: one per core); one thread writes the database, a
-    batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
+    sandbox. `jobs` submissions are graded at once (default: see `default_jobs`); one thread writes the database,
+    a batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
     `grader.cache`. Killed at any instant and started again, it goes on with what the gradebook does not hold.
     `progress` is called with each result once it is recorded, how many are done, and how many there are;
     `begins` with a student's name, from any thread, when the work on it begins. A submission that cannot be
@@ -421,7 +430,7 @@ def grade(
             records.repair(shared.autograded(student))
         results: list[Graded] = []
         writer = _Writer(ledger, course.root)
-        pool = stack.enter_context(ThreadPoolExecutor(jobs or os.cpu_count() or 1))
+        pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
         # After an error, what has not begun must not hold up the end.
         stack.callback(pool.shutdown, cancel_futures=True)
         held = ledger.held()

@@ -11,7 +11,7 @@ import pytest
 
 from grader.bench import against_nbgrader as bench
 from grader.course import CourseError
-from grader.grading import grade
+from grader.grading import default_jobs, grade
 from grader.lean import nbformat
 from grader.nbcourse import NbCourse, run_converter
 from grader.nbgrader_plugin import late_penalty
@@ -159,6 +159,13 @@ def test_grading_twice_and_alone_gives_the_same_scores(released_course, hand_in)
     for student in ("tampers", "partly"):
         (alone,) = grade(released_course, "hw1", students=[student], force=True)
         assert alone.score == first[student]
+
+
+@pytest.mark.parametrize(("user", "jobs"), [(0, 7), (1000, 1)])
+def test_without_root_no_submission_runs_beside_another_unless_asked_for(monkeypatch, user, jobs):
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert default_jobs() == jobs
 
 
 def test_a_submission_that_trips_the_grader_stops_nobody_else(released_course, hand_in, monkeypatch):
