@@ -83,7 +83,7 @@ def _serve_work(pipe: Connection) -> None:
         pipe.send("done")
 
 
-def compare(pairs: int, attempts: int = 8) -> dict[str, bench.Comparison]:
+def compare(pairs: int, attempts: int = 5) -> dict[str, bench.Comparison]:
     """Two calls of each piece of `WORK`: in a row, in two threads, in two processes; {work: Comparison}.
 
     Each way `pairs` times, and again, up to `attempts` times in all, until both cores have once been free.
