@@ -202,8 +202,9 @@ def _start_rank(
             os._exit(0)
         for descriptor in (0, 1, 2, files, ranks[rank]):
             os.close(descriptor)
-        # Where no root grades, the worker has the same user: this makes /proc/1 root's.
-        _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        if request.isolated:
+            # Where no root grades, the worker has the same user: this makes /proc/1 root's.
+            _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         # An orphan of the worker becomes a child of this process; all of them die when it exits.
         while True:
             pid, ended = os.waitpid(-1, 0)

@@ -40,3 +40,13 @@ def test_a_machine_without_a_sandbox_gets_a_table_and_no_traceback(monkeypatch):
     assert result.exit_code == 0, result.output
     assert "unshare: Operation not permitted" in result.output
     assert "`grader grade` refuses" in result.output
+
+
+def test_groups_that_cannot_limit_cpu_time_are_not_called_complete(monkeypatch):
+    class WithoutCpu:
+        version, limits_cpu = 2, False
+
+    monkeypatch.setattr(doctor, "Cgroups", WithoutCpu)
+    found = doctor._cgroups()
+    assert found.state == "note"
+    assert "--jobs 1" in found.follows

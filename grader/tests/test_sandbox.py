@@ -562,7 +562,8 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path):
         "import os\nimport torch.distributed as dist\n"
         "def run(rank, size):\n"
         "    dist.barrier()\n"
-        "    return [os.getuid(), os.listdir('/submission'), os.path.exists('/proc/1/root/etc/shadow')]\n"
+        "    shadow, init = '/proc/1/root/etc/shadow', '/proc/1/oom_score_adj'\n"
+        "    return [os.getuid(), os.listdir('/submission'), os.path.exists(shadow), os.access(init, os.W_OK)]\n"
     )
     command = [sys.executable, "-c", AS_USER + EXAMINE_AS_USER, str(tmp_path)]
     for folder in (tmp_path, *tmp_path.parents):
@@ -571,7 +572,7 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode == 77:
         pytest.skip("this Python lies in a folder that only root can read")
-    seen = "[1000, ['work.py'], False]"
+    seen = "[1000, ['work.py'], False, False]"
     sandboxed, grading = done.stdout.splitlines() or ("", done.stderr)
     assert sandboxed == f"namespaces [{seen}, {seen}] True"
     assert grading in ("grading refused", "control groups too")
