@@ -2,6 +2,7 @@
 
 A ratio of two times is trusted only when both were measured side by side: A B, then B A, and so on, so
 that whatever slows the machine slows both (ABBA). The spread of the pair ratios gives the interval.
+``python -m week01_intro.instrument`` measures how often that interval is wrong.
 """
 
 import gc
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from effdl.device import Ceilings, synchronize
+from effdl.device import Ceilings, core, synchronize
 from effdl.notebook import Table
 
 CONFIDENCE = 0.98
@@ -188,11 +189,18 @@ def compare(
     """Time functions in interleaved rounds: every round calls each once, every second round backwards.
 
     Two functions thus run A B B A A B B A: a drift of the machine touches both alike. The device is
-    synchronised before and after each sample, and garbage is not collected meanwhile.
+    synchronised before and after each sample, and garbage is not collected meanwhile. A round after which this
+    thread finds itself on another core is no pair and is measured again; a quarter of ``pairs`` at most, since
+    functions that wait wake up anywhere.
 
     ``pairs`` is the number of rounds, ``warmup`` the untimed calls of each function before them. A sample
-    is one call, or with ``min_time`` (seconds) as many calls as last that long; use it for calls under
-    some 20 us, which the clock and the synchronisation would swamp.
+    is one call, or with ``min_time`` (seconds) so many calls that those of the fastest function last as long,
+    the same number for all; use it for calls under some 20 us, which the clock and the synchronisation would
+    swamp, and functions that take about as long: a sample of one that takes a thousand times as long lasts a
+    thousand times ``min_time``.
+
+    What pairs cannot see: where each function's data lie. Two functions that should differ in their work only
+    must share their buffers, since the same loop can be a tenth slower on other addresses.
 
     Raises ValueError without functions, or if pairs is not positive.
     """
@@ -200,21 +208,43 @@ def compare(
         raise ValueError("compare() needs at least one function: compare({'name': function, ...})")
     if pairs < 1 or warmup < 0:
         raise ValueError(f"compare() needs pairs >= 1 and warmup >= 0, not pairs={pairs}, warmup={warmup}")
-    calls = {}
-    for name, fn in functions.items():
+    for fn in functions.values():
         for _ in range(warmup):
             fn()
-        calls[name] = 1
-        while min_time is not None and (seconds := _sample(fn, calls[name]) * calls[name]) < min_time:
-            calls[name] = max(2 * calls[name], round(1.1 * calls[name] * min_time / max(seconds, 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in functions}
-    order = list(functions.items())
+    order, again = list(functions), pairs // 4
     with _no_garbage_collection():
+        calls = 1 if min_time is None else _enough_calls(list(functions.values()), min_time)
         for _ in range(pairs):
-            for name, fn in order:
-                samples[name].append(_sample(fn, calls[name]))
+            taken, moved = _round(functions, order, calls)
+            while moved and again:
+                again -= 1
+                taken, moved = _round(functions, order, calls)
+            for name, seconds in taken.items():
+                samples[name].append(seconds)
             order.reverse()
     return Comparison(samples)
+
+
+def _enough_calls(functions: Sequence[Callable[[], Any]], min_time: float) -> int:
+    """How many calls of the fastest function last ``min_time`` seconds, by the medians of five samples."""
+    calls = 1
+    while True:
+        medians = [np.median([_sample(fn, calls) for _ in range(5)]) for fn in functions]
+        fastest = calls * float(min(medians))
+        if fastest >= min_time:
+            return calls
+        # A clock that has not moved gives no estimate.
+        calls = max(2 * calls, round(1.1 * calls * min_time / max(fastest, min_time / 1000)))
+
+
+def _round(
+    functions: Mapping[str, Callable[[], Any]], order: Sequence[str], calls: int
+) -> tuple[dict[str, float], bool]:
+    """One sample of each function in this order, in seconds; and whether the thread changed its core meanwhile."""
+    before = core()
+    taken = {name: _sample(functions[name], calls) for name in order}
+    return taken, core() != before
 
 
 def measure(

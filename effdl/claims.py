@@ -1,9 +1,16 @@
 """Claims: what a lecture says, measured on the spot, with the bound it must meet.
 
-A claim prints its number against the bound. It never stops a student. Two environment variables change that:
+A claim prints its number against the bound. It never stops a student. It says what it depends on: on nothing (bytes,
+counts, equality), or on the machine (processor, libraries, cores, load). Three environment variables are for those
+who run a whole notebook:
 
-- ``EFFDL_STRICT=1``: a claim that does not hold raises :class:`ClaimFailed`, so that CI fails the notebook;
-- ``EFFDL_RECORD=NAME``: the number goes to the week's ``results/NAME.json``, with machine, versions and date.
+- ``EFFDL_STRICT=1``: a claim that does not hold fails the run, if it depends on nothing, or if it held when a machine
+  of this kind recorded it. Elsewhere a miss is shown and listed, and the run goes on: nobody knows yet what this kind
+  of machine does. ``EFFDL_STRICT=anywhere``, for a busy machine, fails only claims that depend on nothing;
+- ``EFFDL_RECORD=1``: every number goes to the week's ``results/KIND.json``, with machine, versions and date, where
+  KIND is :func:`effdl.device.kind`. A word that the kind's name holds (``EFFDL_RECORD=h100``) guards against
+  recording on another machine than you thought;
+- ``EFFDL_MISSES=FILE``: every claim that does not hold is added to the file, a line of JSON each.
 
 ``python -m effdl.claims week01_intro`` writes the week's table of claims into its README.
 """
@@ -17,10 +24,12 @@ import os
 import platform
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import psutil
 import torch
 import typer
@@ -31,19 +40,39 @@ from effdl.notebook import CROSS, TICK, Verdict, publish
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 
+NOTHING, MACHINE = "nothing", "machine"
+"""What a claim can depend on."""
+
+HELD, MISSED, UNKNOWN = "it held", "it did not hold", "nobody has recorded it"
+"""What is known of a claim on this kind of machine, with these versions of the libraries."""
+
+
 class ClaimFailed(AssertionError):
-    """A claim does not hold on this machine, and EFFDL_STRICT=1 asked to be told."""
+    """A claim does not hold, and EFFDL_STRICT asked to be told."""
+
+
+class ClaimMissedHere(ClaimFailed):
+    """A claim that depends on the machine does not hold, although it held on a machine of this kind.
+
+    Load may be the cause: it is worth a second measurement when the machine is quiet.
+    """
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim that was checked: what was measured, the bound, and whether it holds."""
+    """One claim that was checked: what was measured, the bound, and whether it holds.
+
+    ``depends`` is NOTHING or MACHINE; ``before`` says what is known of it on this kind of machine: HELD, MISSED or
+    UNKNOWN.
+    """
 
     key: str
     text: str
     shown: str
     bound: str
     holds: bool
+    depends: str
+    before: str
 
 
 made: list[Claim] = []
@@ -97,6 +126,7 @@ def claim(
     text: str,
     *,
     measured: Any,
+    depends: str,
     expected: Any = None,
     rel: float | None = None,
     abs: float | None = None,
@@ -110,13 +140,19 @@ def claim(
     """Show a measured number against its bound; the verdict is true if the claim holds.
 
     ``measured`` is a number, a one-element tensor or a :class:`effdl.bench.Ratio`, whose interval is shown
-    too (the verdict is that of its value). ``expected`` without ``rel`` or ``abs`` must be met exactly.
+    too (the verdict is that of its value). ``depends`` is ``"nothing"`` for what must hold on any machine (bytes,
+    counts, equality, an error bound, an order of magnitude by construction) and ``"machine"`` for what processor,
+    libraries, cores or load decide. ``expected`` without ``rel`` or ``abs`` must be met exactly.
     ``if_not`` is the sentence that tells a reader what a cross means on this machine. ``key`` names the
     claim in results and must be the same as in :func:`not_here`; the default is made of the text.
 
-    Raises ValueError for a missing bound or a key used twice in one notebook, and ClaimFailed for a claim
-    that does not hold under EFFDL_STRICT=1.
+    Raises ValueError for a missing bound, another word for ``depends`` or a key used twice in one notebook, and
+    ClaimFailed for a claim that does not hold under EFFDL_STRICT, as the module's first lines say.
     """
+    if depends not in (NOTHING, MACHINE):
+        raise ValueError(f"a claim depends on {NOTHING!r} or on the {MACHINE!r}, not on {depends!r}: {text}")
+    if _strict() not in ("", "0", "1", "anywhere"):
+        raise ValueError(f"EFFDL_STRICT={_strict()!r} is none of 1, anywhere and 0")
     low, high, bound = _limits(expected, rel, abs, at_least, at_most, unit)
     value = measured.item() if hasattr(measured, "item") else measured
     value = value if isinstance(value, bool | int) else float(value)
@@ -124,13 +160,17 @@ def claim(
     if hasattr(measured, "low"):
         interval = [float(measured.low), float(measured.high)]
         shown += f" [{number(interval[0])}, {number(interval[1])}]"
-    result = Claim(slug(key or text), text, shown, bound, bool(low <= value <= high))
-    _once(result.key, text)
+    key = slug(key or text)
+    holds = bool(low <= value <= high)
+    # What was recorded matters for a miss only: a page whose claims hold reads no file.
+    result = Claim(key, text, shown, bound, holds, depends, HELD if holds else before(key))
+    _once(key, text)
     made.append(result)
     _display(result, source, if_not)
     _record(
-        result.key,
+        key,
         text=text,
+        depends=depends,
         measured=value,
         interval=interval,
         unit=unit,
@@ -138,9 +178,47 @@ def claim(
         source=source,
         holds=result.holds,
     )
-    if not result.holds and os.environ.get("EFFDL_STRICT") == "1":
-        raise ClaimFailed(f"{text}: measured {shown}, {bound}. {if_not}".rstrip())
+    if not result.holds:
+        _missed(result, if_not)
     return Verdict(result.holds)
+
+
+def _strict() -> str:
+    return os.environ.get("EFFDL_STRICT", "")
+
+
+def _missed(result: Claim, if_not: str) -> None:
+    """List a claim that does not hold; raise under EFFDL_STRICT where that is a failure."""
+    if path := os.environ.get("EFFDL_MISSES"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+    strict, words = _strict(), f"{result.text}: measured {result.shown}, {result.bound}. {if_not}".rstrip()
+    if strict in ("1", "anywhere") and result.depends == NOTHING:
+        raise ClaimFailed(words)
+    if strict == "1" and result.before == HELD:
+        raise ClaimMissedHere(words)
+
+
+def misses_in_words(misses: Iterable[Claim]) -> list[str]:
+    """Lines for the end of a run: which claims did not hold, and what that means. No line for no miss."""
+    lines = []
+    headings = {
+        UNKNOWN: "not hold on this machine, which nobody has recorded with these versions; `make record` adds it",
+        MISSED: "not hold on this machine, as its recorded results say",
+        HELD: "not hold on this machine this time, although recorded results of its kind say so",
+    }
+    misses = list(misses)
+    anywhere = [miss for miss in misses if miss.depends == NOTHING]
+    groups = [(anywhere, "not hold and should hold on any machine")]
+    groups += [
+        ([miss for miss in misses if miss.depends == MACHINE and miss.before == known], heading)
+        for known, heading in headings.items()
+    ]
+    for group, heading in groups:
+        if group:
+            lines.append(f"{len(group)} {'claim does' if len(group) == 1 else 'claims do'} {heading}:")
+            lines += [f"  {CROSS} {miss.text}: {miss.shown} ({miss.bound})" for miss in group]
+    return lines
 
 
 def not_here(
@@ -162,9 +240,9 @@ def not_here(
     if published:
         lines.append(f"Published: {published}" + (f" ({source})." if source else "."))
     known = recorded(key)
-    for name, entry in known.items():
+    for entry in known.values():
         value = number(entry["measured"], entry.get("unit", unit))
-        lines.append(f"Recorded on {name} ({entry['machine']}): {value}.")
+        lines.append(f"Recorded on {entry['machine']}: {value}.")
     if not known:
         lines.append(f"Nobody has run this on {needs} yet.")
     escaped = "<br>".join(html.escape(line) for line in lines)
@@ -178,17 +256,37 @@ def not_here(
 def recorded(text_or_key: str) -> dict[str, dict[str, Any]]:
     """What each recorded machine measured for a claim of this week.
 
-    ``{"h200": {"measured": 1.7, "interval": [1.6, 1.8], "unit": "x", "machine": "NVIDIA H200 ...", ...}}``;
-    a machine that has not run it is not there.
+    ``{"nvidia-h200": {"measured": 1.7, "interval": [1.6, 1.8], "unit": "x", "machine": "NVIDIA H200", ...}}``;
+    a kind of machine that has not run it is not there.
     """
     key, found = slug(text_or_key), {}
     for path in sorted((_notebook().parent / "results").glob("*.json")):
-        data = _read(path)
+        try:
+            data = _read(path)
+        except ValueError as error:
+            print(error)  # a reader of the page can do without; whoever records or draws the table cannot
+            continue
         for page in data["notebooks"].values():
             entry = page["claims"].get(key, {})
             if entry.get("measured") is not None:
-                found[path.stem] = {**entry, "machine": data["machine"]["device"]}
+                found[path.stem] = {**entry, "machine": data["machine"]["kind"], "versions": page["versions"]}
     return found
+
+
+def before(key: str) -> str:
+    """What this kind of machine recorded for a claim, with these library versions: HELD, MISSED or UNKNOWN.
+
+    Versions are the same if their first two numbers are: 2.13.0 and 2.13.1 are, 2.13 and 2.11 are not.
+    """
+    entry = recorded(key).get(device.kind())
+    if entry is None or not _same_versions(entry["versions"], versions()):
+        return UNKNOWN
+    return HELD if entry["holds"] else MISSED
+
+
+def _same_versions(then: dict[str, str], now: dict[str, str]) -> bool:
+    same = (now.get(name, "").split(".")[:2] == version.split(".")[:2] for name, version in then.items())
+    return bool(then) and all(same)
 
 
 def _display(result: Claim, source: str, if_not: str) -> None:
@@ -196,7 +294,8 @@ def _display(result: Claim, source: str, if_not: str) -> None:
         (TICK, "Claim holds.", "#00694b") if result.holds else (CROSS, "Claim does not hold here.", "#b3261e")
     )
     bound = result.bound + (f"; source: {source}" if source else "")
-    advice = [if_not] if if_not and not result.holds else []
+    advice = [] if result.holds else [if_not, *_elsewhere(result)]
+    advice = [line for line in advice if line]
     publish(
         "\n    ".join([f"{mark} {result.text}", f"measured {result.shown}; {bound}", *advice]),
         # GitHub drops the style: the mark and the words say as much as the colour.
@@ -205,6 +304,20 @@ def _display(result: Claim, source: str, if_not: str) -> None:
         + "".join(f"<br><i>{html.escape(line)}</i>" for line in advice)
         + "</p>",
     )
+
+
+def _elsewhere(result: Claim) -> list[str]:
+    """What to make of a claim that does not hold here, if the machine decides: what other kinds recorded."""
+    if result.depends == NOTHING:
+        return []
+    marks = [
+        f"{number(entry['measured'], entry.get('unit', ''))} {TICK if entry['holds'] else CROSS} "
+        f"on {entry['machine']}"
+        for entry in recorded(result.key).values()
+        if "holds" in entry
+    ]
+    known = f"; recorded: {', '.join(marks)}" if marks else ", and nobody has recorded it yet"
+    return [f"This depends on the machine{known}."]
 
 
 def _notebook() -> Path:
@@ -228,6 +341,8 @@ def _once(key: str, text: str) -> None:
 def machine() -> dict[str, Any]:
     """What a result was measured on. No host name, no user name."""
     return {
+        "kind": device.kind_label(),
+        "type": device.device().type,
         "device": device.describe().rsplit(", torch", 1)[0],
         "cpu": device.cpu_model(),
         "cores": device.cores(),
@@ -238,7 +353,7 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}
+    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     if device.device().type == "cuda":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return found
@@ -253,18 +368,21 @@ def _rounded(value: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}); delete it and record the results again") from error
+    if "kind" not in data.get("machine", {}):
+        raise ValueError(f"{path} does not say which kind of machine it is of; delete it and record again")
+    return data
 
 
 def _record(key: str, **entry: Any) -> None:
-    name = os.environ.get("EFFDL_RECORD")
-    if not name:
+    guard, name = os.environ.get("EFFDL_RECORD", ""), device.kind()
+    if guard in ("", "0"):
         return
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+    if guard != "1" and guard.lower() not in name:
         raise ValueError(
-            f"EFFDL_RECORD={name!r} is no name for a results file; use lower-case letters, digits, - and _"
+            f"EFFDL_RECORD={guard!r}, but this machine is of the kind {name}; say EFFDL_RECORD=1, or a word of it"
         )
     if "EFFDL_NOTEBOOK" not in os.environ:
         raise ValueError("EFFDL_RECORD works on a whole notebook; use effdl.run or effdl.build, or unset it")
@@ -282,16 +400,12 @@ def _merge(path: Path, notebook: str, key: str, entry: dict[str, Any]) -> None:
     """Put one value into a results file. The first of a run replaces those of the notebook's last run."""
     here = machine()
     data = _read(path) if path.exists() else {"machine": here, "notebooks": {}}
-    if data["machine"]["device"] != here["device"]:
-        raise ValueError(
-            f"results/{path.name} holds results of {data['machine']['device']}, this is {here['device']}; "
-            "choose another EFFDL_RECORD name or delete the file"
-        )
     order = _keys.index(key)
     claims = data["notebooks"][notebook]["claims"] if order else {}
     kept = {field: _rounded(value) for field, value in entry.items() if value not in ("", None)}
     claims[key] = {"measured": None, **kept, "order": order}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    data["machine"] = here
     data["notebooks"][notebook] = {"claims": claims, "date": today, "versions": versions()}
     _write(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -305,30 +419,38 @@ def _write(path: Path, text: str) -> None:
 
 
 def table(week_folder: str | Path) -> str:
-    """The week's claims as a Markdown table: published figure or bound, then one column per machine."""
-    files = (Path(week_folder) / "results").glob("*.json")
-    results = {path.stem: _read(path) for path in sorted(files, key=lambda path: (path.stem != "cpu", path))}
-    rows: dict[tuple[str, int, str], dict[str, str]] = {}
+    """The week's claims as a Markdown table: published figure or bound, then one column per kind of machine."""
+    results = [_read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     notes = []
-    for name, result in results.items():
+    for column, result in enumerate(results):
         pages = sorted(result["notebooks"].items())
         dates = ", ".join(f"{notebook} on {page['date']}" for notebook, page in pages)
         torches = ", ".join(sorted({page["versions"]["torch"] for _, page in pages}))
-        notes.append(f"- **{name}**: {result['machine']['device']}, torch {torches}; {dates}")
+        notes.append(f"- **{result['machine']['kind']}**: torch {torches}; {dates}")
         for notebook, page in pages:
             for key, entry in page["claims"].items():
-                row = rows.setdefault((notebook, entry["order"], key), {"claim": entry["text"], "bound": ""})
+                row = rows.setdefault((notebook, key), {"text": entry["text"], "bound": "", "depends": "?"})
+                row["order"] = entry["order"]
+                # What needs something that a machine lacks depends on the machine.
+                row["depends"] = entry.get("depends", MACHINE if "needs" in entry else row["depends"])
                 row["bound"] = _published(entry) or row["bound"] or entry.get("bound", "")
                 if "holds" in entry:
                     value = math.nan if entry["measured"] is None else entry["measured"]
-                    row[name] = number(value, entry.get("unit", "")) + ("" if entry["holds"] else f" {CROSS}")
+                    row[column] = number(value, entry.get("unit", "")) + (
+                        "" if entry["holds"] else f" {CROSS}"
+                    )
+    columns = [result["machine"]["kind"] for result in results]
     # A week whose claims nobody has run on a GPU says so in a column of its own.
-    columns = [*results] if set(results) - {"cpu"} else [*results, "GPU (nobody has run it)"]
-    lines = [["claim", "published or bound", *columns], ["---"] * (2 + len(columns))]
-    for _, row in sorted(rows.items()):
-        lines.append([row["claim"], row["bound"], *(row.get(name, "") for name in columns)])
+    if all(result["machine"]["type"] == "cpu" for result in results):
+        columns.append("GPU (nobody has run it)")
+    lines = [["claim", "depends on", "published or bound", *columns], ["---"] * (3 + len(columns))]
+    for _, row in sorted(rows.items(), key=lambda item: (item[0][0], item[1]["order"], item[0][1])):
+        cells = (row.get(column, "") for column in range(len(columns)))
+        lines.append([row["text"], row["depends"], row["bound"], *cells])
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     notes.append(f"- {CROSS}: the claim did not hold there; an empty cell: nobody ran it there")
+    notes.append("- a machine that has no column: `make record` adds it")
     return "\n".join([*body, "", *notes]) + "\n"
 
 

@@ -4,9 +4,12 @@ A lab asks three things of this module: sizes that fit the device (:func:`scale`
 (:func:`synchronize`), and its measured ceilings (:func:`ceilings`), which are the two lines of a roofline.
 """
 
+import ctypes
 import functools
 import os
 import platform
+import re
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,8 @@ from typing import Any
 
 import psutil
 import torch
+
+from effdl.quiet import cores
 
 MIB = 2**20
 
@@ -39,11 +44,14 @@ def synchronize() -> None:
         torch.cuda.synchronize(device())
 
 
-def cores() -> int:
-    """CPU cores this process may run on. Counts the affinity mask, not the cores of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+@functools.cache
+def _sched_getcpu() -> Callable[[], int]:
+    return getattr(ctypes.CDLL(None), "sched_getcpu", lambda: 0)
+
+
+def core() -> int:
+    """The core that this thread runs on at the moment; always 0 where the system does not tell."""
+    return _sched_getcpu()()
 
 
 @functools.cache
@@ -54,7 +62,71 @@ def cpu_model() -> str:
         for line in cpuinfo.read_text().splitlines():
             if line.lower().startswith(("model name", "hardware")):
                 return " ".join(line.split(":", 1)[1].split())
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo; none where the system has no such file."""
+    cpuinfo = Path("/proc/cpuinfo")
+    block = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.exists() else ""
+    pairs = (line.partition(":") for line in block.splitlines())
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """What PyTorch's kernels use of this processor: ("AVX512", "AMX"), ("AVX2",), ("DEFAULT",), ...
+
+    First the widest SIMD of PyTorch's own kernels (ATEN_CPU_CAPABILITY lowers it), then AMX where oneDNN may use
+    it, then what the environment holds oneDNN or MKL down to.
+    """
+    found = [torch.backends.cpu.get_cpu_capability().replace(" ", "")]
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    if "amx_tile" in _cpuinfo().get("flags", "").split() and not limit:
+        found.append("AMX")
+    if limit:
+        found.append(f"oneDNN {limit}")
+    if limit := os.environ.get("MKL_ENABLE_INSTRUCTIONS", ""):
+        found.append(f"MKL {limit}")
+    return tuple(found)
+
+
+def processor() -> str:
+    """The processor's family: "AMD EPYC 25-1", "Intel Xeon 6-85", "aarch64 0x41-0xd40", "Apple M2".
+
+    Two numbers tell generations apart where a virtual machine hides the chip's name, or Linux on ARM never had it:
+    family and model, or implementer and part.
+    """
+    name = re.sub(r"\((r|tm|c)\)|@.*|\b(cpu|processor|\d+-core)\b", " ", cpu_model(), flags=re.IGNORECASE)
+    info = _cpuinfo()
+    fields = ("cpu family", "model", "cpu implementer", "cpu part")
+    numbers = [info[field] for field in fields if field in info]
+    return " ".join([*name.split(), "-".join(numbers)]).strip()
+
+
+def kind_label() -> str:
+    """The kind of this machine, for a reader: a GPU if there is one, processor, instruction sets and cores."""
+    plural = "core" if cores() == 1 else "cores"
+    label = f"{processor()}, {' '.join(instruction_sets())}, {cores()} {plural}"
+    if device().type == "cuda":
+        return f"{torch.cuda.get_device_properties(device()).name}, {label}"
+    return label
+
+
+def kind() -> str:
+    """The kind of this machine as a file name: ``intel-xeon-6-85-avx512-2-cores``.
+
+    Two machines of one kind should agree on what is faster than what: the same processor family, the same
+    instruction sets in PyTorch's kernels, as many cores. Library versions are kept with each result.
+    """
+    return file_name(kind_label())
+
+
+def file_name(label: str) -> str:
+    """The name of the results file of a kind of machine."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def describe() -> str:

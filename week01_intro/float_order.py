@@ -23,12 +23,12 @@ def exact_sum(values: np.ndarray) -> float:
 
 
 def left_to_right(values: np.ndarray) -> float:
-    """Float32 sum in the order of the array: n - 1 additions behind each other."""
-    return float(np.add.accumulate(values, dtype=np.float32)[-1])
+    """Sum in the order and in the type of the array: n - 1 additions behind each other."""
+    return float(np.add.accumulate(values)[-1])
 
 
 def pairwise(values: np.ndarray) -> float:
-    """Float32 sum of a binary tree: log2(n) additions behind each other. n must be a power of two."""
+    """Sum of a binary tree in the type of the array: log2(n) additions behind each other. n is a power of two."""
     if values.size & (values.size - 1):
         raise ValueError(f"pairwise() adds 2**k values, not {values.size}")
     while values.size > 1:

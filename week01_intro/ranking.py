@@ -15,13 +15,36 @@ import torch
 from effdl.bench import bootstrap_interval
 
 RIGHT, UNDECIDED, WRONG = "right", "undecided", "wrong"
+PAGE = 4096
+"""Bytes; processors compare the addresses of loads and stores within a page first."""
 
 
-def repeat_work(times: int) -> Callable[[], None]:
-    """A function that takes exp of 16,384 float32 values ``times`` times: its work is known by construction."""
+def repeat_work(*times: int) -> list[Callable[[], None]]:
+    """Functions that take exp of 16,384 float32 values so many times each: their work is known by construction.
+
+    All use the same memory. With buffers of its own each would be faster or slower by where they happen to lie.
+    """
     values = torch.linspace(0, 1, 16_384)
     out = torch.empty_like(values)
+    return [_repeated_exp(values, out, count) for count in times]
 
+
+def same_work_elsewhere(times: int, places: int, step: int = 128) -> list[Callable[[], None]]:
+    """The same work on the same numbers, at ``places`` places in memory.
+
+    The results lie behind the numbers, each time ``step`` bytes (a multiple of 4) further from the last page
+    boundary. Nothing else differs.
+    """
+    count = 16_384
+    memory = torch.empty(2 * count + 2 * PAGE // 4 + places * step // 4)
+    begin = -memory.data_ptr() % PAGE // 4
+    values = memory[begin : begin + count]
+    values.copy_(torch.linspace(0, 1, count))
+    starts = [begin + count + place * step // 4 for place in range(places)]
+    return [_repeated_exp(values, memory[start : start + count], times) for start in starts]
+
+
+def _repeated_exp(values: torch.Tensor, out: torch.Tensor, times: int) -> Callable[[], None]:
     def work() -> None:
         for _ in range(times):
             torch.exp(values, out=out)

@@ -1,18 +1,18 @@
 """Two kinds of work, to see what Python's interpreter lock lets run at the same time."""
 
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import numpy as np
 
 from effdl import bench
+from effdl.quiet import wait_for_quiet
 from week02_distributed.processes import CONTEXT, Group
 
 STEPS = 400_000  # of the Python loop: ten milliseconds, much longer than it takes to wake a process up
 REPEATS = 12  # of the numpy sort
-BOTH_FREE = 1.6  # two processes that are so much faster than one cannot have shared a core
+PATIENCE = 10  # seconds that we wait for other programs to leave the cores alone
 
 
 def python_loop() -> int:
@@ -83,10 +83,11 @@ def _serve_work(pipe: Connection) -> None:
         pipe.send("done")
 
 
-def compare(pairs: int, attempts: int = 5) -> dict[str, bench.Comparison]:
+def compare(pairs: int) -> dict[str, bench.Comparison]:
     """Two calls of each piece of `WORK`: in a row, in two threads, in two processes; {work: Comparison}.
 
-    Each way `pairs` times, and again, up to `attempts` times in all, until both cores have once been free.
+    Each way `pairs` times, once the cores are idle or `PATIENCE` seconds have passed. What comes out has no say in
+    when the measurement ends: to repeat until a number pleases is to choose it.
     """
     found = {}
     with TwoProcesses() as two:
@@ -96,14 +97,8 @@ def compare(pairs: int, attempts: int = 5) -> dict[str, bench.Comparison]:
                 "two threads": lambda work=work: two_threads(work),
                 "two processes": lambda name=name: two.run(name),
             }
-            samples = {way: [] for way in ways}
-            for _ in range(attempts):
-                for way, timing in bench.compare(ways, pairs=pairs).timings.items():
-                    samples[way] += timing.samples
-                found[name] = bench.Comparison(samples)
-                if gains(found[name])["two processes"] > BOTH_FREE:
-                    break
-                time.sleep(0.5)
+            wait_for_quiet(PATIENCE)
+            found[name] = bench.compare(ways, pairs=pairs)
     return found
 
 

@@ -109,6 +109,67 @@ def test_min_time_repeats_a_short_call_and_reports_one(clock):
     assert len(calls) >= 3 * 1000
 
 
+def test_all_functions_get_as_many_calls_a_sample_so_that_overhead_falls_on_all_alike(clock):
+    calls = {"short": 0, "long": 0}
+
+    def work(name, seconds):
+        calls[name] += 1
+        clock.now += seconds
+
+    functions = {"short": lambda: work("short", 1e-6), "long": lambda: work("long", 7e-6)}
+    result = bench.compare(functions, pairs=3, warmup=1, min_time=1e-3)
+    assert calls["short"] == calls["long"] >= 3 * 1000
+    assert result.ratio("long", "short").value == pytest.approx(7)
+
+
+def test_one_slow_sample_does_not_decide_how_many_calls_there_are(clock):
+    calls = []
+
+    def hiccup():
+        calls.append(0)
+        clock.now += 1.0 if len(calls) == 1 else 1e-6
+
+    bench.compare({"hiccup": hiccup}, pairs=1, warmup=0, min_time=1e-3)
+    assert len(calls) > 1000
+
+
+def test_a_clock_that_stands_still_does_not_stop_the_calibration(clock):
+    calls = []
+
+    def below_the_clock():
+        calls.append(0)
+        clock.now = len(calls) // 1000 * 1e-3
+
+    result = bench.compare({"short": below_the_clock}, pairs=1, warmup=0, min_time=1e-3)
+    assert result.median("short") == pytest.approx(1e-6, rel=0.5)
+
+
+def test_a_round_that_a_move_to_another_core_split_is_measured_again(clock, monkeypatch):
+    where = {"core": 0, "moves": 0}
+    monkeypatch.setattr(bench, "core", lambda: where["core"])
+    order = []
+
+    def work(name):
+        order.append(name)
+        clock.now += 1.0
+        if len(order) in (2, 4):  # within the first round and within its repetition
+            where["core"] += 1
+            clock.now += 100.0
+
+    samples = bench.compare({name: lambda name=name: work(name) for name in "ab"}, pairs=8, warmup=0)
+    assert "".join(order) == "abab" + "abba" * 4
+    assert [timing.samples for timing in samples.timings.values()] == [(1.0,) * 8] * 2
+
+
+def test_a_thread_that_never_rests_on_a_core_is_measured_all_the_same(monkeypatch):
+    counter = iter(range(1000))
+    monkeypatch.setattr(bench, "core", lambda: next(counter))
+    calls = []
+    result = bench.compare({"a": lambda: calls.append(0)}, pairs=8, warmup=0)
+    assert len(result.timings["a"].samples) == 8
+    assert len(calls) == 10
+
+
 def test_garbage_collection_is_back_after_a_function_that_raises():
     def broken():
         assert not gc.isenabled()

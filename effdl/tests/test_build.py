@@ -11,7 +11,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from effdl import build
+from effdl import build, claims, device
 from effdl.build import BuildError
 
 LECTURE = """# A lab
@@ -270,27 +270,96 @@ def test_a_strict_run_that_failed_runs_again(week, monkeypatch):
         assert len(calls) == count
 
 
-@pytest.mark.parametrize(("holds_in_run", "code"), [(2, 0), (3, 1)])
-def test_a_claim_that_does_not_hold_is_measured_once_more_and_not_twice(
-    week, holds_in_run, code, monkeypatch
-):
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.25)
-    source = week.write(
-        LECTURE
-        + f"""
+TIMES_OUT = """
 ```python
 from pathlib import Path
 from effdl.claims import claim
 runs = Path("runs")
 runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
-claim("So many runs", measured=len(runs.read_text()), at_least={holds_in_run})
+claim("So many runs", depends="{depends}", measured=len(runs.read_text()), at_least={least})
 ```
 """
-    )
-    result = command("--run", source)
+
+
+def counting(week, depends, least, known=True):
+    """A notebook whose claim holds from the run of this number on; this kind of machine has recorded that it held."""
+    source = week.write(LECTURE + TIMES_OUT.format(depends=depends, least=least))
+    if known:
+        entry = {"holds": True, "measured": 9, "text": "So many runs", "order": 0, "depends": depends}
+        page = {"claims": {"so-many-runs": entry}, "versions": claims.versions(), "date": "2026-01-31"}
+        data = {"machine": {"kind": "this", "type": "cpu"}, "notebooks": {"lecture": page}}
+        (week.folder / "results").mkdir()
+        (week.folder / "results" / f"{device.kind()}.json").write_text(json.dumps(data))
+    return source
+
+
+@pytest.mark.parametrize(("holds_in_run", "code"), [(2, 0), (3, 1)])
+def test_a_claim_that_misses_its_machines_record_is_measured_once_more_and_not_twice(
+    week, holds_in_run, code, monkeypatch
+):
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.05)
+    result = command("--run", counting(week, "machine", holds_in_run))
     assert result.exit_code == code
     assert (week.folder / "runs").read_text() == "xx"
-    assert "runs once more; 25% of the processors are busy" in result.output
+    assert "runs once more; other programs use 5% of the processors" in result.output
+
+
+def test_on_a_machine_that_stays_busy_such_a_claim_is_listed(week, monkeypatch):
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.9)
+    result = command("--run", counting(week, "machine", 3))
+    assert result.exit_code == 0
+    assert "1 claim does not hold on this machine this time" in result.output
+    assert "So many runs: 2 (at least 3)" in result.output
+
+
+def test_on_a_machine_that_nobody_recorded_a_miss_is_listed_and_does_not_fail(week):
+    result = command("--run", counting(week, "machine", 9, known=False))
+    assert result.exit_code == 0
+    assert "1 claim does not hold on this machine, which nobody has recorded" in result.output
+    assert "lecture.md: So many runs: 1 (at least 9)" in result.output
+    assert (week.folder / "runs").read_text() == "x"
+
+
+def test_a_claim_that_depends_on_nothing_has_no_second_try(week):
+    assert command("--run", counting(week, "nothing", 2)).exit_code == 1
+    assert (week.folder / "runs").read_text() == "x"
+
+
+def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkeypatch):
+    source = counting(week, "machine", 1, known=False)
+    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.9)
+    assert "stop them first" in command("--record", source).output
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.0)
+    assert command("--record", source).exit_code == 0
+    assert (week.folder / "results" / f"{device.kind()}.json").exists()
+    assert "| So many runs | machine | at least 1 | 1 |" in (week.folder / "README.md").read_text()
+    assert not source.with_suffix(".ipynb").exists()
+
+
+def test_a_recording_that_fails_leaves_the_results_as_they_were(week, monkeypatch):
+    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.0)
+    source = counting(week, "machine", 1)
+    source.write_text(source.read_text() + "\n```python\nraise RuntimeError('in the middle')\n```\n")
+    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    before = (week.folder / "results" / f"{device.kind()}.json").read_bytes()
+    result = command("--record", source)
+    assert result.exit_code == 1
+    assert "in the middle" in result.output
+    assert (week.folder / "results" / f"{device.kind()}.json").read_bytes() == before
+
+
+def test_a_notebook_with_listed_claims_runs_again_next_time(week):
+    source = counting(week, "machine", 9, known=False)
+    for runs in ("x", "xx"):
+        assert "1 claim does not hold" in command("--run", source).output
+        assert (week.folder / "runs").read_text() == runs
+
+
+@pytest.mark.parametrize("path", sorted(build.ROOT.glob("week*/results/*.json")), ids=lambda path: path.stem)
+def test_a_results_file_is_named_for_its_kind_of_machine(path):
+    kind = json.loads(path.read_text())["machine"]["kind"]
+    assert path.stem == device.file_name(kind)
 
 
 def test_the_second_measurement_waits_for_a_busy_machine_but_not_for_ever():

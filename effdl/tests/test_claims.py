@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import socket
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from effdl import claims
 from effdl.bench import Ratio
-from effdl.claims import ClaimFailed, claim, not_here
+from effdl.claims import ClaimFailed, ClaimMissedHere, claim, not_here
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -23,15 +24,27 @@ def fresh_process(monkeypatch):
 
 @pytest.fixture
 def week(tmp_path, monkeypatch):
-    """A week's folder whose lecture runs from top to bottom, as effdl.build and effdl.run do it."""
+    """A week's folder whose lecture runs from top to bottom, as effdl.build and effdl.run do it.
+
+    `start(notebook, kind)` begins a run that is recorded, on a machine of this kind; `again(notebook, kind)` one that
+    is not.
+    """
+    real = claims.machine()
     monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / "lecture.md"))
 
-    def start(notebook, machine):
+    def again(notebook, kind):
         claims._keys.clear()
         monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / f"{notebook}.md"))
-        monkeypatch.setenv("EFFDL_RECORD", machine)
+        monkeypatch.delenv("EFFDL_RECORD", raising=False)
+        monkeypatch.setattr(claims.device, "kind", lambda: kind)
+        shown = {"kind": kind, "type": "cuda" if kind == "h200" else "cpu"}
+        monkeypatch.setattr(claims, "machine", lambda: real | shown)
 
-    return SimpleNamespace(folder=tmp_path, start=start)
+    def start(notebook, kind):
+        again(notebook, kind)
+        monkeypatch.setenv("EFFDL_RECORD", "1")
+
+    return SimpleNamespace(folder=tmp_path, start=start, again=again)
 
 
 def results(week, name):
@@ -40,35 +53,39 @@ def results(week, name):
 
 @given(numbers, numbers, numbers)
 def test_a_claim_holds_exactly_between_its_bounds(measured, low, high):
-    assert bool(claim("x", measured=measured, at_least=low, at_most=high)) == (low <= measured <= high)
+    assert bool(claim("x", depends="nothing", measured=measured, at_least=low, at_most=high)) == (
+        low <= measured <= high
+    )
 
 
 @given(numbers, st.floats(0, 1))
 def test_an_expected_value_holds_within_its_tolerance(expected, rel):
     inside = expected + 0.99 * rel * abs(expected)
     outside = expected + 1.01 * rel * abs(expected) + 1
-    assert claim("x", measured=inside, expected=expected, rel=rel)
-    assert not claim("x", measured=outside, expected=expected, rel=rel)
+    assert claim("x", depends="nothing", measured=inside, expected=expected, rel=rel)
+    assert not claim("x", depends="nothing", measured=outside, expected=expected, rel=rel)
 
 
 def test_expected_without_a_tolerance_is_exact():
-    assert claim("bytes", measured=33_554_432, expected=33_554_432)
-    assert not claim("bytes", measured=33_554_433, expected=33_554_432)
+    assert claim("bytes", depends="nothing", measured=33_554_432, expected=33_554_432)
+    assert not claim("bytes", depends="nothing", measured=33_554_433, expected=33_554_432)
 
 
 def test_not_a_number_never_holds():
-    assert not claim("x", measured=math.nan, at_least=0)
-    assert not claim("x", measured=math.nan, expected=math.nan)
+    assert not claim("x", depends="nothing", measured=math.nan, at_least=0)
+    assert not claim("x", depends="nothing", measured=math.nan, expected=math.nan)
 
 
 def test_tensors_and_ratios_are_numbers(capsys):
-    assert claim("tensor", measured=torch.tensor(2.5), at_least=2)
-    assert claim("ratio", measured=Ratio(1.7, 1.6, 1.8), at_least=1.5, unit="x")
+    assert claim("tensor", depends="nothing", measured=torch.tensor(2.5), at_least=2)
+    assert claim("ratio", depends="nothing", measured=Ratio(1.7, 1.6, 1.8), at_least=1.5, unit="x")
     assert "1.7x [1.6, 1.8]" in capsys.readouterr().out
 
 
 def test_a_cross_never_stops_a_student_and_says_what_it_means(capsys):
-    assert not claim("fast", measured=1.0, at_least=2.0, if_not="Another program was running.")
+    assert not claim(
+        "fast", depends="nothing", measured=1.0, at_least=2.0, if_not="Another program was running."
+    )
     shown = capsys.readouterr().out
     assert "✗ fast" in shown
     assert "Another program was running." in shown
@@ -76,30 +93,123 @@ def test_a_cross_never_stops_a_student_and_says_what_it_means(capsys):
 
 def test_a_cross_fails_a_strict_run_with_its_number(monkeypatch):
     monkeypatch.setenv("EFFDL_STRICT", "1")
-    assert claim("fast", measured=3.0, at_least=2.0)
+    assert claim("fast", depends="nothing", measured=3.0, at_least=2.0)
     with pytest.raises(ClaimFailed, match="fast: measured 1x, at least 2x"):
-        claim("fast", measured=1.0, at_least=2.0, unit="x")
+        claim("fast", depends="nothing", measured=1.0, at_least=2.0, unit="x")
+
+
+def test_a_claim_says_what_it_depends_on():
+    with pytest.raises(ValueError, match="depends on 'nothing' or on the 'machine', not on 'luck': x"):
+        claim("x", depends="luck", measured=1, at_least=0)
+
+
+def record(week, kind, value):
+    week.start("lecture", kind)
+    claim("fast", depends="machine", measured=value, at_least=2.0)
+
+
+def test_a_strict_run_fails_for_the_machine_only_where_its_kind_is_known_to_do_better(week, monkeypatch):
+    record(week, "amd", 3.0)
+    record(week, "arm", 1.0)
+    monkeypatch.setenv("EFFDL_STRICT", "1")
+    week.again("lecture", "amd")
+    with pytest.raises(ClaimMissedHere, match=r"fast: measured 1\.5, at least 2"):
+        claim("fast", depends="machine", measured=1.5, at_least=2.0)
+    for kind, known in (("arm", claims.MISSED), ("riscv", claims.UNKNOWN)):
+        week.again("lecture", kind)
+        assert not claim("fast", depends="machine", measured=1.5, at_least=2.0)
+        assert claims.made[-1].before == known
+    # What depends on nothing fails on a machine that nobody has seen.
+    with pytest.raises(ClaimFailed):
+        claim("bytes", depends="nothing", measured=1, expected=2)
+
+
+def test_another_version_of_a_library_is_another_machine(week, monkeypatch):
+    record(week, "amd", 3.0)
+    monkeypatch.setenv("EFFDL_STRICT", "1")
+    now = claims.versions()
+    for torch_version, strict in (("2.11.0", False), (f"{now['torch'].rsplit('.', 1)[0]}.99", True)):
+        week.again("lecture", "amd")
+        monkeypatch.setattr(claims, "versions", lambda v=torch_version: now | {"torch": v})
+        with pytest.raises(ClaimMissedHere) if strict else contextlib.nullcontext():
+            assert not claim("fast", depends="machine", measured=1.5, at_least=2.0)
+
+
+def test_on_a_busy_machine_only_what_depends_on_nothing_fails(week, monkeypatch):
+    record(week, "amd", 3.0)
+    monkeypatch.setenv("EFFDL_STRICT", "anywhere")
+    week.again("lecture", "amd")
+    assert not claim("fast", depends="machine", measured=1.5, at_least=2.0)
+    with pytest.raises(ClaimFailed):
+        claim("bytes", depends="nothing", measured=1, expected=2)
+
+
+def test_another_word_for_strict_is_refused(monkeypatch):
+    monkeypatch.setenv("EFFDL_STRICT", "yes")
+    with pytest.raises(ValueError, match="EFFDL_STRICT='yes'"):
+        claim("fast", depends="nothing", measured=1.0, at_least=2.0)
+
+
+def test_a_cross_that_the_machine_decides_shows_what_other_kinds_measured(week, capsys):
+    record(week, "amd", 3.0)
+    record(week, "intel", 1.0)
+    week.again("lecture", "arm")
+    capsys.readouterr()
+    claim("fast", depends="machine", measured=1.5, at_least=2.0)
+    assert "This depends on the machine; recorded: 3 ✓ on amd, 1 ✗ on intel." in capsys.readouterr().out
+    claim("new", depends="machine", measured=1.5, at_least=2.0)
+    assert "nobody has recorded it yet" in capsys.readouterr().out
+
+
+def test_misses_are_listed_by_what_they_mean(week, monkeypatch, tmp_path):
+    record(week, "arm", 1.0)
+    monkeypatch.setenv("EFFDL_MISSES", str(tmp_path / "misses"))
+    week.again("lecture", "arm")
+    claim("fast", depends="machine", measured=1.5, at_least=2.0)
+    claim("new", depends="machine", measured=1, at_least=2)
+    claim("newer", depends="machine", measured=1, at_least=2)
+    claim("holds", depends="machine", measured=3, at_least=2)
+    claim("bytes", depends="nothing", measured=3, expected=2)
+    found = [claims.Claim(**json.loads(line)) for line in (tmp_path / "misses").read_text().splitlines()]
+    assert [miss.text for miss in found] == ["fast", "new", "newer", "bytes"]
+    assert claims.misses_in_words(found) == [
+        "1 claim does not hold and should hold on any machine:",
+        "  ✗ bytes: 3 (expected 2)",
+        "2 claims do not hold on this machine, which nobody has recorded with these versions; `make record` adds it:",
+        "  ✗ new: 1 (at least 2)",
+        "  ✗ newer: 1 (at least 2)",
+        "1 claim does not hold on this machine, as its recorded results say:",
+        "  ✗ fast: 1.5 (at least 2)",
+    ]
+    assert claims.misses_in_words([]) == []
 
 
 def test_a_claim_without_a_bound_is_refused():
     with pytest.raises(ValueError, match="needs a bound"):
-        claim("x", measured=1)
+        claim("x", depends="nothing", measured=1)
     with pytest.raises(ValueError, match="expected="):
-        claim("x", measured=1, rel=0.1, at_least=0)
+        claim("x", depends="nothing", measured=1, rel=0.1, at_least=0)
 
 
 def test_two_claims_with_one_key_are_an_error_only_in_a_whole_run(week, monkeypatch):
-    claim("x", measured=1, at_least=0)
+    claim("x", depends="nothing", measured=1, at_least=0)
     with pytest.raises(ValueError, match=r"lecture\.md makes two claims with the key 'x'"):
-        claim("x", measured=2, at_least=0)
+        claim("x", depends="nothing", measured=2, at_least=0)
     monkeypatch.delenv("EFFDL_NOTEBOOK")
-    claim("x", measured=1, at_least=0)
-    claim("x", measured=1, at_least=0)
+    claim("x", depends="nothing", measured=1, at_least=0)
+    claim("x", depends="nothing", measured=1, at_least=0)
 
 
 def test_a_recorded_value_can_be_defended(week):
     week.start("lecture", "cpu")
-    claim("Ring moves <2x", measured=1.51234567, at_most=2, unit="x", source="Patarasuk & Yuan 2009")
+    claim(
+        "Ring moves <2x",
+        depends="nothing",
+        measured=1.51234567,
+        at_most=2,
+        unit="x",
+        source="Patarasuk & Yuan 2009",
+    )
     data = results(week, "cpu")
     entry = data["notebooks"]["lecture"]["claims"]["ring-moves-2x"]
     assert entry["measured"] == 1.512
@@ -112,7 +222,7 @@ def test_a_recorded_value_can_be_defended(week):
 
 def test_results_hold_no_host_name(week):
     week.start("lecture", "cpu")
-    claim("x", measured=1, at_least=0)
+    claim("x", depends="nothing", measured=1, at_least=0)
     host = socket.gethostname()
     assert len(host) < 4 or host not in (week.folder / "results" / "cpu.json").read_text()
 
@@ -121,8 +231,8 @@ def test_noise_below_four_digits_does_not_change_the_file(week):
     texts = []
     for noise in (0.0, 1e-9):
         week.start("lecture", "cpu")
-        claim("b", measured=1.5 + noise, at_least=0)
-        claim("a", measured=2.5 + noise, at_least=0)
+        claim("b", depends="nothing", measured=1.5 + noise, at_least=0)
+        claim("a", depends="nothing", measured=2.5 + noise, at_least=0)
         texts.append((week.folder / "results" / "cpu.json").read_text())
     assert texts[0] == texts[1]
     assert list(json.loads(texts[0])) == sorted(json.loads(texts[0]))
@@ -130,50 +240,56 @@ def test_noise_below_four_digits_does_not_change_the_file(week):
 
 def test_a_new_run_drops_the_claims_of_its_last_and_keeps_other_notebooks(week):
     week.start("lecture", "cpu")
-    claim("old", measured=1, at_least=0)
+    claim("old", depends="nothing", measured=1, at_least=0)
     week.start("seminar", "cpu")
-    claim("other", measured=1, at_least=0)
+    claim("other", depends="nothing", measured=1, at_least=0)
     week.start("lecture", "cpu")
-    claim("new", measured=1, at_least=0)
-    claim("newer", measured=1, at_least=0)
+    claim("new", depends="nothing", measured=1, at_least=0)
+    claim("newer", depends="nothing", measured=1, at_least=0)
     pages = results(week, "cpu")["notebooks"]
     assert set(pages["lecture"]["claims"]) == {"new", "newer"}
     assert set(pages["seminar"]["claims"]) == {"other"}
 
 
-def test_results_of_another_machine_are_not_overwritten(week, monkeypatch):
-    week.start("lecture", "cpu")
-    claim("x", measured=1, at_least=0)
-    monkeypatch.setattr(claims.device, "describe", lambda: "another chip, torch 2.13")
-    week.start("lecture", "cpu")
-    with pytest.raises(ValueError, match="this is another chip"):
-        claim("x", measured=2, at_least=0)
-    assert results(week, "cpu")["notebooks"]["lecture"]["claims"]["x"]["measured"] == 1
+def test_results_of_another_machine_are_not_overwritten(week):
+    record(week, "amd", 3.0)
+    record(week, "intel", 1.0)
+    assert results(week, "amd")["notebooks"]["lecture"]["claims"]["fast"]["measured"] == 3
+    assert results(week, "intel")["notebooks"]["lecture"]["claims"]["fast"]["measured"] == 1
 
 
 def test_infinity_is_recorded_as_valid_json(week):
     week.start("lecture", "cpu")
-    claim("x", measured=math.inf, at_most=2)
+    claim("x", depends="nothing", measured=math.inf, at_most=2)
     text = (week.folder / "results" / "cpu.json").read_text()
     assert "Infinity" not in text
     assert "nan ✗" in claims.table(week.folder)
 
 
-def test_recording_needs_a_proper_name_and_a_whole_notebook(week, monkeypatch):
-    week.start("lecture", "../cpu")
-    with pytest.raises(ValueError, match=r"\.\./cpu"):
-        claim("x", measured=1, at_least=0)
-    monkeypatch.setenv("EFFDL_RECORD", "cpu")
+def test_recording_needs_a_whole_notebook_and_a_word_of_this_machine_guards_it(week, monkeypatch):
+    week.start("lecture", "intel-xeon-6-85")
+    monkeypatch.setenv("EFFDL_RECORD", "h200")
+    with pytest.raises(ValueError, match="'h200', but this machine is of the kind intel-xeon-6-85"):
+        claim("x", depends="nothing", measured=1, at_least=0)
+    week.again("lecture", "intel-xeon-6-85")
+    monkeypatch.setenv("EFFDL_RECORD", "Xeon")
+    claim("x", depends="nothing", measured=1, at_least=0)
+    assert results(week, "intel-xeon-6-85")
     monkeypatch.delenv("EFFDL_NOTEBOOK")
     with pytest.raises(ValueError, match=r"effdl\.run"):
-        claim("x", measured=1, at_least=0)
+        claim("x", depends="nothing", measured=1, at_least=0)
 
 
-def test_a_broken_results_file_is_named(week):
+def test_a_broken_results_file_is_named(week, capsys):
     (week.folder / "results").mkdir()
     (week.folder / "results" / "cpu.json").write_text("{")
+    not_here("x")  # a reader is told, and not stopped
+    assert "cpu.json is not JSON" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"cpu\.json is not JSON"):
-        not_here("x")
+        claims.table(week.folder)
+    (week.folder / "results" / "cpu.json").write_text('{"machine": {"device": "a chip"}, "notebooks": {}}')
+    with pytest.raises(ValueError, match="does not say which kind of machine"):
+        claims.table(week.folder)
 
 
 def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
@@ -184,7 +300,7 @@ def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
     assert "Nobody has run this on a CUDA GPU yet." in shown
 
     week.start("lecture", "h200")
-    claim(text, measured=1.65, at_least=1.1, unit="x")
+    claim(text, depends="nothing", measured=1.65, at_least=1.1, unit="x")
     week.start("lecture", "cpu")
     capsys.readouterr()
     not_here(text, published="1.70x")
@@ -197,22 +313,22 @@ def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
 
 def test_the_table_has_an_empty_cell_where_nobody_ran(week):
     week.start("lecture", "cpu")
-    claim("Z comes first", measured=4, at_least=3, unit="x")
+    claim("Z comes first", depends="machine", measured=4, at_least=3, unit="x")
     not_here("On a GPU | only", published="1.70x", source="NVIDIA")
     week.start("lecture", "h200")
-    claim("Z comes first", measured=2.5, at_least=3, unit="x")
-    claim("On a GPU | only", measured=1.6, at_least=1.2, unit="x")
+    claim("Z comes first", depends="machine", measured=2.5, at_least=3, unit="x")
+    claim("On a GPU | only", depends="machine", measured=1.6, at_least=1.2, unit="x")
     lines = claims.table(week.folder).splitlines()
-    assert lines[0] == "| claim | published or bound | cpu | h200 |"
-    assert lines[2] == "| Z comes first | at least 3x | 4x | 2.5x ✗ |"
-    assert lines[3] == "| On a GPU \\| only | 1.70x (NVIDIA) |  | 1.6x |"
+    assert lines[0] == "| claim | depends on | published or bound | cpu | h200 |"
+    assert lines[2] == "| Z comes first | machine | at least 3x | 4x | 2.5x ✗ |"
+    assert lines[3] == "| On a GPU \\| only | machine | 1.70x (NVIDIA) |  | 1.6x |"
 
 
 def test_the_readme_keeps_all_but_the_table(week):
     readme = week.folder / "README.md"
     readme.write_text(f"before\n{claims.BEGIN}\nstale row\n{claims.END}\nafter\n")
     week.start("lecture", "cpu")
-    claim("x", measured=1, at_least=0)
+    claim("x", depends="nothing", measured=1, at_least=0)
     claims.write_table(week.folder)
     once = readme.read_text()
     claims.write_table(week.folder)
@@ -220,7 +336,7 @@ def test_the_readme_keeps_all_but_the_table(week):
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "stale row" not in once
-    assert "| x | at least 0 | 1 |" in once
+    assert "| x | nothing | at least 0 | 1 | " in once
 
 
 def test_a_readme_without_markers_is_refused(week):
@@ -232,7 +348,7 @@ def test_a_readme_without_markers_is_refused(week):
 def test_html_escapes_what_the_author_wrote_and_reads_without_styles(monkeypatch):
     pages = []
     monkeypatch.setattr(claims, "publish", lambda text, html: pages.append(html))
-    claim("a < b & c", measured=1, at_least=2, if_not="x < y")
+    claim("a < b & c", depends="nothing", measured=1, at_least=2, if_not="x < y")
     assert "a &lt; b &amp; c" in pages[0]
     assert "x &lt; y" in pages[0]
     assert "✗ Claim does not hold here." in pages[0]

@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+from matplotlib import pyplot as plt
 
 from effdl.run import run
 
@@ -25,6 +26,7 @@ print("printed", __name__)
 
 @pytest.fixture
 def lab(tmp_path):
+    plt.close("all")  # a figure that another test left open would be saved too
     folder = tmp_path / "week77_x"
     folder.mkdir()
 
@@ -86,7 +88,8 @@ def test_cells_run_in_the_notebooks_folder_and_the_process_is_left_as_it_was(lab
 
 def test_a_claim_shows_once_even_as_the_last_line_of_a_cell(lab):
     source, out = lab(
-        "```python\nfrom effdl.claims import claim\nclaim('run test', measured=1, at_least=0)\n```\n"
+        "```python\nfrom effdl.claims import claim\n"
+        "claim('run test', depends='nothing', measured=1, at_least=0)\n```\n"
     )
     assert run(source, out)
     log = (out / "log.txt").read_text()

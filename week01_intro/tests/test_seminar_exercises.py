@@ -78,7 +78,11 @@ def test_an_order_with_more_of_one_letter_is_refused():
         ranking.drift_bias("ABA", 1)
 
 
-@pytest.mark.parametrize("dots", [dot_products.mul_sum, dot_products.bmm])
+def in_held_memory(x, y):
+    return dot_products.held_mul_sum(x)(x, y)
+
+
+@pytest.mark.parametrize("dots", [dot_products.mul_sum, in_held_memory, dot_products.bmm])
 @given(rows=st.integers(1, 20), length=st.integers(1, 300), seed=st.integers(0, 1000))
 def test_dot_products_are_right_within_the_bound(dots, rows, length, seed):
     generator = torch.Generator().manual_seed(seed)
