@@ -55,6 +55,8 @@ from effdl.launch_server import PR_SET_PDEATHSIG, kill_descendants, prctl
 
 START_LIMIT = 120.0  # seconds until every rank must be up; the deadline of the caller counts from then
 SETTLE = 0.2  # seconds in which other ranks may still report, so that the first failure is named, not an echo
+LAST_WORDS = 10.0  # seconds, at most, in which a rank may say where it stands, or the server that it has died
+DEADLINE = "EFFDL_DEADLINE"  # environment variable: seconds that a run may take where the caller does not say
 OUTPUT_LIMIT = 10_000_000  # bytes kept of one stream of one rank: a loop that prints must not fill the disk
 
 # One record of a run's log: rank, kind, length of the text that follows.
@@ -117,7 +119,7 @@ def run(
     ranks: int,
     args: tuple = (),
     kwargs: dict | None = None,
-    deadline: float = 60.0,
+    deadline: float | None = None,
     backend: str | None = "gloo",
     threads: int = 1,
     show: bool = False,
@@ -128,7 +130,8 @@ def run(
         function: "package.module:function", or a function that can be imported (not one of a notebook).
         ranks: the world size, 1 or more.
         args, kwargs: the same for every rank. Plain Python values and tensors.
-        deadline: seconds that the ranks may take, from the moment when all of them are up.
+        deadline: seconds that the ranks may take, from the moment when all of them are up. None: what the
+            environment variable EFFDL_DEADLINE says, or 60. Tests say more: they must pass on a slow machine.
         backend: "gloo", "nccl" (at most one rank per GPU; the rank's GPU is set), or None for no process group.
             `MASTER_ADDR`, `RANK` and their kin are set as torchrun sets them, so that with None the function
             may call `torch.distributed.init_process_group` itself.
@@ -144,6 +147,7 @@ def run(
         TypeError, ValueError: an argument that cannot work, said before anything starts.
     """
     target = _target(function)
+    deadline = float(os.environ.get(DEADLINE, 60)) if deadline is None else deadline
     _check(ranks, deadline, backend, threads)
     with _one_run_at_a_time, tempfile.TemporaryDirectory(prefix="effdl-launch-") as folder:
         job = _Job(Path(folder), target, ranks, backend, threads)
@@ -533,6 +537,10 @@ class _Watch:
     def _fail(self) -> None:
         """Raise LaunchError for the rank that failed first."""
         time.sleep(SETTLE)
+        for process in self.processes:
+            # On a busy machine the fork server may be late to say that a rank has died.
+            if process.is_alive() and _has_ended(process.pid):
+                process.join(LAST_WORDS)
         self.read()
         died, world = self._died(), self.job.ranks
         output = self.output()
@@ -567,11 +575,13 @@ class _Watch:
     def _late(self, what: str) -> None:
         """Raise LaunchError with the place where every rank stands that has not returned."""
         late = [r for r, p in enumerate(self.processes) if p.is_alive()]
-        for rank in late:
-            if rank in self.started:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.processes[rank].pid, signal.SIGUSR1)
-        time.sleep(SETTLE)
+        asked = [r for r in late if r in self.started]
+        for rank in asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.processes[rank].pid, signal.SIGUSR1)
+        give_up = time.monotonic() + LAST_WORDS
+        while not all(map(self._has_said, asked)) and time.monotonic() < give_up:
+            time.sleep(0.01)
         waiting = [r for r in late if r in self.returned]
         busy = [r for r in late if r not in self.returned] or waiting
         message = [f"{what} passed: {_names(busy)} of {self.job.ranks} still running"]
@@ -581,10 +591,23 @@ class _Watch:
             message += ["", f"rank {rank} stands at (innermost call first):", self._stack(rank)]
         raise LaunchError("\n".join(message), output=self.output())
 
+    def _has_said(self, rank: int) -> bool:
+        """Whether a rank has written where its main thread stands, down to the server's command or 100 frames."""
+        text = (self.job.folder / f"stack-{rank}").read_text(errors="replace")
+        return '  File "<string>"' in text or "\n  ...\n" in text
+
     def _stack(self, rank: int) -> str:
         path = self.job.folder / f"stack-{rank}"
         unknown = "  (it did not say: it is outside Python, or it replaced the handler of SIGUSR1)"
         return (path.exists() and _frames(path.read_text(errors="replace"))) or unknown
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is gone, or only waits for its parent to take note of its end."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _frames(dump: str) -> str:

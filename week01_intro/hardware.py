@@ -30,7 +30,8 @@ def caches():
     """Sizes in bytes of the data caches that core 0 uses, as ``{"L1": 32768, ...}``; empty if unknown."""
     found = {}
     for index in sorted(CPU_FOLDER.glob("cpu0/cache/index*")):
-        if (index / "type").read_text().strip() != "Instruction":
+        # A virtual machine or an ARM board may list a cache whose size it does not know.
+        if (index / "size").exists() and (index / "type").read_text().strip() != "Instruction":
             digits, unit = re.fullmatch(r"(\d+)([KMG]?)", (index / "size").read_text().strip()).groups()
             scale = {"": 1, "K": KIB, "M": MIB, "G": 1024 * MIB}[unit]
             found["L" + (index / "level").read_text().strip()] = int(digits) * scale

@@ -74,13 +74,14 @@ def measure_layers(shapes, rounds=8, sample=2e-4):
 def _time_calls(layer, x, calls):
     layer(x)  # brings weights and input back into the cache
     # One thread on a CPU can be timed by its own clock, which stands while the system runs something else.
-    clock = time.thread_time if device().type == "cpu" else time.perf_counter
+    # Some systems move that clock in ticks of 10 ms; where it stood all the time, the other one counts.
     synchronize()
-    start = clock()
+    on_cpu, start = time.thread_time(), time.perf_counter()
     for _ in range(calls):
         layer(x)
     synchronize()
-    return (clock() - start) / calls
+    seconds, worked = time.perf_counter() - start, time.thread_time() - on_cpu
+    return max(1e-9, worked if device().type == "cpu" and worked > 0 else seconds) / calls
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from effdl.launch import without_main
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["effdl.launch_server", "scipy.sparse"])
 
+PATIENCE = float(os.environ.get("EFFDL_DEADLINE", 60))
+"""Seconds after which workers are given up. Tests say more than a reader would wait, for a slow machine."""
+
 
 class WorkerFailed(RuntimeError):
     """A worker raised, died or took too long. The message holds its traceback where there is one."""
@@ -77,7 +80,7 @@ class Group:
             raise WorkerFailed(f"worker {worker} raised\n{value}")
         return value
 
-    def results(self, deadline: float = 60.0) -> list[Any]:
+    def results(self, deadline: float = PATIENCE) -> list[Any]:
         """What the workers returned, in the order of their start. Raises WorkerFailed, also after `deadline` s."""
         end = time.monotonic() + deadline
         while not self.poll(max(0.0, end - time.monotonic())):
@@ -96,7 +99,7 @@ class Group:
             inbox.close()
 
 
-def run_tasks(function: Callable, tasks: Sequence[tuple], deadline: float = 60.0) -> list[Any]:
+def run_tasks(function: Callable, tasks: Sequence[tuple], deadline: float = PATIENCE) -> list[Any]:
     """`[function(*task) for task in tasks]`, each call in a process of its own, all at once."""
     with Group() as group:
         for task in tasks:

@@ -25,27 +25,30 @@ def pull_bandwidth(servers: int, workers: int, nbytes: int, link: float, pulls: 
     """
     shard = nbytes // servers
     pipes = [[CONTEXT.Pipe() for _ in range(workers)] for _ in range(servers)]
-    start = CONTEXT.Event()
+    ready, start = CONTEXT.Semaphore(0), CONTEXT.Event()
     with Group() as group:
         for row in pipes:
-            group.start(_serve, [server_end for server_end, _ in row], shard, link)
+            group.start(_serve, [server_end for server_end, _ in row], shard, link, ready)
         for worker in range(workers):
-            group.start(_pull, [row[worker][1] for row in pipes], shard, pulls, start)
+            group.start(_pull, [row[worker][1] for row in pipes], shard, pulls, ready, start)
         for row in pipes:
             for ends in row:
                 ends[0].close()
                 ends[1].close()
-        group.poll(0.3)  # let all processes come up
+        for _ in range(servers + workers):  # all processes must be up before the clocks begin
+            while not ready.acquire(timeout=0.05):
+                group.poll()
         start.set()
         spans = group.results()[servers:]
     seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
     return servers * shard * pulls * workers / seconds
 
 
-def _serve(workers: list[Connection], shard: int, link: float) -> None:
+def _serve(workers: list[Connection], shard: int, link: float, ready) -> None:
     """Send the shard to whoever asks, in pieces, no faster than the link; until all workers have hung up."""
     values = np.random.default_rng(0).bytes(shard)
     free_at = 0.0  # when the link has carried everything so far
+    ready.release()
     while workers:
         for worker in wait(workers):
             try:
@@ -60,8 +63,9 @@ def _serve(workers: list[Connection], shard: int, link: float) -> None:
                 worker.send_bytes(piece)
 
 
-def _pull(servers: list[Connection], shard: int, pulls: int, start) -> tuple[float, float]:
+def _pull(servers: list[Connection], shard: int, pulls: int, ready, start) -> tuple[float, float]:
     """Fetch all shards `pulls` times; when it began and when it ended, on the clock that all processes share."""
+    ready.release()
     start.wait()
     begin = time.perf_counter()
     for _ in range(pulls):

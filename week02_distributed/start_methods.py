@@ -67,7 +67,7 @@ def in_fresh_process() -> dict:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, cwd=folder, env=environment, check=True
+        command, capture_output=True, text=True, timeout=600, cwd=folder, env=environment, check=True
     )
     return json.loads(done.stdout)
 

@@ -37,14 +37,19 @@ def both_send_and_receive(nbytes: int) -> float:
 
 
 def read_too_early(seconds: float) -> tuple[float, float]:
-    """What rank 1 finds in a tensor before and after it has waited for the message; rank 0 sends late."""
+    """What rank 1 finds in a tensor before and after it has waited for the message.
+
+    Rank 0 sends late: `seconds` after rank 1 has looked.
+    """
     tensor = torch.zeros(1)
     if dist.get_rank() == 0:
+        dist.barrier()
         time.sleep(seconds)
         dist.send(tensor + 7, 1)
         return 7.0, 7.0
     message = dist.irecv(tensor, 0)
     before = float(tensor)
+    dist.barrier()
     message.wait()
     return before, float(tensor)
 

@@ -63,8 +63,8 @@ def print_past_python():
     print("from Python")
 
 
-def print_without_end():
-    while True:
+def print_too_much(nbytes):
+    for _ in range(nbytes // 100_000):
         print("x" * 100_000)
 
 

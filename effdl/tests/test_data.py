@@ -1,8 +1,8 @@
+import argparse
 import http.server
 import inspect
 import socket
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -77,7 +77,7 @@ def test_the_standard_library_gives_english():
     words = " ".join(texts).lower().split()
     assert words.count("the") / len(words) > 0.02
     assert inspect.getdoc(str.join) not in texts  # C code has no source to parse
-    assert any("Tokenization help for Python programs" in text for text in data.docstrings(1.5))
+    assert inspect.getdoc(argparse) in texts  # early in the alphabet, in every version
 
 
 def test_every_source_exists_and_has_a_version():
@@ -117,7 +117,7 @@ def test_without_a_network_the_stand_in_is_used_and_said(no_network):
     ) as said:
         rows = data.load("effdl/none", split="train", offline=lambda: {"text": ["a", "b"]})
     assert rows["text"][:] == ["a", "b"]
-    assert len([w for w in said if issubclass(w.category, UserWarning)]) == 1
+    assert len([w for w in said if "stands in" in str(w.message)]) == 1
 
 
 def test_without_a_network_and_a_stand_in_the_error_has_a_remedy(no_network):
@@ -126,11 +126,11 @@ def test_without_a_network_and_a_stand_in_the_error_has_a_remedy(no_network):
 
 
 def test_a_name_server_that_does_not_answer_costs_no_more_than_the_wait(monkeypatch):
-    release = []
+    release, gave_up = threading.Event(), []
 
     def silent(*args, **kwargs):
-        while not release:
-            time.sleep(0.01)
+        if not release.wait(60):
+            gave_up.append(True)
         raise socket.gaierror("no network in this test")
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
@@ -138,7 +138,8 @@ def test_a_name_server_that_does_not_answer_costs_no_more_than_the_wait(monkeypa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(data.load("effdl/none", split="train", offline=lambda: {"text": ["a"]})) == 1
-    release.append(True)
+    assert not gave_up
+    release.set()
 
 
 def test_with_a_network_the_hub_is_asked(monkeypatch):
@@ -163,9 +164,18 @@ def test_offline_mode_is_switched_back(no_network):
 
 
 def test_a_host_that_answers_is_a_network(monkeypatch):
+    import huggingface_hub.constants
+
+    # Whatever this machine's own settings are, and however long its first request takes.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(data, "NETWORK_WAIT", 300.0)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    huggingface_hub.utils.close_session()  # the next one reads the environment
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(data, "_hub", lambda: f"http://127.0.0.1:{server.server_port}")
         assert data._hub_answers()
         server.shutdown()
     assert not data._hub_answers()
+    huggingface_hub.utils.close_session()

@@ -18,9 +18,13 @@ from effdl.launch import LaunchError, run
 RANKS = "effdl.tests.launch_ranks"
 
 
-def started_by(folder, ranks, wait=60):
+PATIENCE = 600
+"""Seconds after which a wait is a hang: a machine that imports torch under emulation needs minutes."""
+
+
+def started_by(folder, ranks):
     """Process ids of every rank, child and grandchild, once all ranks have written theirs."""
-    end = time.monotonic() + wait
+    end = time.monotonic() + PATIENCE
     while len(list(folder.glob("*.pids"))) < ranks:
         assert time.monotonic() < end, "the ranks did not write their process ids"
         time.sleep(0.05)
@@ -28,7 +32,7 @@ def started_by(folder, ranks, wait=60):
 
 
 def living(pids, wait=0.0):
-    """The pids that still run, after at most `wait` seconds in which they may end."""
+    """The pids that still run, after at most `wait` seconds in which they may end. A zombie does not run."""
 
     def runs(pid):
         try:
@@ -46,8 +50,16 @@ def living(pids, wait=0.0):
 
 
 def below_server():
-    """Return what still runs below the server; a killed process may take a moment to leave the table."""
-    return psutil.wait_procs(launch._server().children(recursive=True), timeout=1)[1]
+    """Return what still runs below the server; a killed process may take a while to leave the table."""
+    return psutil.wait_procs(launch._server().children(recursive=True), timeout=PATIENCE)[1]
+
+
+def said(text):
+    """The lines of a rank's output, less the warnings of PyTorch's C++ (`[W1128 21:12:27 socket.cpp:200] ...`).
+
+    They come on machines whose name or loopback address cannot be looked up.
+    """
+    return [line for line in text.splitlines() if not re.match(r"\[[A-Z]\d{4} ", line)]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8])
@@ -130,15 +142,15 @@ def test_output_stands_in_the_order_in_which_the_ranks_wrote_it():
     rounds, ranks = 5, 3
     output = run(f"{RANKS}:in_turn", ranks=ranks, args=(rounds,)).output
     turn = [*(f"rank {r}" for r in range(ranks)), "---"]
-    assert output.text().splitlines() == turn * rounds
-    assert output.text(rank=1).splitlines() == ["rank 1"] * rounds
-    assert output.text(stream="stderr").splitlines() == ["---"] * rounds
+    assert said(output.text()) == turn * rounds
+    assert said(output.text(rank=1)) == ["rank 1"] * rounds
+    assert said(output.text(stream="stderr")) == ["---"] * rounds
     assert str(output).startswith("[rank 0] rank 0\n[rank 1] rank 1\n[rank 2] rank 2\n[rank 2] ---")
 
 
 def test_output_past_python_is_kept():
     text = run(f"{RANKS}:print_past_python", ranks=1).output.text()
-    assert sorted(text.splitlines()) == ["from Python", "from a child", "written to descriptor 1"]
+    assert sorted(said(text)) == ["from Python", "from a child", "written to descriptor 1"]
 
 
 def test_output_is_shown_only_when_asked(capfd):
@@ -146,15 +158,14 @@ def test_output_is_shown_only_when_asked(capfd):
     assert capfd.readouterr().out == ""
     run(f"{RANKS}:in_turn", ranks=2, args=(1,), show=True)
     shown = capfd.readouterr()
-    assert shown.out == "[rank 0] rank 0\n[rank 1] rank 1\n"
-    assert shown.err == "[rank 1] ---\n"
+    assert said(shown.out) == ["[rank 0] rank 0", "[rank 1] rank 1"]
+    assert said(shown.err) == ["[rank 1] ---"]
 
 
-def test_a_loop_that_prints_cannot_fill_the_disk(monkeypatch):
-    with pytest.raises(LaunchError) as failure:
-        run(f"{RANKS}:print_without_end", ranks=1, deadline=2)
-    assert "print_without_end" in str(failure.value)
-    text = failure.value.output.text()
+def test_a_loop_that_prints_cannot_fill_the_disk():
+    # How much a loop without end prints before its deadline differs by machine. Three times the limit shows the cut.
+    result = run(f"{RANKS}:print_too_much", ranks=1, args=(3 * launch.OUTPUT_LIMIT,))
+    text = result.output.text(stream="stdout")
     assert launch.OUTPUT_LIMIT <= len(text) < launch.OUTPUT_LIMIT + 200
     assert "cut here" in text[-100:]
 
@@ -206,22 +217,46 @@ def test_a_value_that_cannot_be_sent_is_said_in_one_sentence():
 
 
 def test_the_deadline_ends_a_rank_that_hangs_and_says_where_every_rank_stands():
-    with pytest.raises(LaunchError) as failure:
-        run(f"{RANKS}:hang_on", ranks=3, args=(1,), deadline=1)
-    message = str(failure.value)
-    assert message.startswith("deadline of 1 s passed: ranks 0, 1, 2 of 3 still running")
+    # How long the ranks need until they hang is the machine's affair: where 1 s is too little, give them more.
+    for deadline in (1, 5, 25, 125):
+        with pytest.raises(LaunchError) as failure:
+            run(f"{RANKS}:hang_on", ranks=3, args=(1,), deadline=deadline)
+        message = str(failure.value)
+        assert message.startswith(f"deadline of {deadline} s passed: ranks 0, 1, 2 of 3 still running")
+        assert below_server() == []
+        if "in wait_for_ever" in message and message.count("in all_reduce") == 2:
+            break
     assert "in wait_for_ever" in message
     assert "in all_reduce" in message
-    assert below_server() == []
+
+
+def test_the_environment_sets_the_deadline_of_those_who_do_not_say(monkeypatch):
+    monkeypatch.setenv("EFFDL_DEADLINE", "0.5")
+    with pytest.raises(LaunchError, match=r"^deadline of 0\.5 s passed"):
+        run(f"{RANKS}:wait_for_ever", ranks=1)
+
+
+class Clock:
+    """The time for effdl.launch, which leaps over any deadline once the ranks have written their process ids."""
+
+    def __init__(self, folder, ranks):
+        self.folder, self.ranks, self.sleep = folder, ranks, time.sleep
+
+    def monotonic(self):
+        there = len(list(self.folder.glob("*.pids"))) == self.ranks
+        return time.monotonic() + 2 * PATIENCE * there
 
 
 @pytest.mark.skipif(
     sys.platform != "linux", reason="detached grandchildren are found through a child subreaper"
 )
 @pytest.mark.parametrize(("then", "said"), [("raise", "after starting"), ("hang", "deadline")])
-def test_children_and_detached_grandchildren_of_a_failed_run_are_dead(tmp_path, then, said):
+def test_children_and_detached_grandchildren_of_a_failed_run_are_dead(tmp_path, monkeypatch, then, said):
+    run(f"{RANKS}:echo", ranks=1)  # the server lives already when the clock changes
+    if then == "hang":
+        monkeypatch.setattr(launch, "time", Clock(tmp_path, 2))
     with pytest.raises(LaunchError, match=said):
-        run(f"{RANKS}:leave_children", ranks=2, args=(str(tmp_path), then), deadline=6)
+        run(f"{RANKS}:leave_children", ranks=2, args=(str(tmp_path), then), deadline=PATIENCE)
     pids = started_by(tmp_path, 2)
     assert len(pids) == 6
     assert living(pids) == []
@@ -244,7 +279,7 @@ def test_ctrl_c_in_the_calling_process_leaves_no_child_and_the_next_run_works(tm
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        run(f"{RANKS}:leave_children", ranks=2, args=(str(tmp_path), "hang"))
+        run(f"{RANKS}:leave_children", ranks=2, args=(str(tmp_path), "hang"), deadline=PATIENCE)
     thread.join()
     assert living(started_by(tmp_path, 2)) == []
     assert len(run(f"{RANKS}:sum_of_ranks", ranks=2)) == 2
@@ -253,17 +288,17 @@ def test_ctrl_c_in_the_calling_process_leaves_no_child_and_the_next_run_works(tm
 @pytest.mark.skipif(sys.platform != "linux", reason="a killed parent is noticed through prctl(2)")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_a_parent_that_is_signalled(tmp_path, number):
-    call = f"run('{RANKS}:leave_children', ranks=2, args=({str(tmp_path)!r}, 'hang'))"
+    call = f"run('{RANKS}:leave_children', ranks=2, args=({str(tmp_path)!r}, 'hang'), deadline={PATIENCE})"
     script = f"from effdl.launch import run\n{call}"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as parent:
         pids = started_by(tmp_path, 2)
         pids += [child.pid for child in psutil.Process(parent.pid).children(recursive=True)]
         assert len(living(pids)) >= 7  # two ranks, two children, two grandchildren, the server
         parent.send_signal(number)
-        said = parent.communicate(timeout=60)[1]
-    assert living(pids, wait=20) == []
+        errors = parent.communicate(timeout=PATIENCE)[1]
+    assert living(pids, wait=PATIENCE) == []
     if number == signal.SIGINT:
-        assert said.rstrip().endswith("KeyboardInterrupt")
+        assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_script_needs_no_main_guard(tmp_path):
@@ -271,8 +306,9 @@ def test_a_script_needs_no_main_guard(tmp_path):
     script.write_text(
         f"print('once')\nfrom effdl import launch\nprint(launch.run('{RANKS}:echo', ranks=2))\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
     assert done.stdout == "once\n[((), {}), ((), {})]\n"
 
 

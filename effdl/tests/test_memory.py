@@ -36,6 +36,7 @@ def test_memory_alive_before_the_call_is_not_counted() -> None:
 def test_two_calls_give_the_same_bytes() -> None:
     model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(4)]).to(device())
     x = torch.randn(32, 64, device=device())
+    model(x)  # what an operation's first call leaves for good is none of it
     first, second = [measure(lambda: model(x).sum()) for _ in range(2)]
     assert (first.peak, first.kept) == (second.peak, second.kept)
 
@@ -80,9 +81,10 @@ def test_counting_saved_tensors_keeps_no_graph_alive() -> None:
 
 
 def test_measuring_imports_no_compiler() -> None:
-    call = "import sys, torch; from effdl.memory import measure; measure(torch.ones, 9)"
-    code = f"{call}; print('sympy' in sys.modules)"
+    # Some versions of torch import it themselves: what counts is what measuring adds.
+    call = "from effdl.memory import measure; measure(torch.ones, 9)"
+    code = f"import sys, torch; known = set(sys.modules); {call}; print('sympy' in set(sys.modules) - known)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
     )
     assert done.stdout.split()[-1] == "False"

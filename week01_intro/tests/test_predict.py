@@ -1,11 +1,15 @@
 """The two models of layer time, on times that are made up: no test here looks at a clock's value."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from week01_intro import predict
 from week01_intro.predict import (
     BlackBox,
     WhiteBox,
@@ -73,3 +77,10 @@ def test_measuring_layers_gives_a_time_each_and_leaves_the_threads_alone():
     assert (seconds > 0).all()
     assert np.isfinite(seconds).all()
     assert torch.get_num_threads() == before
+
+
+def test_a_clock_of_the_thread_that_stands_between_two_ticks_gives_no_time_of_zero(monkeypatch):
+    ticks = itertools.count(0.0)
+    clocks = SimpleNamespace(thread_time=lambda: 1.0, perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(predict, "time", clocks)
+    assert measure_layers(draw_shapes(3, 4, 8, 0), rounds=1).tolist() == [1, 1, 1]

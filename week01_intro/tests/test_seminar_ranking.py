@@ -1,5 +1,6 @@
 """The protocols rank as they should on samples whose truth is known; the load leaves nothing behind."""
 
+import math
 import os
 
 import numpy as np
@@ -39,9 +40,11 @@ def test_a_machine_that_slows_between_separate_runs_misleads_them_but_not_the_pa
 
 
 def test_equal_functions_are_undecided_by_intervals():
-    same = np.random.default_rng(1).normal(1, 0.1, (4, 20))
-    assert ABBA.verdict(Trial(*same)) == UNDECIDED
-    assert BY_NAME["separate runs, 98 % intervals"].verdict(Trial(*same)) == UNDECIDED
+    # Drawn samples would be decided for 2 of 100 seeds, and a seed's numbers are NumPy's to change.
+    up = np.linspace(0.9, 1.1, 20)
+    same = Trial(up, up[::-1], up, up[::-1])
+    assert ABBA.verdict(same) == UNDECIDED
+    assert BY_NAME["separate runs, 98 % intervals"].verdict(same) == UNDECIDED
 
 
 def test_every_trial_calls_both_functions_equally_often_and_pairs_stand_between_the_blocks():
@@ -54,7 +57,7 @@ def test_every_trial_calls_both_functions_equally_often_and_pairs_stand_between_
 
 
 def test_trials_end_with_the_budget_but_never_below_thirty():
-    assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=60)) == 50
+    assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=math.inf)) == 50
     assert len(ranking.run_trials(lambda: None, lambda: None, calls=1, trials=50, budget=0)) == 30
 
 

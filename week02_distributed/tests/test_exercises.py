@@ -60,7 +60,7 @@ def train_through_server(worker):
         thread.start()
     run = parameter_server._serve([end for end, _ in links], reporter, pairs, 20, 8, 0.3, math.inf, 0)
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=300)
     return run, glove.full_loss(run.tables, pairs)
 
 

@@ -91,7 +91,8 @@ def test_placement_serves_every_request_once(requests, servers):
 
 
 def test_a_link_limits_a_server_and_all_bytes_arrive():
-    assert sharded_server.pull_bandwidth(2, 2, 400_000, link=2e6, pulls=1) < 2 * 2e6 * 1.3
+    # No slack: the last piece leaves no earlier than all bytes of its server take, however busy the machine is.
+    assert sharded_server.pull_bandwidth(2, 2, 400_000, link=2e6, pulls=1) <= 2 * 2e6
 
 
 def test_shards_of_federated_clients_hold_every_example_once():

@@ -29,7 +29,8 @@ def alone(pairs):
 def test_hogwild_comes_near_the_loss_of_one_process_and_every_pair_is_done(pairs, alone):
     run = hogwild.train(pairs, WORDS, DIM, workers=2, epochs=6, batch=200, rate=0.3)
     assert run.history[-1, 1] == 6 * 6000
-    # Every batch touches most of the 60 words: collisions are far denser than in text, and cost some progress.
+    # Every batch touches most of the 60 words: collisions are far denser than in text, and cost some progress. If all
+    # that one worker does were overwritten, half of the pairs would be trained: 4 times the loss.
     assert glove.full_loss(run.tables, pairs) < 5 * alone < 0.1 * run.history[0, 2]
     assert not multiprocessing.active_children()
 
@@ -39,7 +40,8 @@ def test_server_reaches_the_loss_of_one_process_within_its_staleness_bound(pairs
     workers = 3
     run = parameter_server.train(pairs, WORDS, DIM, workers, epochs=6, batch=200, rate=0.3, bound=bound)
     assert run.history[-1, 1] == 6 * 6000
-    assert glove.full_loss(run.tables, pairs) < 1.15 * alone
+    # Where one core runs the workers one after the other, which bound inf allows, the loss is 1.16 times that.
+    assert glove.full_loss(run.tables, pairs) < (1.15 if math.isfinite(bound) else 1.3) * alone
     assert len(run.staleness) == 6 * 3 * math.ceil(2000 / 200)
     # Between a pull and its push every other worker can push at most bound + 1 batches ahead, and bound behind.
     assert run.staleness.max() <= (workers - 1) * (2 * bound + 1)

@@ -1,6 +1,7 @@
 """Parts of the two notebooks that have no other tests: collisions, first workers, locks, the peer's files."""
 
 import multiprocessing
+import socket
 
 import numpy as np
 import pytest
@@ -40,10 +41,12 @@ def test_update_with_repeated_indices_is_not():
 
 def test_two_that_push_first_deadlock_on_large_messages_only(capsys):
     greedy, polite = first_steps.push_then_read, first_steps.read_then_push
-    assert first_steps.exchange(polite, 2**23, deadline=5) == [2**23, 2**23]
-    assert first_steps.exchange(greedy, 1000, deadline=5) == [1000, 1000]
+    with socket.socketpair()[0] as end:  # what a Pipe is made of; some machines keep megabytes on the way
+        large = max(2**23, 4 * end.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+    assert first_steps.exchange(polite, large, deadline=600) == [large, large]
+    assert first_steps.exchange(greedy, 1000, deadline=600) == [1000, 1000]
     assert capsys.readouterr().out == ""
-    assert first_steps.exchange(greedy, 2**23) is None
+    assert first_steps.exchange(greedy, large) is None
     assert "did not return within 2 s" in capsys.readouterr().out
     assert not multiprocessing.active_children()
 

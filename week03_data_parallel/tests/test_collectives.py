@@ -1,6 +1,7 @@
 """On real ranks: every all-reduce gives the sum, for awkward lengths too, and leaves nothing behind."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -50,16 +51,22 @@ def wrong_on_rank():
     return wrong
 
 
+def left_in_memory(before):
+    return {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("effdl-")}
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_every_all_reduce_gives_the_sum(world):
     before = set(os.listdir("/dev/shm"))
-    assert launch.run(wrong_on_rank, ranks=world, deadline=100) == [[]] * world
-    assert {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("effdl-")} == set()
+    assert launch.run(wrong_on_rank, ranks=world) == [[]] * world
+    # What another program of this machine has there for a moment goes away; what our ranks left would not.
+    until = time.monotonic() + 60
+    while (left := left_in_memory(before)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == set()
 
 
 def slowed_on_rank(alpha):
-    import time
-
     tensor, schedule = torch.ones(8), schedules.ring(dist.get_world_size())
     link = point_to_point.SlowLink(alpha, 0.0)
     dist.barrier()
@@ -80,11 +87,9 @@ def stuck_on_rank():
     if dist.get_rank() == 0:
         memory.barrier()
     else:
-        import time
-
         time.sleep(3)
 
 
 def test_a_rank_that_waits_in_vain_says_so():
     with pytest.raises(launch.LaunchError, match="waited 1 s for another rank"):
-        launch.run(stuck_on_rank, ranks=2, deadline=30)
+        launch.run(stuck_on_rank, ranks=2)

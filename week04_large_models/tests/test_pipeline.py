@@ -43,7 +43,7 @@ def one_thread():
 def test_gradients_are_those_of_one_process_to_the_bit(name):
     loss, expected = pipeline.one_process(CONFIG, 4, 2)
     found = run(SCHEDULES[name], 2)
-    assert sum(rank["loss"] for rank in found) == pytest.approx(loss, abs=1e-12)
+    assert sum(rank["loss"] for rank in found) == pytest.approx(loss, abs=1e-12)  # a sum of float64 numbers
     gradients = {key: value for rank in found for key, value in rank["gradients"].items()}
     assert gradients.keys() == expected.keys()
     assert all(torch.equal(gradients[key], expected[key]) for key in expected)
@@ -65,12 +65,16 @@ def test_a_real_timeline_keeps_order_and_its_bubble_is_near_the_formula():
     found = launch.run(pipeline.timelines_on_rank, 2, args=({"it": schedule}, 0.03, 2))
     found = pipeline.quickest([rank["it"] for rank in found], unit=1)
     assert [[action for action, _, _ in rank] for rank in found.ranks] == schedule
-    ends = {action: end for rank in found.ranks for action, _, end in rank}
     starts = {action: start for rank in found.ranks for action, start, _ in rank}
+    # A device sleeps before its stage sends. The end that a rank notes may come late: it may have to wait for a core.
+    forward, backward = 0.03, 2 * 0.03
     for k in range(4):
-        assert starts[Action("F", 1, k)] >= ends[Action("F", 0, k)] - 0.005
-        assert starts[Action("B", 0, k)] >= ends[Action("B", 1, k)] - 0.005
-    assert found.bubble > 0.5 * schedules.bubble(2, 4)
+        assert starts[Action("F", 1, k)] >= starts[Action("F", 0, k)] + forward
+        assert starts[Action("B", 0, k)] >= starts[Action("B", 1, k)] + backward
+    # The last rank idles until the first pass has come, and from its last one until the first rank's last is over.
+    idle = starts[Action("F", 1, 0)] + found.end - (starts[Action("B", 1, 3)] + backward)
+    share = schedules.bubble(2, 4)
+    assert idle >= share / (1 - share) * 4 * (forward + backward) - 1e-6
 
 
 def test_a_model_is_cut_without_loss_and_not_into_more_stages_than_blocks():

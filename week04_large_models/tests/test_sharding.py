@@ -17,7 +17,7 @@ CONFIG = Config(length=16, width=24, heads=2, blocks=3)  # sizes that three rank
 
 def test_weights_are_those_of_fully_shard_to_the_bit_and_of_one_process():
     alone = runs.weights_of_one_process(CONFIG, 3)
-    for found in launch.run(runs.compare_on_rank, 2, args=(CONFIG, 3, 0), deadline=120):
+    for found in launch.run(runs.compare_on_rank, 2, args=(CONFIG, 3, 0)):
         assert furthest(found.weights["ours"], found.weights["fully_shard"]) == 0
         assert furthest(found.weights["ours"], alone) < 1e-5
         assert found.weights["ours"].keys() == alone.keys() == found.weights["fully_shard"].keys()

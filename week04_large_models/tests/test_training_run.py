@@ -103,7 +103,10 @@ def train_and_say_who(folder):
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.2])
 def test_a_kill_from_outside_at_any_moment_costs_nothing(tmp_path, whole, delay):
     def kill():
+        until = time.monotonic() + 600
         while len(list(tmp_path.glob("pid-*"))) < 2 or not (tmp_path / "pid-1").read_text():
+            if time.monotonic() > until:
+                return  # they never came up, which the run itself says
             time.sleep(0.001)
         time.sleep(delay)
         try:
@@ -148,8 +151,8 @@ def steps_on_rank(folder, load, steps):
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_another_number_of_ranks_goes_on_with_the_same_losses(tmp_path, ranks):
-    launch.run(steps_on_rank, 2, args=(str(tmp_path), 0, 2))
+    first = launch.run(steps_on_rank, 2, args=(str(tmp_path), 0, 2))[0]
     expected = launch.run(steps_on_rank, 2, args=(str(tmp_path), 2, 3))[0]
     found = launch.run(steps_on_rank, ranks, args=(str(tmp_path), 2, 3))[0]
     assert found == pytest.approx(expected, abs=1e-5)
-    assert expected[0] < 4.5  # it did not begin anew
+    assert expected[0] < first[0] - 0.2  # it did not begin anew: batches of an untrained model differ by less

@@ -31,9 +31,10 @@ def test_no_token_sees_a_later_one():
 
 def test_attention_is_that_of_pytorch():
     attention = Transformer(CONFIG).blocks[0].attention
-    q, k, v = torch.randn(3, 2, 2, 16, 16)
+    # In float64: in float32 PyTorch's fast kernel has an exponential that may be off by 20 units in the last place.
+    q, k, v = torch.randn(3, 2, 2, 16, 16, dtype=torch.float64)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    assert torch.allclose(attention.core(q, k, v), expected, atol=1e-6)
+    assert torch.allclose(attention.core(q, k, v), expected, rtol=0, atol=1e-12)
 
 
 def test_a_step_has_one_batch_and_targets_are_one_place_further():
@@ -55,7 +56,8 @@ def test_the_model_learns_from_the_text():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] - 0.5
+    # The mean of five batches: the text, Python's handbook, is another one in each version, and batches differ.
+    assert sum(losses[-5:]) / 5 < losses[0] - 0.5
 
 
 def test_heads_must_divide_the_width():
