@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -93,11 +94,13 @@ class Cgroup:
         if self.frozen:
             self.freeze(False)
         left = set(self._folders.values())
-        for attempt in range(200):
+        for attempt in range(
+            2000
+        ):  # over a minute and a half: a gibibyte takes a slow machine seconds to free
             left = {folder for folder in left if not _try_to_remove(folder)}
             if not left:
                 return
-            time.sleep(min(0.001 * 2**attempt, 0.05))
+            time.sleep(min(0.001 * 2 ** min(attempt, 6), 0.05))
         raise CgroupError(f"{min(left)}: processes in this control group cannot be killed")
 
 
@@ -139,7 +142,13 @@ class Cgroups:
                 sockets.write_text(str(min(memory, _SOCKETS)))
             (folders["pids"] / "pids.max").write_text(str(processes))
             if "cpu" in folders:
-                (folders["cpu"] / "cpu.cfs_quota_us").write_text(str(round(cpus * _PERIOD)))
+                try:
+                    (folders["cpu"] / "cpu.cfs_quota_us").write_text(str(round(cpus * _PERIOD)))
+                except OSError as error:
+                    # Version 1 refuses more than the group above has, as in a container with a share of a processor.
+                    # That share then limits this group too.
+                    if error.errno != errno.EINVAL:
+                        raise
         else:
             (folders["memory"] / "memory.max").write_text(str(memory))
             if (folders["memory"] / "memory.swap.max").exists():

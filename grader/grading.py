@@ -374,7 +374,10 @@ def default_jobs() -> int:
     The kernel counts pipes and descriptors in flight (pipe(7), unix(7)) per user. Under root each job has a user of
     its own; without root all share one, and a hostile submission could use up what an honest one beside it needs.
     """
-    return (os.cpu_count() or 1) if os.geteuid() == 0 else 1
+    if os.geteuid() != 0:
+        return 1
+    # The cores that this process may use: a container or taskset(1) leaves it fewer than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def grade(

@@ -45,6 +45,10 @@ ENDED = "ended without an answer"
 HANDED_OVER = "talks to another worker"
 GRACE = 1.0  # seconds that other ranks get to say why, after one has failed
 MOMENT = 0.5  # seconds that a process may take to die after the answer
+# Seconds in which a worker without a submission starts, at the most, where limits on time hold as they are written.
+# Where it takes longer they grow with it, so many times at most: see `Place.stretch`.
+START = 0.1
+MOST_STRETCH = 20.0
 _JOBS = itertools.count()
 _SKIPPED = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".pytest_cache", "checks", "wrong"}
 
@@ -217,11 +221,48 @@ class Place:
     _undertaker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
     _closing: list[Future] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)  # of the list
+    _stretch: float = 0.0  # 0 until it was measured
+    _measuring: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def lost(self) -> int:
         """How many jobs of this thread lost a worker to a kill that was neither ours nor the memory limit's."""
         return getattr(self._seen, "lost", 0)
+
+    @property
+    def stretch(self) -> float:
+        """By how much limits on time are longer here than written: 1, or more on a slow machine. Measured once.
+
+        A limit must end what hangs and nothing else, and no author of a check knows the machine. The median of
+        three starts, in which nothing of a submission runs, is this machine's own unit. Raises SandboxError where
+        no worker starts.
+        """
+        with self._measuring:
+            if not self._stretch:
+                self._stretch = 1.0  # for the jobs that measure it
+                try:
+                    self._start_time()  # the first one is cold
+                    middle = sorted(self._start_time() for _ in range(3))[1]
+                    self._stretch = min(MOST_STRETCH, max(1.0, middle / START))
+                except BaseException:
+                    self._stretch = 0.0
+                    raise
+        return self._stretch
+
+    def _start_time(self) -> float:
+        """Return the seconds until a worker without a submission is ready."""
+        packed, begin = Packed(Path(os.devnull)), time.perf_counter()
+        job = Job(self, packed, 1, Limits())
+        try:
+            order = {"target": "os:getpid", "driver": None, "world": 1, "group": False}
+            job.send(0, order, begin + 300)
+            answered = job.wait(lambda: bool(job.inbox[0] or job.closed[0]), begin + 300)
+            if not answered or job.closed[0]:
+                raise SandboxError("a worker without a submission did not start")
+            return time.perf_counter() - begin
+        finally:
+            job.close()
+            packed.close()
 
     def take_peak_memory(self) -> int:
         """Return the largest peak memory, in bytes, of this thread's jobs since it was last asked; 0 if unknown."""
@@ -347,7 +388,7 @@ class Job:
         if not self._cgroup.can_freeze:
             raise Undecided("control groups cannot be frozen here; a comparison of times needs that")
         try:
-            self._cgroup.freeze(frozen)
+            self._cgroup.freeze(frozen, 2.0 * self._place.stretch)
         except CgroupError:
             raise StudentError("a process of the submission cannot be stopped between two calls") from None
 
@@ -380,7 +421,7 @@ class Job:
         """Return how many processes have begun since `before` and do not end within a moment."""
         if before is None:
             return None
-        end = time.perf_counter() + MOMENT
+        end = time.perf_counter() + MOMENT * self._place.stretch
         while (left := len(self.members() - before)) and time.perf_counter() < end:
             time.sleep(0.01)
         return left
@@ -401,7 +442,7 @@ class Job:
         found = np.zeros((2, world, world), dtype=np.int64)
         if world == 1:
             return found
-        self.wait(lambda: len(self._pids) == world, time.perf_counter() + GRACE)
+        self.wait(lambda: len(self._pids) == world, time.perf_counter() + GRACE * self._place.stretch)
         for rank in range(world):
             try:
                 text = Path(f"/proc/{self._pids[rank]}/net/dev").read_text()
@@ -455,7 +496,7 @@ class Job:
         with contextlib.suppress(StudentError, SandboxError):
             # An end is reported a moment after the socket has closed; a leader that was killed reports nothing.
             heard = lambda: not open_still() or all(rank in self.exits for rank in dead)  # noqa: E731
-            self.wait(heard, time.perf_counter() + GRACE)
+            self.wait(heard, time.perf_counter() + GRACE * self._place.stretch)
             while open_still() and self._ready(self._status):
                 self._read_stream(self._status)
         if not open_still() and len(self.exits) < len(self.closed):
@@ -532,8 +573,8 @@ class Submission:
         references: Path | None = None,
     ):
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
-        self._deadline = time.perf_counter() + check.wall
-        self._wall = self._allowed = check.wall
+        self._wall = self._allowed = check.wall * place.stretch
+        self._deadline = time.perf_counter() + self._wall
         self._limits = Limits(memory=check.memory or memory)
         self.rng = Rng(seed, check.name)
         self.notes: list[str] = []
@@ -541,8 +582,9 @@ class Submission:
     def call(self, target: str, *args: Any, wall: float | None = None, **kwargs: Any) -> Run:
         """Call `"module:function"` of the submission (or of the driver) in one worker without a process group.
 
-        `wall` bounds this call in seconds, beside the check's own bound. Raises StudentError where the
-        submission raises, exits, is too slow, uses too much memory or lacks the function.
+        `wall` bounds this call in seconds, beside the check's own bound; on a slow machine both are longer.
+        Raises StudentError where the submission raises, exits, is too slow, uses too much memory or lacks the
+        function.
         """
         return self._run(target, [args], kwargs, wall, world=1, group=False, in_place=False)
 
@@ -618,7 +660,7 @@ class Submission:
         if self._references is None or not (self._references / name).is_file():
             raise FileNotFoundError(f"{against} is asked for, but {name} does not lie beside the checks")
         self._require(target)
-        self._allowed = wall
+        self._allowed = wall = wall * self._place.stretch
         limits = replace(self._limits, cpus=cpus)
 
         def start(packed: Packed, target: str) -> Runner:
@@ -664,7 +706,7 @@ class Submission:
     ) -> Run:
         self._require(target)
         now = time.perf_counter()
-        deadline = min(self._deadline, now + (wall or self._wall))
+        deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
         self._allowed = max(0.0, deadline - now)
         job = Job(self._place, self._packed, world, self._limits)
         try:
@@ -749,7 +791,7 @@ class Submission:
             # A rank that breaks makes its neighbours fail too, sometimes first. Hear them all, briefly.
             everyone = range(len(job.inbox))
             heard = lambda: all(job.inbox[rank] or job.closed[rank] for rank in everyone)  # noqa: E731
-            job.wait(heard, min(deadline, time.perf_counter() + GRACE))
+            job.wait(heard, min(deadline, time.perf_counter() + GRACE * self._place.stretch))
             job.drain()
             raise self._explain(job)
         if not in_time:
@@ -774,7 +816,8 @@ class Submission:
         for rank, why in enumerate(job.closed):
             errors = [m for m in job.inbox[rank] if isinstance(m, dict) and "error" in m]
             if why and not errors:
-                job.wait(lambda rank=rank: rank in job.exits, time.perf_counter() + GRACE)
+                end = time.perf_counter() + GRACE * self._place.stretch
+                job.wait(lambda rank=rank: rank in job.exits, end)
                 return StudentError(f"{_who([rank], world)} {why}{_exit(job.exits.get(rank))}")
         found = []
         for rank, box in enumerate(job.inbox):

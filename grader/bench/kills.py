@@ -33,7 +33,7 @@ from grader.bench.against_nbgrader import ASSIGNMENT, build_course
 from grader.judging import KILLED
 from grader.nbcourse import NbCourse
 
-PATIENCE = 600  # seconds that one run may take
+PATIENCE = 3600  # seconds that one run may take, only to end what hangs
 
 
 @dataclass
@@ -96,7 +96,7 @@ def disturb(root: Path, kills: int, seed: int, *, jobs: int = 2, within: float =
             raise RuntimeError(f"grader grade ended with {examiner.returncode}:\n{output[-3000:]}")
     found.output = output
     found.twice = [student for student, count in committed.items() if runs(root, student) > count]
-    found.left_over = len(still_alive(seen, seconds=5))
+    found.left_over = len(still_alive(seen, seconds=20))
     return found
 
 

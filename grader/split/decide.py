@@ -24,10 +24,8 @@ from grader.split.run import Ran, run_shared, run_split
 from grader.submission import Packed, Place
 
 ROUNDS = 12  # runs of the reference until the modes must stand; each takes as long as one submission
-SLOWER, AT_LEAST = (
-    5.0,
-    2.0,
-)  # a test that isolation makes that many times slower, and this many seconds, is shared
+# A test that isolation makes that many times slower, and this many seconds (times `Place.stretch`), is shared.
+SLOWER, AT_LEAST = 5.0, 2.0
 _SLOW = ("matplotlib", "pandas", "scipy", "sklearn", "sympy")  # none starts a thread when it is imported
 _NEXT = {"isolated": "copy-back", "copy-back": "shared"}
 
@@ -128,11 +126,11 @@ def decide(
         if not plan.is_split:
             return plan
         ran = run_split(place, steps_of(plan, reference), plan, files, files, wall)
-        changes = _differences(plan, reference, shared, ran)
+        changes = _differences(plan, reference, shared, ran, AT_LEAST * place.stretch)
         if not changes:
             ran = run_split(place, steps_of(plan, empty), plan, files, files, wall)
             why = "isolated, it gives other points to an empty answer"
-            found = _differences(plan, empty, shared_empty, ran)
+            found = _differences(plan, empty, shared_empty, ran, AT_LEAST * place.stretch)
             changes = {name: ("shared", why) for name in found if name in plan.tests}
         if not changes:
             return plan
@@ -200,9 +198,9 @@ def verdict_of(outputs: list[dict[str, Any]]) -> str:
 
 
 def _differences(
-    plan: Plan, notebook: nbformat.NotebookNode, shared: dict[str, Any], ran: Ran
+    plan: Plan, notebook: nbformat.NotebookNode, shared: dict[str, Any], ran: Ran, at_least: float
 ) -> dict[str, tuple[str, str]]:
-    """Return what is to be decided otherwise: {id: (where, why)}."""
+    """Return what is to be decided otherwise: {id: (where, why)}; under `at_least` seconds nothing is slow."""
     cells = list(filter(runs, notebook.cells))
     verdicts = verdicts_of(cells, ran)
     where = {cell.id: cell for cell in plan.cells}
@@ -213,7 +211,7 @@ def _differences(
         if planned is None or planned.where in ("student", "claimed", "shared"):
             continue
         (verdict, seconds), (expected, before) = verdicts[planned.id], shared[planned.id]
-        slow = verdict == expected and seconds > max(AT_LEAST, SLOWER * before)
+        slow = verdict == expected and seconds > max(at_least, SLOWER * before)
         if verdict == expected and not slow:
             continue
         why = f"it takes {seconds:.1f} s instead of {before:.1f}" if slow else _reason(outputs, expected)

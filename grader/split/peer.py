@@ -28,6 +28,7 @@ from grader import wire
 from grader.split.autograd import Graph, graft
 from grader.split.objects import Reader, Reference, Writer
 
+# Both grow with `Pristine.stretch` where the machine is slow.
 GRACE = 0.8  # seconds in which the student's side may still answer after the cell has been interrupted
 PATIENCE = 3.0  # seconds beyond a cell's limit until the student's side counts as stuck
 MAX_NESTED = 60  # calls of callbacks within calls
@@ -99,6 +100,7 @@ class Pristine(Peer):
         )
         self.compare = False  # whether the student's side may see what its objects are compared with
         self.deadline = 0.0  # time.monotonic() at which the cell is interrupted
+        self.stretch = 1.0  # of what the student's side is given beyond that, see `Place.stretch`
         self.show: Callable[[str, Any], None] = lambda kind, value: None  # what the student printed
         self.pushable: set[str] = set()
         self.student_names: set[str] = set()
@@ -172,7 +174,7 @@ class Pristine(Peer):
             frame = wire.pack({"op": "cell", **cell, "limit": wall, **self._news(writer)}, writer.blobs)
         except wire.WireError as error:
             raise self.refuse(str(error)) from None
-        self.sock.settimeout(wall + PATIENCE)
+        self.sock.settimeout(wall + PATIENCE * self.stretch)
         self._send(frame)
         self._running = True
 
@@ -259,7 +261,11 @@ class Pristine(Peer):
 
     def _await_the_end(self) -> None:
         """Wait for the answer of an interrupted request: the student's side is interrupted at the same time."""
-        self.sock.settimeout(GRACE)
+        # The interrupts that follow the first would cut this short. They are put off, not stopped: the socket's
+        # timeout bounds one read, and an answer that trickles has many.
+        _, repeat = signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, 1.2 * GRACE * self.stretch if repeat else 0, repeat)
+        self.sock.settimeout(GRACE * self.stretch)
         try:
             while self.receive()[0]["op"] not in ("ret", "exc"):
                 raise EOFError
@@ -267,6 +273,7 @@ class Pristine(Peer):
             self.gone = "the student's process did not stop when it was interrupted"
         finally:
             self.sock.settimeout(None)
+            signal.setitimer(signal.ITIMER_REAL, repeat, repeat)
 
     def _read_answer(
         self, message: dict[str, Any], reader: Reader, writer: Writer, args: tuple[Any, ...], names: list[str]

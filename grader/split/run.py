@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MEMORY = 2048 << 20  # bytes, of each worker
 WALL = 300.0  # seconds for a whole notebook
+TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
+
+# All limits on time grow with `Place.stretch` where the machine is slow.
 
 
 @dataclass
@@ -34,11 +37,12 @@ def run_shared(
     place: Place, cells: list[dict[str, str]], files: Packed, wall_per_cell: float, wall: float = WALL
 ) -> Ran:
     """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files."""
+    wall_per_cell *= place.stretch
     job = Job(place, files, 1, Limits(memory=MEMORY))
-    end = time.perf_counter() + wall
+    end = time.perf_counter() + wall * place.stretch
     try:
         job.send(0, {"cells": cells, "wall_per_cell": wall_per_cell}, end)
-        ran = _collect(job, len(cells), wall_per_cell, end)
+        ran = _collect(job, len(cells), wall_per_cell, TO_STOP * place.stretch, end)
     finally:
         place.close_later(job)
     ran.notes = files.notes + ran.notes
@@ -59,17 +63,19 @@ def run_split(
     The student's has `files`; the pristine one has `course_files`, holds the other end of the student's socket,
     and is the only one that the examiner talks to. Each has its own limits, and this process ends both.
     """
-    end = time.perf_counter() + wall
+    wall_per_cell *= place.stretch
+    end = time.perf_counter() + wall * place.stretch
     jobs = [Job(place, files, 1, Limits(memory=MEMORY))]
     try:
         jobs.append(Job(place, course_files, 1, Limits(memory=MEMORY)))
         student, pristine = jobs
         student.send(0, {"serve": True, "classes": plan.classes}, end)
         order = {"pushable": plan.pushable, "classes": plan.classes, "wall_per_cell": wall_per_cell}
+        order["stretch"] = place.stretch
         pristine.send(0, {"steps": steps, **order}, end)
         student.hand_over(0, pristine, to=0)
         # A cell that runs there and then here may take its time twice, and both may have to be interrupted.
-        ran = _collect(pristine, len(steps), 2 * wall_per_cell, end)
+        ran = _collect(pristine, len(steps), 2 * wall_per_cell, TO_STOP * place.stretch, end)
         if student.out_of_memory():
             ran.notes.append(f"the student's cells used more than {MEMORY >> 20} MiB of memory")
     finally:
@@ -107,7 +113,7 @@ def no_files() -> Packed:
     return Packed(Path(os.devnull))
 
 
-def _collect(job: Job, count: int, wall_per_cell: float, end: float) -> Ran:
+def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: float) -> Ran:
     """Take the outputs of `count` cells from rank 0 of a job, as they come, until perf_counter() is `end`.
 
     A cell that the worker did not live to answer gets an error output that says why.
@@ -118,7 +124,7 @@ def _collect(job: Job, count: int, wall_per_cell: float, end: float) -> Ran:
     try:
         for _ in range(count):
             # The worker interrupts a cell at its limit; one that swallows the interrupt is killed here.
-            limit = min(end, time.perf_counter() + wall_per_cell + 5)
+            limit = min(end, time.perf_counter() + wall_per_cell + to_stop)
             if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), limit):
                 if limit < end:
                     why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"

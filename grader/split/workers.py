@@ -42,7 +42,7 @@ def run_pristine(
     _, (descriptor,), _, _ = socket.recv_fds(examiner, 1, 1)
     with socket.socket(fileno=descriptor) as sock, Notebook() as notebook:
         peer = Pristine(sock, notebook.names, order["classes"])
-        peer.pushable = set(order["pushable"])
+        peer.pushable, peer.stretch = set(order["pushable"]), order["stretch"]
         peer.show = lambda kind, data: notebook.outputs.rich(kind, data, {})
         for index, step in enumerate(order["steps"]):
             started = time.monotonic()

@@ -100,7 +100,7 @@ def browser(tmp_path_factory):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_page_load_timeout(60)
+    driver.set_page_load_timeout(300)
     yield driver
     driver.quit()
 
@@ -158,11 +158,11 @@ def address(course, tmp_path_factory):
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=course, env=environment, stdout=file, stderr=file)
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/status"), 90, log.read_text)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api/status"), 300, log.read_text)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
 
 
 def answers(url):
@@ -172,7 +172,7 @@ def answers(url):
         return False
 
 
-def wait_for(found, seconds=20, told=lambda: ""):
+def wait_for(found, seconds=300, told=lambda: ""):
     end = time.monotonic() + seconds
     while not (result := found()):
         assert time.monotonic() < end, told()
@@ -252,7 +252,7 @@ def press(browser, student, button):
     """Press a button in a student's row, wait for the answer and close it."""
     row = f"//td[contains(@class, 'student-id') and text()='{student}']/.."
     wait_for(lambda: browser.find_elements("xpath", f"{row}//td[contains(@class, '{button}')]/a"))[0].click()
-    (modal,) = wait_for(lambda: browser.find_elements(CSS, ".modal.in"), 180)
+    (modal,) = wait_for(lambda: browser.find_elements(CSS, ".modal.in"), 600)
     told = modal.get_attribute("textContent")  # it may still fade in
     assert "Success" in told, told
 

@@ -1,5 +1,6 @@
 """Killed at any instant and started again: nothing lost, nothing graded twice."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grader import records
@@ -32,10 +34,12 @@ def test_a_grader_under_fire_ends_where_an_undisturbed_one_does(plain, tmp_path)
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     shutil.copytree(plain, calm)
     shutil.copytree(plain, stormy)
+    started = time.perf_counter()
     undisturbed = kills.run(calm)
-    assert undisturbed.wait(120) == 0, undisturbed.communicate()[0]
-    # So short a time between two kills that even a machine which grades forty in three seconds sees several.
-    found = kills.disturb(stormy, 10, seed=1, within=0.4)
+    told, _ = undisturbed.communicate(timeout=kills.PATIENCE)
+    assert undisturbed.returncode == 0, told
+    # So short a time between two kills that a machine sees several however fast it is.
+    found = kills.disturb(stormy, 10, seed=1, within=min(0.4, (time.perf_counter() - started) / 15))
     assert sum(found.kills.values()) >= 3
     assert found.twice == []
     assert found.left_over == 0
@@ -62,19 +66,25 @@ def test_a_worker_killed_from_outside_is_no_failure_of_the_students(small, exami
     nbformat.write(notebook, path)
     killed = []
 
-    def kill():
-        import psutil
+    def alive(process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
+            return process.status() != psutil.STATUS_ZOMBIE
+        return False
 
-        zygote = next(p for p in psutil.Process().children() if "grader.zygote" in " ".join(p.cmdline()))
-        deadline = time.monotonic() + 60
+    def kill():
+        # Other tests' examiners may have zygotes too, before or behind this one in the order of process ids.
+        zygotes = [p for p in psutil.Process().children() if "grader.zygote" in " ".join(p.cmdline())]
+        deadline = time.monotonic() + 300
         while not killed and time.monotonic() < deadline:
             # Those that have ended wait for the next request to be reaped.
-            leaders = [p for p in zygote.children() if p.status() != psutil.STATUS_ZOMBIE]
+            children = [child for zygote in zygotes for child in zygote.children()]
+            leaders = [child for child in children if alive(child)]
             if not (small / ".grader" / bench.ASSIGNMENT / "modes" / f"{bench.NOTEBOOK}.json").exists():
                 leaders = []  # they run the reference
-            if leaders and time.time() - leaders[0].create_time() > 1:
-                leaders[0].send_signal(signal.SIGKILL)
-                killed.append(leaders[0].pid)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if leaders and time.time() - leaders[0].create_time() > 1:
+                    leaders[0].send_signal(signal.SIGKILL)
+                    killed.append(leaders[0].pid)
             time.sleep(0.1)
 
     assassin = threading.Thread(target=kill)

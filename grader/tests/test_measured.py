@@ -4,6 +4,7 @@ Each test runs an honest piece of work and its lying twin, and reads both from o
 """
 
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -56,7 +57,9 @@ def measured(submit, code, *args, **options):
 @TWINS
 def test_wall_time_is_the_examiners(submit, lies):
     sub = submit("import time\nsleep = time.sleep\n" + lies + "def run():\n    sleep(0.4)\n    return 0.0\n")
-    assert 0.4 <= sub.call("work:run").wall < 5
+    started = time.perf_counter()
+    wall = sub.call("work:run").wall
+    assert 0.4 <= wall < time.perf_counter() - started
 
 
 BURN = """
@@ -78,7 +81,9 @@ def test_processor_time_counts_wherever_the_work_is_done(submit, how):
         for lies, text in (("", "burn()"), (LIES, how))
     ]
     honest, lying = (run.cpu_seconds for run in runs)
-    assert 0.6 < lying / honest < 1.7  # the clock of a busy machine varies; work that is not counted gives 0
+    # Work that is not counted leaves nothing. What comes and goes on the other thread of a core changes what a second
+    # of it is worth by two at most.
+    assert 0.3 < lying / honest < 3
 
 
 ALLOCATE = """
@@ -112,15 +117,16 @@ def test_processes_are_counted_at_their_most_also_those_that_hid(submit, lies):
     run = measured(
         submit,
         f"""
-import time
-sleep = time.sleep
 {lies}
 def run():
+    end, begin = os.pipe()
     for _ in range(7):
         if os.fork() == 0:
             os.setsid()
-            sleep(0.5)
+            os.close(begin)
+            os.read(end, 1)  # until all are there
             os._exit(0)
+    os.close(begin)
     for _ in range(7):
         os.wait()
     return 1
@@ -275,9 +281,14 @@ import torch
 import torch.distributed as dist
 
 def adam(values, gradient, state):
-    state[0].lerp_(gradient, 0.1)
-    state[1].lerp_(gradient * gradient, 0.001)
-    values.sub_(state[0] / (state[1].sqrt() + 1e-8))
+    # In pieces, so that it needs next to nothing besides. Then the ranks meet, each with all that it holds: without
+    # that, whether their largest moments meet is the scheduler's choice.
+    pieces = (tensor.chunk(32) for tensor in (values, gradient, *state))
+    for value, slope, mean, square in zip(*pieces, strict=True):
+        mean.lerp_(slope, 0.1)
+        square.lerp_(slope * slope, 0.001)
+        value.sub_(mean / (square.sqrt() + 1e-8))
+    dist.barrier()
 
 def shard(x, rank, size):
     return x.view(size, -1)[rank]
@@ -326,10 +337,12 @@ def test_memory_and_bytes_tell_a_sharded_optimizer_from_one_that_pretends(submit
     nbytes = 4 * size
     moved = {name: run.network_bytes / nbytes for name, run in runs.items()}
     more = {name: (run.peak_memory - runs["sharded"].peak_memory) / nbytes for name, run in runs.items()}
-    assert more["pretends"] > 1.5  # two more halves of two states; 2.0 but for what is freed before
+    # In tensors, of both ranks: 2 for the other halves of two states and 2 for a gradient that stays. A half of that
+    # is more than how what they hold in other moments can overlap.
+    assert more["pretends"] > 2
     assert moved["pretends"] == pytest.approx(moved["sharded"], rel=0.02)
     assert moved["wasteful"] > 1.3 * moved["sharded"]
-    assert more["wasteful"] < 1.3  # how far the two ranks' buffers overlap in time varies
+    assert more["wasteful"] < 1.3  # as much where they meet; before, the all-reduce's own buffers
 
 
 # --- slope --------------------------------------------------------------------------------------------------
@@ -390,14 +403,16 @@ def slope_of(submit, function, code=STACK):
     return sub.slope(lambda depth: sub.call(f"work:{function}", depth), (4, 10, 16))
 
 
-def expect_checkpointed(line):
-    # 2 MiB input and 0.5 MiB weights and gradients per block; without recomputing 6 MiB more.
-    # At size 0: the interpreter, one block, and 50 MiB of modules that the first autograd function imports.
-    expect_slope_at_most(line, 4 * MIB, fixed=80 * MIB, of="MiB per block", unit=MIB)
+def expect_checkpointed(submit, line):
+    # 2 MiB input and 0.5 MiB weights and gradients per block; without recomputing 6 MiB more, which adds up to 72 MiB
+    # above what 16 blocks may take. Half of that is room; the rest of size 0 (the interpreter, one block, and the
+    # modules that the first autograd function imports) is what one honest block takes on this machine.
+    one = submit(STACK).call("work:checkpointed", 1).peak_memory
+    expect_slope_at_most(line, 4 * MIB, fixed=one + 36 * MIB, of="MiB per block", unit=MIB)
 
 
 def test_a_checkpointed_stack_grows_by_its_inputs_only(submit):
-    expect_checkpointed(slope_of(submit, "checkpointed"))
+    expect_checkpointed(submit, slope_of(submit, "checkpointed"))
 
 
 @pytest.mark.parametrize(
@@ -413,7 +428,7 @@ def test_a_checkpointed_stack_grows_by_its_inputs_only(submit):
 def test_memory_taken_for_show_hides_no_slope(submit, function, code):
     line = slope_of(submit, function, code)
     with pytest.raises(Failed, match="MiB per block"):
-        expect_checkpointed(line)
+        expect_checkpointed(submit, line)
 
 
 def test_a_line_has_the_slope_of_least_squares():

@@ -41,13 +41,12 @@ class Server:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", log, "-w", "start")
 
     def kill(self) -> None:
-        """Kill the server and wait until its helpers have noticed."""
+        """Kill the server; its helpers notice in a moment, and until then no other can start."""
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.5)
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
@@ -92,18 +91,18 @@ def test_a_class_graded_into_postgresql_has_the_scores_and_is_not_run_again(serv
 
 
 def test_a_server_killed_while_a_class_is_graded_costs_no_result_and_no_second_run(server, tmp_path):
-    students = 30
+    students = 60  # three batches at least: some are recorded when the server dies, and some are not
     root = course_in(server, tmp_path / "course", students)
     grading = kills.run(root)
     wait_for_results(root, grading)
     server.kill()
     before = {student: kills.runs(root, student) for student in recorded(server, root)}
     assert 0 < len(before) < students
-    output, _ = grading.communicate(timeout=120)
+    output, _ = grading.communicate(timeout=kills.PATIENCE)
     if grading.returncode:
         assert "cannot be written" in output
         again = kills.run(root)
-        output, _ = again.communicate(timeout=120)
+        output, _ = again.communicate(timeout=kills.PATIENCE)
         assert again.returncode == 0, output
     assert len(bench.scores(root)) == students
     assert all(None not in row.values() for row in bench.scores(root).values())
@@ -111,19 +110,26 @@ def test_a_server_killed_while_a_class_is_graded_costs_no_result_and_no_second_r
 
 
 def wait_for_results(root, grading):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and grading.poll() is None:
         if kills.in_gradebook(root):
             return
         time.sleep(0.05)
-    pytest.fail("nothing was recorded within 60 s")
+    pytest.fail("nothing was recorded within 600 s")
 
 
 def recorded(server, root):
     """Start the server again and return whom its gradebook holds."""
-    server.start()
+    for number in range(600):
+        try:
+            server.start()
+            break
+        except subprocess.CalledProcessError:  # helpers of the one that was killed are still there
+            if number == 599:
+                raise
+            time.sleep(0.1)
     engine = create_engine(server.url)
-    for _ in range(100):
+    for _ in range(3000):
         try:
             with engine.connect() as connection:
                 connection.execute(text("select 1"))

@@ -177,7 +177,7 @@ def test_torch_python_and_processes_work_inside(submit):
             queue = context.Queue()
             child = context.Process(target=double, args=(queue,))
             child.start()
-            got = queue.get(timeout=10)
+            got = queue.get(timeout=300)
             child.join()
             text = subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True)
             return x.grad.shape[0], loaded, got, text.stdout
@@ -241,9 +241,10 @@ def test_a_loop_that_swallows_interrupts_ends_at_its_limit(submit):
         """
     )
     started = time.perf_counter()
-    with pytest.raises(StudentError, match="did not answer within 1 s"):
+    with pytest.raises(StudentError, match=r"did not answer within [\d.]+ s"):
         call(sub, wall=1)
-    assert time.perf_counter() - started < 15
+    # Of the 20 s that a check has, longer on a slow machine, one call took its own second and the end of its worker.
+    assert time.perf_counter() - started < 10 * sub._place.stretch
 
 
 def test_memory_is_limited_for_all_processes_together(submit):
@@ -341,7 +342,7 @@ def test_a_worker_that_stops_in_the_middle_of_a_message_does_not_stop_the_examin
             time.sleep(60)
         """
     )
-    with pytest.raises(StudentError, match="did not answer within 1 s"):
+    with pytest.raises(StudentError, match=r"did not answer within [\d.]+ s"):
         call(sub, wall=1)
 
 
@@ -389,7 +390,7 @@ def test_ranks_print_into_one_stream_in_the_order_of_time(submit):
     [
         ("broken", "rank 1 raised ValueError: rank one gives up"),
         ("quits", r"rank 2 ended without an answer \(exit code 4\)"),
-        ("deadlock", "ranks 0, 1, 2 did not answer within 3 s"),
+        ("deadlock", r"ranks 0, 1, 2 did not answer within [\d.]+ s"),
     ],
 )
 def test_the_rank_that_broke_first_is_named(submit, function, says):
@@ -481,7 +482,8 @@ def test_a_job_gets_no_more_processors_than_allowed(submit):
     )
     sub._limits = replace(sub._limits, cpus=0.5)
     run = sub.call("work:run", 2.0)
-    assert run.cpu_seconds < 0.5 * run.wall + 0.15  # and what is left of the period at either end
+    # Half a processor, and a period's share of 50 ms at either end: 0.55 in 2 s. Without a limit it is 1 or 2.
+    assert run.cpu_seconds < 0.75 * run.wall
 
 
 def test_a_driver_sees_the_students_module(submit):
@@ -519,14 +521,19 @@ sub.call("work:run")
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     zygote = psutil.Process(int(process.stdout.readline()))
-    deadline = time.monotonic() + 30
-    while len(zygote.children(recursive=True)) < 3 and time.monotonic() < deadline:
+    deadline, family = time.monotonic() + 300, []
+    while len(family) != 4 and time.monotonic() < deadline:
         time.sleep(0.05)
-    family = [zygote, *zygote.children(recursive=True)]
+        below = zygote.children(recursive=True)
+        # Leaders that have ended wait for the zygote's next request to be reaped.
+        family = [
+            zygote,
+            *(one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE),
+        ]
     assert len(family) == 4  # zygote, leader, init, worker
     process.kill()
     process.wait()
-    assert still_alive(family, seconds=10) == []
+    assert still_alive(family, seconds=120) == []
 
 
 AS_USER = """
@@ -569,7 +576,7 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path):
     for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == "root" and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode == 77:
         pytest.skip("this Python lies in a folder that only root can read")
     seen = "[1000, ['work.py'], False, False]"

@@ -1,6 +1,7 @@
 """Tests of plain notebooks run in an interpreter of their own: same verdicts, and nothing to gain by sharing."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -282,7 +283,7 @@ def test_a_loop_that_cannot_be_interrupted_ends_the_students_side_only(examiner,
     answer = f"def square(n):\n    while True:\n        {loop}\n{REST}"
     run = Run(examiner, stage, stage.answered({"square": answer}), wall=1.0)
     assert run.verdicts["first"] == run.verdicts["boxed"] == "failed"
-    assert "longer than 1 s" in run.text("first")
+    assert re.search(r"longer than [\d.]+ s", run.text("first"))
     assert "did not stop" in run.text("boxed")
     assert run.verdicts["honest"] == "passed"
 
@@ -595,7 +596,7 @@ def test_files_of_the_submission_are_not_beside_the_tests(examiner, stage, tmp_p
 def test_no_process_is_left_after_a_notebook(examiner, stage):
     Run(examiner, stage, stage.answered({"square": "import os\nos.fork()\ndef square(n): return n * n"}))
     for future in list(examiner.place._closing):
-        future.result(10)
+        future.result(300)
     assert not list(Path("/sys/fs/cgroup").rglob(f"grader-{os.getpid()}-*"))
 
 

@@ -123,7 +123,9 @@ def test_work_counts_whoever_does_it_and_whenever(race, code):
 
 def test_waiting_is_not_speed(race, monkeypatch):
     monkeypatch.setattr(comparing, "LOOKS", (8, 9, 10, 11, 12))
-    code = "import time\ndef solve(x):\n    time.sleep(0.2)\n    return smooth(x, 40)\n"
+    # It waits four times as long as it works, however long that is here: a fifth of the reference's speed.
+    code = "import time\ndef solve(x):\n    begin = time.perf_counter()\n    out = smooth(x, 40)\n"
+    code += "    time.sleep(max(0.2, 4 * (time.perf_counter() - begin)))\n    return out\n"
     with pytest.raises(Failed, match="wall time"):
         race(WORK + code, threshold=0.5)
 
@@ -189,13 +191,15 @@ def solve(x):
     return smooth(x, 40)
 """
     )
-    seen = []
+    seen, pause = [], []
     honest = comparing.Runner.call
 
     def dawdle(runner, arguments, deadline):
-        time.sleep(0.3)
+        time.sleep(pause[0] if pause else 0)
         found = honest(runner, arguments, deadline)
         seen.append(runner._job.text("stdout").split())
+        # So long that what a worker may count within a call does not matter.
+        pause.append(max(0.3, 10 * found[1].wall))
         return found
 
     monkeypatch.setattr(comparing.Runner, "call", dawdle)
@@ -203,8 +207,8 @@ def solve(x):
     race(code, threshold=0.01, warmup=0)
     counts = [int(word) for word in max(seen, key=len)]
     assert len(counts) >= 4
-    # 0.6 s between two questions would be 60 beats.
-    assert max(after - before for before, after in itertools.pairwise(counts)) < 25
+    # Two pauses between two questions would be 200 beats for each second of a pause, 60 where it takes 0.3.
+    assert max(after - before for before, after in itertools.pairwise(counts)) < 80 * pause[0]
 
 
 def test_the_reference_is_nowhere_in_the_sandbox_of_the_submission(race):
@@ -226,9 +230,11 @@ def test_a_reference_that_breaks_is_the_authors_error(race, tmp_path):
         race(steps(0), baseline="missing:solve")
 
 
-def test_a_check_without_time_for_eight_pairs_is_undecided(race):
+def test_a_check_without_time_for_eight_pairs_is_undecided(race, examiner):
+    # Limits are longer on a slow machine, and so must be what uses them up.
+    pause = f"time.sleep({0.3 * examiner.place.stretch})"
     with pytest.raises(Undecided, match="8 are needed"):
-        race(WORK + "import time\ndef solve(x):\n    time.sleep(0.3)\n    return smooth(x, 40)\n", wall=1.5)
+        race(WORK + f"import time\ndef solve(x):\n    {pause}\n    return smooth(x, 40)\n", wall=1.5)
 
 
 def test_a_machine_without_a_freezer_gives_no_verdict(race, monkeypatch):

@@ -269,7 +269,7 @@ def left_behind(folder: Path) -> list[str]:
     """Return the processes and files that a class left outside the course, and end the processes."""
     found = []
     children = [child for child in psutil.Process().children(recursive=True) if _lives_here(child, folder)]
-    _, stayed = psutil.wait_procs(children, timeout=3)
+    _, stayed = psutil.wait_procs(children, timeout=10)
     for child in psutil.Process().children():
         # What was left to this process as it ended, and nobody waits for.
         if child.status() == psutil.STATUS_ZOMBIE:

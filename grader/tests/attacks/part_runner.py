@@ -30,7 +30,9 @@ from grader.tests.attacks.corpus import HERE, Attack, Outcome
 from grader.tests.attacks.watch import Canaries, Watch, files_left, groups_left, strays
 
 MODULES = ("softmax", "meter", "sync", "words", "lean", "speed")
-_PATIENCE = 120.0  # seconds an attack may keep the examiner before that counts as harm
+_PATIENCE = (
+    120.0  # seconds an attack may keep the examiner before that counts as harm; more on a slow machine
+)
 _VICTIM = """# {canary}
 import time
 SECRET = "{canary}"
@@ -136,10 +138,11 @@ class Stage:
             harm.append(broke)
         if report_.total < sum(check.max_points for check in report_.checks):
             harm.append(f"the neighbour lost points: {'; '.join(check.why for check in report_.checks)}")
-        if seconds > _PATIENCE:
+        if seconds > _PATIENCE * self.examiner.place.stretch:
             harm.append(f"the examiner was busy for {seconds:.0f} s")
-        # Below 5 s nobody waits; above, twenty times what the neighbour takes alone is no longer noise.
-        if wall > max(5.0, 20 * self._quiet):
+        # Below 5 s, or more on a slow machine, nobody waits; above, twenty times what the neighbour takes alone is no
+        # longer noise.
+        if wall > max(5.0 * self.examiner.place.stretch, 20 * self._quiet):
             harm.append(f"the neighbour took {wall:.1f} s, {wall / self._quiet:.0f} times as long as alone")
         harm += self._settled(lambda: strays(self.examiner.place.zygote.pid, [self._job.leader.pid]))
         harm += self._settled(lambda: groups_left(expected=1)) + files_left() + self._settled(watch.harm)
@@ -168,7 +171,7 @@ class Stage:
 
     def victim_lives(self) -> bool:
         """Return whether the worker that waited through every attack still answers."""
-        end = time.perf_counter() + 20
+        end = time.perf_counter() + 300
         self._job.send(0, {"args": [], "kwargs": {}, "in_place": False}, end)
         return self._job.wait(lambda: bool(self._job.inbox[0]), end)
 
@@ -250,7 +253,7 @@ class Stage:
         stack.callback(packed.close)
         job = Job(self.examiner.place, packed, 1, Limits())
         stack.callback(job.close)
-        end = time.perf_counter() + 60
+        end = time.perf_counter() + 300
         job.send(0, {"target": "victim:hold", "driver": None, "world": 1, "group": False}, end)
         if not job.wait(lambda: bool(job.inbox[0]), end) or job.inbox[0].pop(0) != {"ready": True}:
             raise RuntimeError("the victim's worker did not start")
@@ -267,11 +270,9 @@ class Stage:
         return found
 
     def _settled(self, look: Callable[[], list[str]]) -> list[str]:
-        """Return what `look` still finds after a second: the kernel takes a moment to bury processes."""
-        for _ in range(20):
-            found = look()
-            if not found:
-                return []
+        """Return what `look` still finds after a moment: the kernel takes some time to bury processes."""
+        end = time.perf_counter() + min(10, 2 * self.examiner.place.stretch)
+        while (found := look()) and time.perf_counter() < end:
             time.sleep(0.05)
         return found
 

@@ -10,13 +10,17 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from multiprocessing import resource_tracker
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
-PATIENCE = 6  # seconds that a worker waits for another one
+PATIENCE = 6  # seconds that a worker waits for another one, which takes milliseconds; it only ends what hangs
+TAG = 77  # of what workers tell each other past the server
+_TOLD = []
 PLACES = 4096
 
 # SharedMemory would start this process, which stays, during the call; processes that stay are counted.
@@ -374,7 +378,9 @@ def serve_and_work(plan, rank, size, width, dtype, bound=None, may_fail=False):
     """Serve on rank 0 the table in `plan`; on the others do what `plan` lists, and return what was pulled.
 
     A plan is a list of ["pull", rows], ["push", rows, change], ["nap", seconds], ["until", row, value], which
-    pulls until that row begins with at least that value, ["fail", message], and ["repeat", times, plan].
+    pulls until that row begins with at least that value, ["fail", message], ["repeat", times, plan], and, past
+    the server, ["tell", rank] how long the plan took so far, ["hear", rank] that, and ["outlast", ranks, seconds]:
+    hear all of these ranks, then do nothing for ten times as long as the slowest told, `seconds` at least.
     """
     import parameter_server as theirs
 
@@ -386,7 +392,7 @@ def serve_and_work(plan, rank, size, width, dtype, bound=None, may_fail=False):
     pulled = []
     with contextlib.suppress(Planned), theirs.Client(width, getattr(torch, dtype)) as server:
         try:
-            _follow(plan, server, pulled)
+            _follow(plan, server, pulled, time.monotonic())
         except TimeoutError as error:
             pulled.append(str(error))
     return pulled
@@ -396,7 +402,7 @@ class Planned(Exception):
     """Raised where a plan says so."""
 
 
-def _follow(plan, server, pulled):
+def _follow(plan, server, pulled, begin):
     for kind, *details in plan:
         if kind == "pull":
             pulled.append(server.pull(details[0]))
@@ -408,9 +414,27 @@ def _follow(plan, server, pulled):
             raise Planned(details[0])
         elif kind == "repeat":
             for _ in range(details[0]):
-                _follow(details[1], server, pulled)
+                _follow(details[1], server, pulled, begin)
+        elif kind == "tell":
+            note = torch.tensor([time.monotonic() - begin])
+            _TOLD.append((note, dist.isend(note, details[0], tag=TAG)))  # who gave up hearing stops nobody
+        elif kind == "hear":
+            _hear(details[0])
+        elif kind == "outlast":
+            ranks, least = details
+            time.sleep(min(5.0, max(least, 10 * max([_hear(rank) for rank in ranks]))))
         else:
             _pull_until(server, *details)
+
+
+def _hear(rank):
+    told = torch.zeros(1)
+    listener = threading.Thread(target=dist.recv, args=(told, rank), kwargs={"tag": TAG}, daemon=True)
+    listener.start()
+    listener.join(PATIENCE)
+    if listener.is_alive():
+        raise TimeoutError(f"rank {rank} does not get on while another worker is silent")
+    return told.item()
 
 
 def _pull_until(server, row, value):

@@ -2,7 +2,7 @@
 
 import torch
 
-from grader.checks import check, expect_at_least, expect_at_most, expect_close, expect_equal
+from grader.checks import check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
 
 SECRET = "@canary:hidden-check@"
 INPUT = "@input:hidden-input@"
@@ -46,11 +46,12 @@ def words_of_a_secret_text(sub):
 
 @check(item="lean", points=1, wall=20)
 def no_matrix_of_all_distances(sub):
-    """5,000 points need at most 64 MiB: the whole matrix of distances would take 95."""
-    points = sub.rng.normal((5000, 3))
+    """7,000 points need at most 128 MiB: the whole matrix of distances would take 187."""
+    # A worker with PyTorch and some blocks takes 30 to 60 MiB, by the size of a page and by the machine's libraries.
+    points = sub.rng.normal((7000, 3))
     run = sub.call("lean:nearest", points)
-    expect_equal(run.result, nearest(points))
-    expect_at_most(run.peak_memory / 2**20, 64.0, of="MiB at its peak")
+    expect_nearest(run.result, points)
+    expect_at_most(run.peak_memory / 2**20, 128.0, of="MiB at its peak")
 
 
 @check(item="speed", points=1, wall=60)
@@ -67,7 +68,14 @@ def sums_are_fast(sub):
     sub.compare("speed:moving", inputs, against="slow:moving", threshold=2.0, verify=verify, wall=5)
 
 
-def nearest(points):
+def expect_nearest(found, points):
+    """Fail unless every index names another point, at the least distance but for rounding: two may be as near."""
+    right = type(found) is torch.Tensor and found.dtype == torch.int64 and found.shape == (len(points),)
+    expect(right and bool(((found >= 0) & (found < len(points))).all()), "there is not one index per point")
+    expect(bool((found != torch.arange(len(points))).all()), "a point is its own nearest")
+    wide = points.double()
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
-    return distances.argmin(1)
+    least = (wide[distances.argmin(1)] - wide).norm(dim=1)
+    # Differences of numbers below 6 and a sum of three squares, in float32: 1e-6 each.
+    expect_close((wide[found] - wide).norm(dim=1), least, atol=2e-6, why=ROUNDING, of="distances")

@@ -12,7 +12,8 @@ ROUNDING64 = "float64 arithmetic in another order"
 def rows_add_up_to_one(sub):
     """softmax(x, dim) equals exp(x) over its sum."""
     x = sub.rng.normal((5, 300))
-    expect_close(sub.call("softmax:softmax", x, 1).result, torch.softmax(x, 1), atol=1e-6, why=ROUNDING)
+    # A sum of 300 terms is off by 300 * 2^-24 = 1.8e-5 of itself at most, in any order.
+    expect_close(sub.call("softmax:softmax", x, 1).result, torch.softmax(x, 1), atol=2e-5, why=ROUNDING)
 
 
 @check(item="meter", points=1, wall=10)
@@ -48,7 +49,7 @@ def words_are_counted(sub):
 def the_nearest_point_is_found(sub):
     """nearest(points) returns the index of the nearest other point."""
     points = sub.rng.normal((500, 3))
-    expect_equal(sub.call("lean:nearest", points).result, nearest(points))
+    expect_nearest(sub.call("lean:nearest", points).result, points)
 
 
 @check(item="speed", points=1, wall=20)
@@ -67,7 +68,14 @@ def a_neighbour_gets_what_it_is_promised(sub):
     expect(bool(found) and not lacks, f"does not work: {', '.join(lacks)}")
 
 
-def nearest(points):
+def expect_nearest(found, points):
+    """Fail unless every index names another point, at the least distance but for rounding: two may be as near."""
+    right = type(found) is torch.Tensor and found.dtype == torch.int64 and found.shape == (len(points),)
+    expect(right and bool(((found >= 0) & (found < len(points))).all()), "there is not one index per point")
+    expect(bool((found != torch.arange(len(points))).all()), "a point is its own nearest")
+    wide = points.double()
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
-    return distances.argmin(1)
+    least = (wide[distances.argmin(1)] - wide).norm(dim=1)
+    # Differences of numbers below 6 and a sum of three squares, in float32: 1e-6 each.
+    expect_close((wide[found] - wide).norm(dim=1), least, atol=2e-6, why=ROUNDING, of="distances")
