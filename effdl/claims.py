@@ -4,9 +4,10 @@ A claim prints its number against the bound. It never stops a student. It says w
 counts, equality), or on the machine (processor, libraries, cores, load). Three environment variables are for those
 who run a whole notebook:
 
-- ``EFFDL_STRICT=1``: a claim that does not hold fails the run, if it depends on nothing, or if it held when a machine
-  of this kind recorded it. Elsewhere a miss is shown and listed, and the run goes on: nobody knows yet what this kind
-  of machine does. ``EFFDL_STRICT=anywhere``, for a busy machine, fails only claims that depend on nothing;
+- ``EFFDL_STRICT=1``: a claim that does not hold fails the run, if it depends on nothing, or if it held with room to
+  spare when a machine of this kind recorded it. Elsewhere a miss is shown and listed, and the run goes on: nobody
+  knows yet what this kind of machine does. ``EFFDL_STRICT=anywhere``, for a busy machine, fails only claims that
+  depend on nothing;
 - ``EFFDL_RECORD=1``: every number goes to the week's ``results/KIND.json``, with machine, versions and date, where
   KIND is :func:`effdl.device.kind`. A word that the kind's name holds (``EFFDL_RECORD=h100``) guards against
   recording on another machine than you thought;
@@ -43,8 +44,11 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 NOTHING, MACHINE = "nothing", "machine"
 """What a claim can depend on."""
 
-HELD, MISSED, UNKNOWN = "it held", "it did not hold", "nobody has recorded it"
+HELD, NARROW, MISSED, UNKNOWN = "it held", "it held narrowly", "it did not hold", "nobody has recorded it"
 """What is known of a claim on this kind of machine, with these versions of the libraries."""
+
+CLEAR = 0.1
+"""A recorded number that clears its bound by less than this share of it held narrowly: the next run may miss."""
 
 
 class ClaimFailed(AssertionError):
@@ -62,8 +66,8 @@ class ClaimMissedHere(ClaimFailed):
 class Claim:
     """One claim that was checked: what was measured, the bound, and whether it holds.
 
-    ``depends`` is NOTHING or MACHINE; ``before`` says what is known of it on this kind of machine: HELD, MISSED or
-    UNKNOWN.
+    ``depends`` is NOTHING or MACHINE; ``before`` says what is known of it on this kind of machine: HELD, NARROW,
+    MISSED or UNKNOWN.
     """
 
     key: str
@@ -163,7 +167,7 @@ def claim(
     key = slug(key or text)
     holds = bool(low <= value <= high)
     # What was recorded matters for a miss only: a page whose claims hold reads no file.
-    result = Claim(key, text, shown, bound, holds, depends, HELD if holds else before(key))
+    result = Claim(key, text, shown, bound, holds, depends, HELD if holds else before(key, low, high))
     _once(key, text)
     made.append(result)
     _display(result, source, if_not)
@@ -205,6 +209,7 @@ def misses_in_words(misses: Iterable[Claim]) -> list[str]:
     headings = {
         UNKNOWN: "not hold on this machine, which nobody has recorded with these versions; `make record` adds it",
         MISSED: "not hold on this machine, as its recorded results say",
+        NARROW: "not hold on this machine, whose recorded results clear the bound by less than a tenth",
         HELD: "not hold on this machine this time, although recorded results of its kind say so",
     }
     misses = list(misses)
@@ -273,15 +278,21 @@ def recorded(text_or_key: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def before(key: str) -> str:
-    """What this kind of machine recorded for a claim, with these library versions: HELD, MISSED or UNKNOWN.
+def before(key: str, low: float, high: float) -> str:
+    """What this kind of machine recorded for a claim with these bounds: HELD, NARROW, MISSED or UNKNOWN.
 
     Versions are the same if their first two numbers are: 2.13.0 and 2.13.1 are, 2.13 and 2.11 are not.
     """
     entry = recorded(key).get(device.kind())
     if entry is None or not _same_versions(entry["versions"], versions()):
         return UNKNOWN
-    return HELD if entry["holds"] else MISSED
+    if not entry["holds"]:
+        return MISSED
+    if math.isfinite(low) and math.isfinite(high):
+        room = (CLEAR * (high - low) / 2,) * 2
+    else:
+        room = tuple(CLEAR * abs(bound) if math.isfinite(bound) else 0.0 for bound in (low, high))
+    return HELD if low + room[0] <= entry["measured"] <= high - room[1] else NARROW
 
 
 def _same_versions(then: dict[str, str], now: dict[str, str]) -> bool:

@@ -349,6 +349,10 @@ def test_a_recording_that_fails_leaves_the_results_as_they_were(week, monkeypatc
     assert (week.folder / "results" / f"{device.kind()}.json").read_bytes() == before
 
 
+def test_build_and_claims_have_the_same_word_for_a_recorded_miss():
+    assert build.RECORDED_MISS == claims.MISSED
+
+
 def test_a_notebook_with_listed_claims_runs_again_next_time(week):
     source = counting(week, "machine", 9, known=False)
     for runs in ("x", "xx"):

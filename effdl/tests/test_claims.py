@@ -124,6 +124,28 @@ def test_a_strict_run_fails_for_the_machine_only_where_its_kind_is_known_to_do_b
         claim("bytes", depends="nothing", measured=1, expected=2)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "bound", "known"),
+    [
+        (2.1, {"at_least": 2.0}, claims.NARROW),
+        (2.3, {"at_least": 2.0}, claims.HELD),
+        (0.95, {"at_most": 1.0}, claims.NARROW),
+        (0.85, {"at_most": 1.0}, claims.HELD),
+        (1.19, {"expected": 1, "rel": 0.2}, claims.NARROW),
+        (1.1, {"expected": 1, "rel": 0.2}, claims.HELD),
+        (7, {"expected": 7}, claims.HELD),
+    ],
+)
+def test_what_was_recorded_near_its_bound_is_no_gate(week, recorded, bound, known, monkeypatch):
+    week.start("lecture", "amd")
+    claim("near", depends="machine", measured=recorded, **bound)
+    monkeypatch.setenv("EFFDL_STRICT", "1")
+    week.again("lecture", "amd")
+    with pytest.raises(ClaimMissedHere) if known == claims.HELD else contextlib.nullcontext():
+        assert not claim("near", depends="machine", measured=1e6 if "at_most" in bound else -1e6, **bound)
+    assert claims.made[-1].before == known
+
+
 def test_another_version_of_a_library_is_another_machine(week, monkeypatch):
     record(week, "amd", 3.0)
     monkeypatch.setenv("EFFDL_STRICT", "1")
