@@ -44,7 +44,7 @@ test: .venv/tested
 	python -m effdl.build --run
 	python -m pytest
 
-# Stand-ins for other machines: see effdl/matrix.py. Some three hours.
+# Stand-ins for other machines: see effdl/matrix.py. Some four hours.
 matrix: .venv/tested .venv-torch211/installed
 	python -m effdl.matrix
 
