@@ -474,8 +474,7 @@ class _Watch:
         while True:
             running = [p.sentinel for p in self.processes if p.is_alive()]
             multiprocessing.connection.wait(running, timeout=0.02)
-            self.read()
-            if self.raised or self._died():
+            if self._died() or self.raised:
                 self._fail()
             if not running:
                 return
@@ -532,6 +531,8 @@ class _Watch:
     def _died(self) -> dict[int, int]:
         """Exit status of every rank that left without a word: neither a value nor an exception."""
         gone = {rank: p.exitcode for rank, p in enumerate(self.processes) if p.exitcode is not None}
+        # Only now: the last word of a rank that is gone stands in the log, and may have come since the last look.
+        self.read()
         return {r: code for r, code in gone.items() if r not in self.returned and r not in self.raised}
 
     def _fail(self) -> None:
@@ -541,7 +542,6 @@ class _Watch:
             # On a busy machine the fork server may be late to say that a rank has died.
             if process.is_alive() and _has_ended(process.pid):
                 process.join(LAST_WORDS)
-        self.read()
         died, world = self._died(), self.job.ranks
         output = self.output()
         # When a rank dies, the others raise "connection closed by peer": a silent death is the cause.

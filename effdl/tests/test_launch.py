@@ -170,6 +170,24 @@ def test_a_loop_that_prints_cannot_fill_the_disk():
     assert "cut here" in text[-100:]
 
 
+def test_a_rank_that_returns_and_leaves_between_two_looks_is_not_taken_for_dead(tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+
+    class Leaves:
+        @property
+        def exitcode(self):
+            with open(log, "ab") as file:
+                launch._record(file.fileno(), 0, launch._RETURNED)
+            return 0
+
+    job = launch._Job(tmp_path, "module:function", 1, "gloo", 1)
+    watch = launch._Watch(job, show=False)
+    watch.processes = [Leaves()]
+    watch.read()
+    assert watch._died() == {}
+
+
 def test_the_traceback_of_the_rank_that_raised_comes_first():
     with pytest.raises(LaunchError) as failure:
         run(f"{RANKS}:raise_on", ranks=4, args=(2,))

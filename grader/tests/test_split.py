@@ -279,8 +279,8 @@ def test_a_loop_without_end_is_interrupted_and_the_cells_after_it_run(examiner, 
 
 
 def test_a_loop_that_cannot_be_interrupted_ends_the_students_side_only(examiner, stage):
-    loop = "try:\n            n += sum(range(9))\n        except BaseException: n = 0"
-    answer = f"def square(n):\n    while True:\n        {loop}\n{REST}"
+    # Inside C, where Python looks for no signal: a loop in Python may be interrupted between any two steps.
+    answer = f"def square(n): return sum(iter(int, 1))\n{REST}"
     run = Run(examiner, stage, stage.answered({"square": answer}), wall=1.0)
     assert run.verdicts["first"] == run.verdicts["boxed"] == "failed"
     assert re.search(r"longer than [\d.]+ s", run.text("first"))
