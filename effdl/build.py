@@ -290,13 +290,16 @@ def build(source: Path, on_cell: OnCell) -> float:
     return seconds
 
 
+def _code(folder: Path) -> list[Path]:
+    """The Python files of a folder and of those below it, such as figures/; tests run in no notebook."""
+    return [file for file in folder.rglob("*.py") if "tests" not in file.relative_to(folder).parts]
+
+
 def run_hash(source: Path) -> str:
     """SHA-256 of what a run depends on: the text, the code of its week and effdl, recorded results, this machine."""
     digest = hashlib.sha256(source.read_bytes())
     week = source.resolve().parent
-    for file in sorted(
-        [*week.glob("*.py"), *week.glob("results/*.json"), *Path(__file__).parent.glob("*.py")]
-    ):
+    for file in sorted([*_code(week), *week.glob("results/*.json"), *_code(Path(__file__).parent)]):
         digest.update(file.read_bytes())
     limits = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
     digest.update(repr([sys.prefix, cores(), *map(os.environ.get, limits)]).encode())
