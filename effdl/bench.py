@@ -6,7 +6,6 @@ that whatever slows the machine slows both (ABBA). The spread of the pair ratios
 """
 
 import gc
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from effdl.device import Ceilings, core, synchronize
+from effdl.device import core, synchronize
 from effdl.notebook import Table
 
 CONFIDENCE = 0.98
@@ -129,27 +128,9 @@ class Comparison:
 
     def plot(self, ax: Any = None) -> Any:
         """Bars of the medians with their intervals. Returns the axes."""
-        from matplotlib import pyplot as plt
-
         from effdl import plots
 
-        ax = ax or plt.subplots(figsize=(7, 0.6 + 0.5 * len(self.timings)))[1]
-        largest = max(timing.median for timing in self.timings.values())
-        unit, size = next(
-            (u, s) for u, s in (("s", 1), ("ms", 1e-3), ("us", 1e-6), ("ns", 0)) if largest >= s
-        )
-        size = size or 1e-9
-        for row, ((name, timing), style) in enumerate(
-            zip(self.timings.items(), plots.bar_styles(len(self.timings)), strict=True)
-        ):
-            low, high = timing.interval
-            error = [[max(timing.median - low, 0) / size], [max(high - timing.median, 0) / size]]
-            ax.barh(row, timing.median / size, xerr=error, height=0.6, label=name, capsize=3, **style)
-        ax.set_yticks(range(len(self.timings)), list(self.timings))
-        ax.invert_yaxis()
-        ax.grid(axis="y", visible=False)
-        ax.set_xlabel(f"time of one call, {unit} (median, 98 % interval)")
-        return ax
+        return plots.times({name: (t.median, *t.interval) for name, t in self.timings.items()}, ax)
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
@@ -252,52 +233,3 @@ def measure(
 ) -> Timing:
     """Time one function: ``repeats`` samples after ``warmup`` calls. For a ratio use compare()."""
     return compare({"": fn}, pairs=repeats, warmup=warmup, min_time=min_time).timings[""]
-
-
-def roofline(points: Sequence[tuple[str, float, float, float]], ceilings: Ceilings, ax: Any = None) -> Any:
-    """Draw operations under the roof of a device (Williams, Waterman and Patterson 2009). Returns the figure.
-
-    ``points`` holds (name, FLOP, bytes moved, seconds) per operation. An operation whose data fits in a
-    cache may stand above the slope, which is the bandwidth of main memory. Raises ValueError for a point
-    without FLOP, bytes or seconds: it has no place on logarithmic axes.
-    """
-    from matplotlib import pyplot as plt
-
-    from effdl import plots
-
-    for name, *values in points:
-        if min(values) <= 0:
-            raise ValueError(f"roofline(): {name!r} needs FLOP, bytes and seconds above zero, not {values}")
-    ax = ax or plt.subplots(figsize=(7, 4.2))[1]
-    intensities = [flop / nbytes for _, flop, nbytes, _ in points]
-    left = min([*intensities, ceilings.ridge]) / 3
-    right = max([*intensities, ceilings.ridge]) * 3
-    xs = np.geomspace(left, right, 200)
-    roof = np.minimum(ceilings.flops, xs * ceilings.bandwidth)
-    ax.loglog(xs, roof / 1e9, color=plots.INK, linestyle="-", marker="", linewidth=2)
-    for (name, flop, _, seconds), x, marker, colour in zip(
-        points, intensities, plots.MARKERS * len(points), plots.COLOURS * len(points), strict=False
-    ):
-        ax.plot(x, flop / seconds / 1e9, marker=marker, color=colour, linestyle="", markersize=8, label=name)
-    kind = str(ceilings.dtype).removeprefix("torch.")
-    threads = f", {ceilings.threads} threads" if ceilings.threads > 1 else ""
-    ax.annotate(
-        f"{ceilings.flops / 1e9:.3g} GFLOP/s, {kind} matrix product{threads}",
-        (right, ceilings.flops / 1e9),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-    )
-    middle = math.sqrt(left * min(ceilings.ridge, right))
-    ax.annotate(
-        f"{ceilings.bandwidth / 1e9:.3g} GB/s",
-        (middle, middle * ceilings.bandwidth / 1e9),
-        xytext=(-6, 4),
-        textcoords="offset points",
-        ha="right",
-    )
-    ax.set_ylim(top=ceilings.flops / 1e9 * 2)
-    ax.set_xlabel("arithmetic intensity, FLOP per byte")
-    ax.set_ylabel("GFLOP/s")
-    ax.legend(loc="best", fontsize=9)
-    return ax.figure

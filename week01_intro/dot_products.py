@@ -1,12 +1,9 @@
 """Two ways to compute a batch of dot products, and the error that float32 allows them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
-from effdl import plots
-from effdl.bench import Ratio
 from week01_intro.float_order import UNIT_ROUNDOFF
 
 
@@ -38,25 +35,3 @@ def share_of_bound(dots: Callable, x: torch.Tensor, y: torch.Tensor) -> float:
     error = (dots(x, y).double() - products.sum(dim=-1)).abs()
     limit = (gamma * products.abs().sum(dim=-1)).clamp(min=torch.finfo(torch.float64).tiny)
     return float((error / limit).max())
-
-
-def plot_ratios(lengths: Sequence[int], ratios: Mapping[str, Sequence[Ratio]], rows: int) -> Any:
-    """Time of other versions over time of bmm for several lengths, with intervals. Returns the figure."""
-    from matplotlib import pyplot as plt
-
-    fig, ax = plt.subplots()
-    for (name, line), marker in zip(ratios.items(), plots.MARKERS, strict=False):
-        values = [ratio.value for ratio in line]
-        below = [ratio.value - ratio.low for ratio in line]
-        above = [ratio.high - ratio.value for ratio in line]
-        ax.errorbar(lengths, values, yerr=[below, above], capsize=4, marker=marker, label=f"{name} over bmm")
-    ax.axhline(2, color=plots.COLOURS[2], linestyle="--", marker="", label="what the bytes predict")
-    ax.axhline(1, color=plots.INK, linestyle=":", marker="", label="as fast as bmm")
-    ax.set(xscale="log", yscale="log", ylabel="time / time of bmm")
-    ax.set_xlabel(f"length d of the {rows:,} pairs of vectors")
-    shown = [d for d in lengths if d != 399]
-    ax.set_xticks(shown, [str(d) for d in shown])
-    ax.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
-    ax.minorticks_off()
-    ax.legend()
-    return fig

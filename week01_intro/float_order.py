@@ -6,13 +6,10 @@ chapters 3 and 4).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
-
-from effdl import plots
 
 UNIT_ROUNDOFF = 2.0**-24
 
@@ -73,35 +70,6 @@ def largest_relative_error(result: torch.Tensor, reference: torch.Tensor) -> flo
     """max |result - reference| / |reference| over the entries, in float64."""
     reference = reference.double().cpu()
     return float(((result.double().cpu() - reference).abs() / reference.abs()).max())
-
-
-def plot_sums(sizes: Sequence[int], errors: dict[str, list[float]], bounds: dict[str, list[float]]) -> Any:
-    """Relative errors of ways to sum against the number of terms, with dotted bounds. Returns the figure."""
-    from matplotlib import pyplot as plt
-
-    fig, ax = plt.subplots(figsize=(7, 4))
-    for (name, found), marker in zip(errors.items(), plots.MARKERS, strict=False):
-        ax.plot(sizes, np.maximum(found, 1e-9), marker=marker, label=name)
-    for (name, limit), colour in zip(bounds.items(), plots.COLOURS, strict=False):
-        ax.plot(sizes, limit, color=colour, linestyle=":", marker="", label=f"bound for m = {name}")
-    ax.set(xscale="log", yscale="log", xlabel="numbers added, n", ylabel="relative error of the float32 sum")
-    ax.legend(ncols=2, fontsize=9)
-    return fig
-
-
-def plot_powers(powers: Sequence[int], differences: dict[str, list[float]], bound: list[float]) -> Any:
-    """Relative differences between matrix powers against the exponent, with the bound. Returns the figure."""
-    from matplotlib import pyplot as plt
-
-    fig, ax = plt.subplots()
-    for (name, values), marker in zip(differences.items(), plots.MARKERS, strict=False):
-        ax.plot(powers, values, marker=marker, label=name)
-    ax.plot(powers, bound, color=plots.INK, linestyle=":", marker="", label="bound, any order")
-    ax.set(xscale="log", yscale="log", xlabel="power of the matrix", ylabel="largest relative difference")
-    ax.set_xticks(powers, [str(p) for p in powers])
-    ax.minorticks_off()
-    ax.legend()
-    return fig
 
 
 SUMMANDS = {

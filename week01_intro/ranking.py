@@ -203,25 +203,6 @@ def spread(values: np.ndarray) -> float:
     return float(high / low)
 
 
-def plot_spread(reports: dict[str, np.ndarray]) -> Any:
-    """Histograms of reported times (seconds) on a log axis in ms, one for each name. Returns the figure."""
-    from matplotlib import pyplot as plt
-
-    from effdl import plots
-
-    fig, ax = plt.subplots()
-    everything = 1e3 * np.concatenate(list(reports.values()))
-    edges = np.geomspace(0.9 * everything.min(), 1.1 * everything.max(), 50)
-    for (name, values), style in zip(reports.items(), plots.bar_styles(2)[::-1], strict=True):
-        ax.hist(1e3 * values, edges, label=name, alpha=0.8, **style)
-    ax.set(xscale="log", xlabel="reported time of one call, ms (log scale)", ylabel="benchmarks")
-    ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if edges[0] < tick < edges[-1]]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.legend()
-    return fig
-
-
 def drift_bias(order: str, degree: int) -> int:
     """What a drift t**degree of the machine adds to B's total over A's, if call t is A or B as ``order`` says.
 
@@ -234,47 +215,3 @@ def drift_bias(order: str, degree: int) -> int:
 
 DRIFT_SPECIFICATION = [((degree,), 0) for degree in (1, 2, 3)]
 """Cases for effdl.notebook.check_exercise: (degree of the drift), bias."""
-
-
-def plot(trials: Sequence[Trial], verdicts: dict[str, list[str]], truth: float) -> Any:
-    """Left: verdicts of every protocol. Right: the ratios it reported, one mark a trial. Returns the figure."""
-    from matplotlib import pyplot as plt
-
-    from effdl import plots
-
-    looks = {
-        RIGHT: ({"color": plots.COLOURS[0]}, "white", "o"),
-        UNDECIDED: ({"color": plots.GRID, "hatch": "...", "edgecolor": "white"}, plots.INK, "o"),
-        WRONG: ({"color": plots.COLOURS[1], "hatch": "///", "edgecolor": "white"}, "white", "x"),
-    }
-    fig, (bars, marks) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    scatter = np.random.default_rng(0)
-    for row, protocol in enumerate(PROTOCOLS):
-        left = 0.0
-        grouped = together(trials, protocol.trials)
-        ratios = np.asarray([protocol.estimate(trial) for trial in grouped]).clip(0.46, 2.5)
-        heights = row + scatter.uniform(-0.25, 0.25, len(ratios))
-        for kind, (style, ink, marker) in looks.items():
-            here = np.asarray(verdicts[protocol.name]) == kind
-            share = 100 * here.mean()
-            bars.barh(row, share, left=left, height=0.66, label="" if row else kind, **style)
-            if share >= 4:
-                box = {"facecolor": style["color"], "linewidth": 0, "pad": 1.5}
-                place = {"ha": "center", "va": "center", "fontweight": "bold"}
-                bars.text(left + share / 2, row, f"{share:.0f}", color=ink, bbox=box, **place)
-            left += share
-            colour = "#8a9099" if kind == UNDECIDED else style["color"]
-            marks.plot(ratios[here], heights[here], marker, markersize=3.5, color=colour,
-                       markerfacecolor="none" if kind == UNDECIDED else colour)  # fmt: skip
-    bars.set_yticks(range(len(PROTOCOLS)), [protocol.name for protocol in PROTOCOLS])
-    bars.invert_yaxis()
-    bars.set(xlabel="share of trials, %", xlim=(0, 100))
-    bars.grid(visible=False)
-    bars.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9)
-    marks.set(xscale="log", xlim=(0.44, 2.6), xlabel="ratio B / A that was reported, log scale")
-    marks.set_xticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
-    marks.minorticks_off()
-    marks.axvline(truth, color=plots.INK, linestyle="-", marker="", linewidth=1.2)
-    marks.set_title(f"the line is the truth, {truth:.2f}", fontsize=10, fontweight="normal")
-    marks.grid(axis="y", visible=False)
-    return fig

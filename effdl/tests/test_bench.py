@@ -1,5 +1,4 @@
 import gc
-import math
 
 import numpy as np
 import pytest
@@ -7,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effdl import bench
-from effdl.device import Ceilings
 
 positive = st.floats(1e-6, 1e3)
 
@@ -187,7 +185,6 @@ def test_garbage_collection_is_back_after_a_function_that_raises():
         (lambda: bench.compare({"a": int}, pairs=0), "pairs=0"),
         (lambda: bench.bootstrap_interval([]), "at least one sample"),
         (lambda: bench.bootstrap_interval([1.0], confidence=98), "98"),
-        (lambda: bench.roofline([("copy", 0, 8, 1.0)], Ceilings(1e9, 1e9, None, 1)), "'copy'"),
     ],
 )
 def test_bad_input_is_named(call, words):
@@ -217,22 +214,3 @@ def test_table_and_plot_show_every_function():
 )
 def test_times_are_shown_in_the_unit_that_suits(seconds, text):
     assert bench.readable(seconds) == text
-
-
-def test_roofline_puts_a_point_at_its_intensity_and_speed():
-    import torch
-
-    figure = bench.roofline([("matmul", 2e9, 1e7, 0.1)], Ceilings(1e10, 1e11, torch.float32, 2))
-    roof, point = figure.axes[0].lines
-    assert point.get_xydata().tolist() == [pytest.approx([200.0, 20.0])]
-    x, y = roof.get_xdata(), roof.get_ydata()
-    assert max(y) == pytest.approx(100.0)
-    assert math.isclose(y[0], x[0] * 10.0)
-
-
-def test_nine_operations_on_a_roofline_differ_without_colour():
-    import torch
-
-    points = [(f"operation {i}", 1e6, 1e6, 1e-3 * (i + 1)) for i in range(9)]
-    figure = bench.roofline(points, Ceilings(1e10, 1e11, torch.float32, 1))
-    assert len({line.get_marker() for line in figure.axes[0].lines[1:]}) == 9
