@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from week02_distributed import lecture_figures, policies, seminar_figures
+from week02_distributed import figures, policies
 from week02_distributed.cluster import Cluster, Job, summarise
 from week02_distributed.hogwild import Run
 from week02_distributed.parameter_server import ServerRun
@@ -18,36 +18,34 @@ def closed_figures():
 
 def test_bars_are_as_high_as_the_gains():
     gains = {"loop": {"row": 1.0, "threads": 0.9}, "sort": {"row": 1.0, "threads": 1.7}}
-    ax = lecture_figures.speed_gains(gains).axes[0]
+    ax = figures.speed_gains(gains).axes[0]
     assert [[bar.get_height() for bar in bars] for bars in ax.containers] == [[1.0, 1.0], [0.9, 1.7]]
 
 
 def test_start_table_shows_the_best_time_and_every_draw():
     report = {"seconds": {"fork": [0.004, 0.002]}, "drawn": {"fork": [0.25, 0.25]}}
-    assert lecture_figures.start_table(report).rows == [["fork", "2", "0.2500, 0.2500"]]
+    assert figures.start_table(report).rows == [["fork", "2", "0.2500, 0.2500"]]
 
 
 def test_channel_table_gives_the_size_at_which_half_the_time_is_latency():
-    assert lecture_figures.channel_table({"pipe": (1e-4, 1.024e9)}).rows == [
-        ["pipe", "100", "1.02", "100 KiB"]
-    ]
+    assert figures.channel_table({"pipe": (1e-4, 1.024e9)}).rows == [["pipe", "100", "1.02", "100 KiB"]]
 
 
 def test_utilisation_is_a_mean_over_windows_and_completion_a_share_of_jobs():
     jobs = [Job(0, 0, 2, 2 * 90), Job(1, 180, 4, 40), Job(2, 1000, 1, 1)]
     results = policies.simulate_each({"fifo": (policies.fifo, {})}, [jobs], Cluster(1, 4))
-    left, right = lecture_figures.busy_and_done(results, ["fifo"]).axes
+    left, right = figures.busy_and_done(results, ["fifo"]).axes
     # Two of four GPUs for half of the first window; four for ten seconds of the second.
     assert left.lines[0].get_ydata()[:3] == pytest.approx([25, 100 * 10 / 180, 0], abs=2)
     assert right.lines[0].get_xdata() == pytest.approx([1, 10, 90])
-    row = lecture_figures.schedule_table({"fifo": summarise(results["fifo"])}).rows[0]
+    row = figures.schedule_table({"fifo": summarise(results["fifo"])}).rows[0]
     assert row[:2] == ["fifo", "34"]
 
 
 def test_prices_are_per_trained_pair():
     history = np.array([[0.0, 0, 1.0], [2.0, 10, 0.5]])
     shared, served = Run({}, history, 2.0), ServerRun({}, history, 3.0, payload=5000)
-    rows = seminar_figures.price_table(shared, {"synchronous": served}, trained=10).rows
+    rows = figures.price_table(shared, {"synchronous": served}, trained=10).rows
     assert rows == [["shared memory", "2.0", "0.5000", "0"], ["server, synchronous", "3.0", "0.5000", "500"]]
 
 
@@ -56,5 +54,5 @@ def test_every_word_of_the_map_has_a_label():
         "near": {"a": np.zeros(2), "b": np.array([0.01, 0]), "c": np.zeros(2)},
         "far": {"d": np.ones(2)},
     }
-    ax = seminar_figures.word_map(places).axes[0]
+    ax = figures.word_map(places).axes[0]
     assert sorted(text.get_text() for text in ax.texts) == ["a", "b", "c", "d"]

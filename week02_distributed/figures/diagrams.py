@@ -1,4 +1,4 @@
-"""The drawings of the lecture."""
+"""The diagrams of the lecture, which explain and show no measurement of a machine."""
 
 from collections.abc import Mapping
 

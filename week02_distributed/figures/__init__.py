@@ -1,0 +1,30 @@
+"""What draws in this week: `from week02_distributed import figures`, then `figures.zipf(...)`.
+
+`diagrams` explains in the lecture; `lecture` and `seminar` show what their notebook measured, in plots and tables.
+"""
+
+from week02_distributed.figures.diagrams import gantt, parameter_servers, threads_and_processes, three_cuts
+from week02_distributed.figures.lecture import (
+    accuracy_by_round,
+    busy_and_done,
+    bytes_by_batch,
+    channel_table,
+    completion_bars,
+    delayed_descent,
+    load_table,
+    loss_by_step_size,
+    message_costs,
+    schedule_table,
+    shard_bandwidth,
+    speed_gains,
+    start_table,
+    waiting_or_stale,
+)
+from week02_distributed.figures.seminar import (
+    loss_over_time,
+    lost_updates,
+    price_table,
+    with_and_without_server,
+    word_map,
+    zipf,
+)
