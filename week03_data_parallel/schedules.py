@@ -2,7 +2,7 @@
 
 A schedule says nothing about how a message travels. So one description serves five purposes: `point_to_point`
 executes it on real ranks, `simulate` runs it without any, `cost` predicts its time, `bytes_sent` counts its volume,
-and `drawings` shows it step by step.
+and `figures` shows it step by step.
 
 All messages of a round carry the values from *before* the round.
 """

@@ -1,4 +1,4 @@
-"""The drawings and tables of the week."""
+"""What draws in this week: figures, tables, and a schedule as an animation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
