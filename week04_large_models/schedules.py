@@ -2,7 +2,7 @@
 
 A schedule is a list with one list of actions for each rank. It says nothing about time or messages. So one
 description serves four purposes: `pipeline` executes it in real processes, `simulate` gives it times, `in_flight`
-counts the micro-batches that wait for their backward pass, and `drawings` shows it.
+counts the micro-batches that wait for their backward pass, and `figures` shows it.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The seminar's figures."""
+"""The drawings of the seminar: bytes of a step, and the loss of a run that is killed and resumes."""
 
 from collections.abc import Mapping, Sequence
 
