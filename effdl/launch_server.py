@@ -1,8 +1,8 @@
 """What the fork server of `effdl.launch` does before it forks its first rank.
 
-`multiprocessing`'s fork server imports this module once. It loads torch, so that a rank is a fork of a warm
-process (a few milliseconds) and not a fresh interpreter that imports torch again (two seconds and more), and it
-makes sure that no process of a run can outlive the program that asked for it:
+`multiprocessing`'s fork server imports this module once, and `effdl.launch_rank` after it, with torch, so that a
+rank is a fork of a warm process (a few milliseconds) and not a fresh interpreter that imports torch again (two
+seconds and more). This module makes sure that no process of a run can outlive the program that asked for it:
 
 * it is the *child subreaper* (prctl(2)) of everything below it. A process that a rank started and left behind
   comes back to this server, where `effdl.launch` finds and kills it;
@@ -84,4 +84,3 @@ def _serve_only_the_living() -> None:
 
 if sys.argv[0] == "-c" and "multiprocessing.forkserver" in " ".join(sys.orig_argv):
     _serve_only_the_living()
-    import effdl.launch  # noqa: F401

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from effdl.launch import without_main
+from effdl.launch import PRELOAD, without_main
 
 # Workers are forks of a server that has done the slow imports and has no threads. A fork of the notebook itself
 # would inherit its locks, but not the threads that would release them.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["effdl.launch_server", "scipy.sparse"])
+CONTEXT.set_forkserver_preload([*PRELOAD, "scipy.sparse"])
 
 PATIENCE = float(os.environ.get("EFFDL_DEADLINE", 60))
 """Seconds after which workers are given up. Tests say more than a reader would wait, for a slow machine."""

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effdl import launch
+from effdl import launch, launch_job, launch_watch
 from effdl.launch import LaunchError, run
 
 RANKS = "effdl.tests.launch_ranks"
@@ -88,15 +88,15 @@ values = st.recursive(
 @given(values)
 def test_pickled_values_are_equal(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "value"
-    launch._dump(value, path, "it")
-    assert launch._load(path) == value
+    launch_job.dump(value, path, "it")
+    assert launch_job.load(path) == value
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.complex64, torch.bool])
 def test_a_view_travels_without_the_tensor_behind_it(tmp_path, dtype):
     view = torch.ones(1000, 1000).to(dtype)[:3, ::2]
-    launch._dump(view, tmp_path / "view", "it")
-    assert torch.equal(launch._load(tmp_path / "view"), view)
+    launch_job.dump(view, tmp_path / "view", "it")
+    assert torch.equal(launch_job.load(tmp_path / "view"), view)
     assert (tmp_path / "view").stat().st_size < 5 * view.numel() * view.element_size() + 2000
 
 
@@ -164,9 +164,9 @@ def test_output_is_shown_only_when_asked(capfd):
 
 def test_a_loop_that_prints_cannot_fill_the_disk():
     # How much a loop without end prints before its deadline differs by machine. Three times the limit shows the cut.
-    result = run(f"{RANKS}:print_too_much", ranks=1, args=(3 * launch.OUTPUT_LIMIT,))
+    result = run(f"{RANKS}:print_too_much", ranks=1, args=(3 * launch_job.OUTPUT_LIMIT,))
     text = result.output.text(stream="stdout")
-    assert launch.OUTPUT_LIMIT <= len(text) < launch.OUTPUT_LIMIT + 200
+    assert launch_job.OUTPUT_LIMIT <= len(text) < launch_job.OUTPUT_LIMIT + 200
     assert "cut here" in text[-100:]
 
 
@@ -178,11 +178,11 @@ def test_a_rank_that_returns_and_leaves_between_two_looks_is_not_taken_for_dead(
         @property
         def exitcode(self):
             with open(log, "ab") as file:
-                launch._record(file.fileno(), 0, launch._RETURNED)
+                launch_job.record(file.fileno(), 0, launch_job.RETURNED)
             return 0
 
-    job = launch._Job(tmp_path, "module:function", 1, "gloo", 1)
-    watch = launch._Watch(job, show=False)
+    job = launch_job.Job(tmp_path, "module:function", 1, "gloo", 1)
+    watch = launch_watch.Watch(job, show=False)
     watch.processes = [Leaves()]
     watch.read()
     assert watch._died() == {}
@@ -199,7 +199,7 @@ def test_the_traceback_of_the_rank_that_raised_comes_first():
     assert "in raise_on" in lines[3]
     assert "about to fail" in str(error)
     assert error.rank == 2
-    assert "launch.py" not in error.traceback
+    assert "effdl/launch" not in error.traceback
     assert error._render_traceback_() == [f"LaunchError: {error}"]
     assert below_server() == []
 
@@ -255,7 +255,7 @@ def test_the_environment_sets_the_deadline_of_those_who_do_not_say(monkeypatch):
 
 
 class Clock:
-    """The time for effdl.launch, which leaps over any deadline once the ranks have written their process ids."""
+    """The time for launch_watch, which leaps over any deadline once the ranks have written their process ids."""
 
     def __init__(self, folder, ranks):
         self.folder, self.ranks, self.sleep = folder, ranks, time.sleep
@@ -272,7 +272,7 @@ class Clock:
 def test_children_and_detached_grandchildren_of_a_failed_run_are_dead(tmp_path, monkeypatch, then, said):
     run(f"{RANKS}:echo", ranks=1)  # the server lives already when the clock changes
     if then == "hang":
-        monkeypatch.setattr(launch, "time", Clock(tmp_path, 2))
+        monkeypatch.setattr(launch_watch, "time", Clock(tmp_path, 2))
     with pytest.raises(LaunchError, match=said):
         run(f"{RANKS}:leave_children", ranks=2, args=(str(tmp_path), then), deadline=PATIENCE)
     pids = started_by(tmp_path, 2)
