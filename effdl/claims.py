@@ -16,30 +16,22 @@ who run a whole notebook:
 ``python -m effdl.claims week01_intro`` writes the week's table of claims into its README.
 """
 
-import datetime
-import fcntl
 import html
 import json
 import math
 import os
-import platform
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import psutil
-import torch
 import typer
 
-from effdl import device
+from effdl import device, results
 from effdl.notebook import CROSS, TICK, Verdict, publish
 
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
-
 
 NOTHING, MACHINE = "nothing", "machine"
 """What a claim can depend on."""
@@ -264,27 +256,13 @@ def recorded(text_or_key: str) -> dict[str, dict[str, Any]]:
     ``{"nvidia-h200": {"measured": 1.7, "interval": [1.6, 1.8], "unit": "x", "machine": "NVIDIA H200", ...}}``;
     a kind of machine that has not run it is not there.
     """
-    key, found = slug(text_or_key), {}
-    for path in sorted((_notebook().parent / "results").glob("*.json")):
-        try:
-            data = _read(path)
-        except ValueError as error:
-            print(error)  # a reader of the page can do without; whoever records or draws the table cannot
-            continue
-        for page in data["notebooks"].values():
-            entry = page["claims"].get(key, {})
-            if entry.get("measured") is not None:
-                found[path.stem] = {**entry, "machine": data["machine"]["kind"], "versions": page["versions"]}
-    return found
+    return results.recorded(_notebook().parent / "results", slug(text_or_key))
 
 
 def before(key: str, low: float, high: float) -> str:
-    """What this kind of machine recorded for a claim with these bounds: HELD, NARROW, MISSED or UNKNOWN.
-
-    Versions are the same if their first two numbers are: 2.13.0 and 2.13.1 are, 2.13 and 2.11 are not.
-    """
+    """What this kind of machine recorded for a claim with these bounds: HELD, NARROW, MISSED or UNKNOWN."""
     entry = recorded(key).get(device.kind())
-    if entry is None or not _same_versions(entry["versions"], versions()):
+    if entry is None or not results.same_versions(entry["versions"], results.versions()):
         return UNKNOWN
     if not entry["holds"]:
         return MISSED
@@ -293,11 +271,6 @@ def before(key: str, low: float, high: float) -> str:
     else:
         room = tuple(CLEAR * abs(bound) if math.isfinite(bound) else 0.0 for bound in (low, high))
     return HELD if low + room[0] <= entry["measured"] <= high - room[1] else NARROW
-
-
-def _same_versions(then: dict[str, str], now: dict[str, str]) -> bool:
-    same = (now.get(name, "").split(".")[:2] == version.split(".")[:2] for name, version in then.items())
-    return bool(then) and all(same)
 
 
 def _display(result: Claim, source: str, if_not: str) -> None:
@@ -349,44 +322,6 @@ def _once(key: str, text: str) -> None:
     _keys.append(key)
 
 
-def machine() -> dict[str, Any]:
-    """What a result was measured on. No host name, no user name."""
-    return {
-        "kind": device.kind_label(),
-        "type": device.device().type,
-        "device": device.describe().rsplit(", torch", 1)[0],
-        "cpu": device.cpu_model(),
-        "cores": device.cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "system": platform.system(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    if device.device().type == "cuda":
-        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
-    return found
-
-
-def _rounded(value: Any) -> Any:
-    """Four digits: the rest differs from run to run. JSON has no infinity and no NaN, so they become null."""
-    if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else None
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON ({error}); delete it and record the results again") from error
-    if "kind" not in data.get("machine", {}):
-        raise ValueError(f"{path} does not say which kind of machine it is of; delete it and record again")
-    return data
-
-
 def _record(key: str, **entry: Any) -> None:
     guard, name = os.environ.get("EFFDL_RECORD", ""), device.kind()
     if guard in ("", "0"):
@@ -397,44 +332,15 @@ def _record(key: str, **entry: Any) -> None:
         )
     if "EFFDL_NOTEBOOK" not in os.environ:
         raise ValueError("EFFDL_RECORD works on a whole notebook; use effdl.run or effdl.build, or unset it")
-    folder = _notebook().parent / "results"
-    folder.mkdir(exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _merge(folder / f"{name}.json", _notebook().stem, key, entry)
-    finally:
-        os.close(lock)
-
-
-def _merge(path: Path, notebook: str, key: str, entry: dict[str, Any]) -> None:
-    """Put one value into a results file. The first of a run replaces those of the notebook's last run."""
-    here = machine()
-    data = _read(path) if path.exists() else {"machine": here, "notebooks": {}}
-    order = _keys.index(key)
-    claims = data["notebooks"][notebook]["claims"] if order else {}
-    kept = {field: _rounded(value) for field, value in entry.items() if value not in ("", None)}
-    claims[key] = {"measured": None, **kept, "order": order}
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    data["machine"] = here
-    data["notebooks"][notebook] = {"claims": claims, "date": today, "versions": versions()}
-    _write(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file in one step, so that no reader ever sees half of it."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    results.add(_notebook(), name, key, _keys.index(key), entry)
 
 
 def table(week_folder: str | Path) -> str:
     """The week's claims as a Markdown table: published figure or bound, then one column per kind of machine."""
-    results = [_read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
+    recordings = [results.read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     notes = []
-    for column, result in enumerate(results):
+    for column, result in enumerate(recordings):
         pages = sorted(result["notebooks"].items())
         dates = ", ".join(f"{notebook} on {page['date']}" for notebook, page in pages)
         torches = ", ".join(sorted({page["versions"]["torch"] for _, page in pages}))
@@ -451,9 +357,9 @@ def table(week_folder: str | Path) -> str:
                     row[column] = number(value, entry.get("unit", "")) + (
                         "" if entry["holds"] else f" {CROSS}"
                     )
-    columns = [result["machine"]["kind"] for result in results]
+    columns = [result["machine"]["kind"] for result in recordings]
     # A week whose claims nobody has run on a GPU says so in a column of its own.
-    if all(result["machine"]["type"] == "cpu" for result in results):
+    if all(result["machine"]["type"] == "cpu" for result in recordings):
         columns.append("GPU (nobody has run it)")
     lines = [["claim", "depends on", "published or bound", *columns], ["---"] * (3 + len(columns))]
     for _, row in sorted(rows.items(), key=lambda item: (item[0][0], item[1]["order"], item[0][1])):
@@ -477,7 +383,7 @@ def write_table(week_folder: str | Path) -> None:
     if BEGIN not in text or END not in text:
         raise ValueError(f"{readme} has no place for the claims; add the lines {BEGIN} and {END}")
     head, _, tail = text.partition(BEGIN)
-    _write(readme, f"{head}{BEGIN}\n{table(week_folder)}{END}{tail.partition(END)[2]}")
+    results.write(readme, f"{head}{BEGIN}\n{table(week_folder)}{END}{tail.partition(END)[2]}")
 
 
 def main(week_folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from effdl import build, claims, device
+from effdl import build, claims, device, results
 from effdl.build import BuildError
 
 LECTURE = """# A lab
@@ -286,7 +286,7 @@ def counting(week, depends, least, known=True):
     source = week.write(LECTURE + TIMES_OUT.format(depends=depends, least=least))
     if known:
         entry = {"holds": True, "measured": 9, "text": "So many runs", "order": 0, "depends": depends}
-        page = {"claims": {"so-many-runs": entry}, "versions": claims.versions(), "date": "2026-01-31"}
+        page = {"claims": {"so-many-runs": entry}, "versions": results.versions(), "date": "2026-01-31"}
         data = {"machine": {"kind": "this", "type": "cpu"}, "notebooks": {"lecture": page}}
         (week.folder / "results").mkdir()
         (week.folder / "results" / f"{device.kind()}.json").write_text(json.dumps(data))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effdl import claims
+from effdl import results as files
 from effdl.bench import Ratio
 from effdl.claims import ClaimFailed, ClaimMissedHere, claim, not_here
 
@@ -29,7 +30,7 @@ def week(tmp_path, monkeypatch):
     `start(notebook, kind)` begins a run that is recorded, on a machine of this kind; `again(notebook, kind)` one that
     is not.
     """
-    real = claims.machine()
+    real = files.machine()
     monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / "lecture.md"))
 
     def again(notebook, kind):
@@ -38,7 +39,7 @@ def week(tmp_path, monkeypatch):
         monkeypatch.delenv("EFFDL_RECORD", raising=False)
         monkeypatch.setattr(claims.device, "kind", lambda: kind)
         shown = {"kind": kind, "type": "cuda" if kind == "h200" else "cpu"}
-        monkeypatch.setattr(claims, "machine", lambda: real | shown)
+        monkeypatch.setattr(files, "machine", lambda: real | shown)
 
     def start(notebook, kind):
         again(notebook, kind)
@@ -149,10 +150,10 @@ def test_what_was_recorded_near_its_bound_is_no_gate(week, recorded, bound, know
 def test_another_version_of_a_library_is_another_machine(week, monkeypatch):
     record(week, "amd", 3.0)
     monkeypatch.setenv("EFFDL_STRICT", "1")
-    now = claims.versions()
+    now = files.versions()
     for torch_version, strict in (("2.11.0", False), (f"{now['torch'].rsplit('.', 1)[0]}.99", True)):
         week.again("lecture", "amd")
-        monkeypatch.setattr(claims, "versions", lambda v=torch_version: now | {"torch": v})
+        monkeypatch.setattr(files, "versions", lambda v=torch_version: now | {"torch": v})
         with pytest.raises(ClaimMissedHere) if strict else contextlib.nullcontext():
             assert not claim("fast", depends="machine", measured=1.5, at_least=2.0)
 
