@@ -1,6 +1,5 @@
 """hw1: the checks accept the references and files of past years, and reject every known wrong solution."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -9,11 +8,12 @@ import pytest
 from grader.course import Course
 from grader.examiner import Examiner, checks_of
 from grader.source import strip_solutions, validate
+from grader.wrong import wrong_solutions
 
 COURSE = Path(__file__).parents[1]
 HOMEWORK = Course.load(COURSE).assignment("hw1_distributed")
 PARTS = [pytest.param(part, id=f"part{part.number}") for part in HOMEWORK.parts.values()]
-WRONG = sorted((HOMEWORK.source / "wrong").glob("*.py"))
+WRONG = wrong_solutions(HOMEWORK.source / "wrong")
 PAST_YEARS = sorted((Path(__file__).parent / "past_years").glob("*/"))
 
 
@@ -33,15 +33,9 @@ def submission(part, folder, replacements=()):
     return folder
 
 
-def header(path):
-    """Return what the first lines of a wrong solution declare."""
-    return dict(re.findall(r"^# ([a-z ]+): (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
-
-
-def part_of(path):
+def part_of(wrong):
     """Return the part whose file a wrong solution replaces."""
-    replaced = header(path)["replaces"]
-    (part,) = (part for part in HOMEWORK.parts.values() if replaced in part.files)
+    (part,) = (part for part in HOMEWORK.parts.values() if wrong.file in part.files)
     return part
 
 
@@ -50,7 +44,7 @@ def failures(report):
 
 
 def lacks(examiner, needs):
-    """Return whether this machine lacks what the header's `needs` begins with."""
+    """Return whether this machine lacks what the `needs` of a wrong solution begins with."""
     there = {"namespaces": examiner.place.isolated, "control groups": examiner.place.cgroups is not None}
     (needed,) = (name for name in there if needs.startswith(name))
     return not there[needed]
@@ -106,19 +100,19 @@ def test_files_of_past_years_get_full_points(examiner, tmp_path, folder):
     assert failures(report) == {}
 
 
-@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
-def test_wrong_solution_is_caught(examiner, tmp_path, path):
-    declared, part = header(path), part_of(path)
-    if "needs" in declared and lacks(examiner, declared["needs"]):
-        pytest.skip(declared["needs"])
-    folder = submission(part, tmp_path / "wrong", [(declared["replaces"], path.read_text(encoding="utf-8"))])
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
+def test_wrong_solution_is_caught(examiner, tmp_path, wrong):
+    if wrong.needs and lacks(examiner, wrong.needs):
+        pytest.skip(wrong.needs)
+    part = part_of(wrong)
+    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
     # The one check that must catch it: the others would take minutes and prove nothing.
-    (result,) = examiner.examine(part, folder, names=[declared["caught by"]]).checks
+    (result,) = examiner.examine(part, folder, names=[wrong.caught_by]).checks
     assert result.verdict == "fail", result
     assert "damaged" not in result.why, result
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_check_is_tripped_by_a_wrong_solution(part):
-    caught = {header(path)["caught by"] for path in WRONG if part_of(path) == part}
+    caught = {wrong.caught_by for wrong in WRONG if part_of(wrong) == part}
     assert caught == {check.name for check in checks_of(part)}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -27,6 +28,7 @@ from grader import collect, feedback, grading, release, render
 from grader.course import Course, Part
 from grader.results import Graded
 from grader.source import strip_solutions
+from grader.wrong import WrongSolution, wrong_solutions
 
 HOMEWORK, PART = "hw1_distributed", 2
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -102,7 +104,7 @@ def make_course(root: Path) -> Course:
     others = re.compile(rf"\[assignments\.{HOMEWORK}\.parts\.(?!{PART}\b)")
     (root / "course.toml").write_text("".join(t for t in tables if not others.match(t)), encoding="utf-8")
     part = Course.load(theirs).assignment(HOMEWORK).part(PART)
-    kept = [f"{part.notebook}.md", *part.files, "wrong/*.py", f"checks/part{PART}_*.py"]
+    kept = [f"{part.notebook}.md", *part.files, f"checks/part{PART}_*.py"]
     for path in (path for pattern in kept for path in part.source.glob(pattern)):
         copy = root / "source" / HOMEWORK / path.relative_to(part.source)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -137,12 +139,19 @@ def modules(part: Part, student: dict[str, Any], port: int = 0) -> dict[str, str
     texts = {name: (part.source / name).read_text(encoding="utf-8") for name in part.files}
     if student.get("stubs"):
         texts = {name: strip_solutions(text, name) for name, text in texts.items()}
-    for wrong in student.get("wrong", ()):
-        text = (part.source / "wrong" / f"{wrong}.py").read_text(encoding="utf-8")
-        texts[text.partition("# replaces:")[2].split()[0]] = text
+    for name in student.get("wrong", ()):
+        wrong = known_wrong()[name]
+        texts[wrong.file] = wrong.text
     for name, before in student.get("before", {}).items():
         texts[name] = before.replace("{port}", str(port)) + "\n" + texts[name]
     return texts
+
+
+@functools.cache
+def known_wrong() -> dict[str, WrongSolution]:
+    """Return the wrong solutions of the homework by name."""
+    folder = REPOSITORY / "assignments" / "source" / HOMEWORK / "wrong"
+    return {wrong.name: wrong for wrong in wrong_solutions(folder)}
 
 
 def tamper(notebook: dict[str, Any]) -> None:

@@ -1,7 +1,3 @@
-# replaces: token_counts.py
-# caught by: counting_uses_processes
-# mistake: keeps its pool of processes for the next call
-# needs: control groups, without which nobody counts what is left or held
 import multiprocessing
 from collections import Counter
 
