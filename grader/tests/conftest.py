@@ -132,7 +132,8 @@ def write_sample_course(root: Path) -> Path:
     (source / "sums.py").write_text(SUMS)
     (source / "checks" / "part1_public.py").write_text(PUBLIC)
     (source / "checks" / "part1_hidden.py").write_text(HIDDEN)
-    (source / "wrong" / "counts.py").write_text("# replaces: sums.py\n")
+    (source / "wrong" / "sums.toml").write_text('file = "sums.py"\n')
+    (source / "wrong" / "counts.py").write_text("TOTAL = 0\n")
     return course
 
 
