@@ -119,6 +119,15 @@ def spread_of_equal_numbers_secretly(sub):
 '''
 
 
+WRONG = """file = "sums.py"
+
+[total_of_nothing]
+mistake = "forgets to add"
+caught_by = "total_adds"
+body.total = 'return 0'
+"""
+
+
 def write_sample_course(root: Path) -> Path:
     """Write the course to `root`/assignments, where a repository has it; return that folder."""
     course = root / "assignments"
@@ -132,8 +141,7 @@ def write_sample_course(root: Path) -> Path:
     (source / "sums.py").write_text(SUMS)
     (source / "checks" / "part1_public.py").write_text(PUBLIC)
     (source / "checks" / "part1_hidden.py").write_text(HIDDEN)
-    (source / "wrong" / "sums.toml").write_text('file = "sums.py"\n')
-    (source / "wrong" / "counts.py").write_text("TOTAL = 0\n")
+    (source / "wrong" / "sums.toml").write_text(WRONG)
     return course
 
 

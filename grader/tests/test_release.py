@@ -18,7 +18,7 @@ SECRETS = (
     "commutes beautifully",
     "the model plot",
     "BEGIN SOLUTION",
-    "replaces: sums.py",
+    "forgets to add",
 )
 
 
