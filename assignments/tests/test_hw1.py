@@ -1,5 +1,6 @@
 """hw1: the checks accept the references and files of past years, and reject every known wrong solution."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ COURSE = Path(__file__).parents[1]
 HOMEWORK = Course.load(COURSE).assignment("hw1_distributed")
 PARTS = [pytest.param(part, id=f"part{part.number}") for part in HOMEWORK.parts.values()]
 WRONG = wrong_solutions(HOMEWORK.source / "wrong")
+RIGHT = sorted((HOMEWORK.source / "right").glob("*.py"))
 PAST_YEARS = sorted((Path(__file__).parent / "past_years").glob("*/"))
 
 
@@ -33,10 +35,15 @@ def submission(part, folder, replacements=()):
     return folder
 
 
-def part_of(wrong):
-    """Return the part whose file a wrong solution replaces."""
-    (part,) = (part for part in HOMEWORK.parts.values() if wrong.file in part.files)
+def part_of(file):
+    """Return the part that asks for this file."""
+    (part,) = (part for part in HOMEWORK.parts.values() if file in part.files)
     return part
+
+
+def header(path):
+    """Return what the first lines of a right solution declare."""
+    return dict(re.findall(r"^# ([a-z ]+): (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
 def failures(report):
@@ -104,7 +111,7 @@ def test_files_of_past_years_get_full_points(examiner, tmp_path, folder):
 def test_wrong_solution_is_caught(examiner, tmp_path, wrong):
     if wrong.needs and lacks(examiner, wrong.needs):
         pytest.skip(wrong.needs)
-    part = part_of(wrong)
+    part = part_of(wrong.file)
     folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
     # The one check that must catch it: the others would take minutes and prove nothing.
     (result,) = examiner.examine(part, folder, names=[wrong.caught_by]).checks
@@ -114,5 +121,26 @@ def test_wrong_solution_is_caught(examiner, tmp_path, wrong):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_check_is_tripped_by_a_wrong_solution(part):
-    caught = {wrong.caught_by for wrong in WRONG if part_of(wrong) == part}
+    caught = {wrong.caught_by for wrong in WRONG if part_of(wrong.file) == part}
     assert caught == {check.name for check in checks_of(part)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
+def test_right_solutions_get_full_points(examiner, tmp_path, path):
+    replaced = header(path)["replaces"]
+    part = part_of(replaced)
+    folder = submission(part, tmp_path / "right", [(replaced, path.read_text(encoding="utf-8"))])
+    # The items of this file: the others are the reference's, which its own test examines.
+    items = [item for item in part.items if part.modules[item] == replaced]
+    report = examiner.examine(part, folder, items=items)
+    assert failures(report) == {}
+    assert {item: report.points(item) for item in items} == {item: part.items[item] for item in items}
+
+
+def test_every_item_has_right_solutions_by_two_methods():
+    methods = {path: header(path)["method"] for path in RIGHT}
+    assert len(set(methods.values())) == len(RIGHT)
+    for part in HOMEWORK.parts.values():
+        for name in part.files:
+            assert len([path for path in RIGHT if header(path)["replaces"] == name]) >= 2, name

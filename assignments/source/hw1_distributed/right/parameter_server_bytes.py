@@ -1,0 +1,85 @@
+# replaces: parameter_server.py
+# method: a request is a header and one message of bytes; the held pulls are looked at after every message
+import torch
+import torch.distributed as dist
+
+
+def _pack(*tensors):
+    return torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+
+
+class _Server:
+    def __init__(self, table, workers, bound):
+        self.table, self.bound = table, bound
+        self.clock = {rank: 0 for rank in range(1, workers + 1)}
+        self.held = {}  # rank: rows it waits for
+        self.failed = []
+
+    def pull(self, rank, body):
+        self.held[rank] = body.view(torch.int64)
+
+    def push(self, rank, body):
+        self.clock[rank] += 1
+        row_bytes = self.table.size(1) * self.table.element_size()
+        n = len(body) // (8 + row_bytes)
+        rows = body[: 8 * n].clone().view(torch.int64)
+        change = body[8 * n :].clone().view(self.table.dtype).view(n, -1) if n else []
+        for row, delta in zip(rows.tolist(), change, strict=True):
+            self.table[row] += delta
+
+    def leave(self, rank, body):
+        self.clock.pop(rank)
+
+    def fail(self, rank, body):
+        self.leave(rank, body)
+        self.failed.append(rank)
+
+    def release(self):
+        for rank, rows in list(self.held.items()):
+            if self.bound is not None and self.clock[rank] > min(self.clock.values()) + self.bound:
+                continue
+            del self.held[rank]
+            if len(rows):
+                dist.send(self.table[rows], rank)
+
+
+def serve(table, workers, bound=None):
+    server = _Server(table, workers, bound)
+    actions = [server.pull, server.push, server.leave, server.fail]
+    while server.clock:
+        head = torch.zeros(2, dtype=torch.long)
+        rank = dist.recv(head)
+        body = torch.zeros(int(head[1]), dtype=torch.uint8)
+        if len(body):
+            dist.recv(body, rank)
+        actions[int(head[0])](rank, body)
+        server.release()
+    if server.failed:
+        raise RuntimeError(f"workers failed: ranks {server.failed}")
+
+
+class Client:
+    def __init__(self, width, dtype=torch.float32):
+        self.width, self.dtype = width, dtype
+
+    def _request(self, action, body=None):
+        length = 0 if body is None else len(body)
+        dist.send(torch.tensor([action, length]), 0)
+        if length:
+            dist.send(body, 0)
+
+    def pull(self, rows):
+        self._request(0, _pack(rows))
+        result = torch.zeros(len(rows), self.width, dtype=self.dtype)
+        if len(rows):
+            dist.recv(result, 0)
+        return result
+
+    def push(self, rows, change):
+        self._request(1, _pack(rows, change))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._request(3 if kind else 2)

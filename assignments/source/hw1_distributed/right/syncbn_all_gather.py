@@ -1,0 +1,58 @@
+# replaces: syncbn.py
+# method: all_gather of means, squared deviations and counts, merged one rank after the other (Chan)
+import torch
+import torch.distributed as dist
+from torch.autograd import Function
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class sync_batch_norm(Function):
+    @staticmethod
+    def forward(ctx, input, running_mean, running_var, eps, momentum):
+        channels = input.shape[1]
+        x = input.transpose(0, 1).reshape(channels, -1)
+        local_mean = x.mean(dim=1)
+        local_m2 = ((x - local_mean[:, None]) ** 2).sum(dim=1)
+        message = torch.cat([local_mean, local_m2, x.new_tensor([x.shape[1]])])
+        messages = [torch.empty_like(message) for _ in range(dist.get_world_size())]
+        dist.all_gather(messages, message)
+
+        mean, m2, count = torch.zeros_like(local_mean), torch.zeros_like(local_m2), 0
+        for other in messages:
+            other_mean, other_m2, n = other[:channels], other[channels : 2 * channels], int(other[-1])
+            delta = other_mean - mean
+            m2 = m2 + other_m2 + delta**2 * (count * n / (count + n))
+            mean = mean + delta * (n / (count + n))
+            count += n
+
+        running_mean.mul_(1 - momentum).add_(momentum * mean)
+        running_var.mul_(1 - momentum).add_(momentum * m2 / (count - 1))
+        std = torch.sqrt(m2 / count + eps)
+        shape = [1, channels] + [1] * (input.dim() - 2)
+        output = (input - mean.view(shape)) / std.view(shape)
+        ctx.save_for_backward(output, std)
+        ctx.count = count
+        return output
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        output, std = ctx.saved_tensors
+        dims = [d for d in range(output.dim()) if d != 1]
+        shape = [1, -1] + [1] * (output.dim() - 2)
+        sums = torch.stack([grad_output.sum(dims), (grad_output * output).sum(dims)])
+        gathered = [torch.empty_like(sums) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, sums)
+        g_mean, gy_mean = torch.stack(gathered).sum(0) / ctx.count
+        grad = (grad_output - g_mean.view(shape) - output * gy_mean.view(shape)) / std.view(shape)
+        return grad, None, None, None, None
+
+
+class SyncBatchNorm(_BatchNorm):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__(num_features, eps, momentum, affine=False, track_running_stats=True)
+
+    def forward(self, input):
+        if self.training:
+            return sync_batch_norm.apply(input, self.running_mean, self.running_var, self.eps, self.momentum)
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        return (input - self.running_mean.view(shape)) / torch.sqrt(self.running_var.view(shape) + self.eps)
