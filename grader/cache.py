@@ -24,7 +24,7 @@ from typing import Any
 
 from grader.course import CourseError, Part
 from grader.sandbox import Limits
-from grader.tree import walk
+from grader.tree import TRIALS, walk
 
 PLAIN = ""  # the name of the one check of a plain notebook
 _MOST_READ = 1 << 30  # bytes of one folder; of what exceeds it, size and date count
@@ -154,12 +154,12 @@ def check_digests(part: Part) -> dict[str, str]:
 
 
 def _sources(folder: Path) -> list[Path]:
-    # What students break on purpose, and the notebook, are no part of how a check decides.
+    # Solutions that try the checks, and the notebook, are no part of how a check decides.
     return sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
-        and not (_NEVER_PART | {"wrong", "tests"}) & set(path.relative_to(folder).parts)
+        and not (_NEVER_PART | {*TRIALS, "tests"}) & set(path.relative_to(folder).parts)
         and path.suffix not in (".ipynb", ".md")
     )
 

@@ -31,7 +31,7 @@ from grader.nbcourse import NbCourse
 from grader.rebuild import Template, grade_id, rebuild
 from grader.records import Record, results_folder
 from grader.results import Graded
-from grader.tree import copy_file, regular_files
+from grader.tree import TRIALS, copy_file, regular_files
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
@@ -336,7 +336,7 @@ def _read_off(entry: Entry, name: str, notebook: nbformat.NotebookNode, for_a_pe
 
 def _basis(course: NbCourse, assignment: str, templates: dict[str, Template], keys: Any) -> str:
     """Return a hash of what rows and autograded folders follow from, whoever submits."""
-    digests = [cache.folder_digest(course.path("source", ".", assignment), ["checks", "wrong"])]
+    digests = [cache.folder_digest(course.path("source", ".", assignment), ["checks", *TRIALS])]
     digests += [cache.file_digest(course.root / name) for name in ("course.toml", "nbgrader_config.py")]
     cells = [[cell.source, cell.metadata] for template in templates.values() for cell in template.cells]
     known = {name: [key.environment for key in found.values()][:1] for name, found in keys.items()}
@@ -348,7 +348,7 @@ def _keys(
 ) -> dict[str, dict[str, Key]]:
     """Return the keys of every check of every notebook, but for the field of the submission."""
     environment = cache.environment_digest()
-    source = cache.folder_digest(course.path("source", ".", assignment), ["checks", "wrong"])
+    source = cache.folder_digest(course.path("source", ".", assignment), ["checks", *TRIALS])
     config = cache.file_digest(course.root / "nbgrader_config.py")
     modes = results_folder(course.root, assignment) / "modes"
     found = {}

@@ -38,7 +38,7 @@ from grader.nbcourse import NbCourse, find_alembic, part_of
 from grader.rebuild import rebuild, without_hidden_tests
 from grader.records import keep_report
 from grader.source import build_assignment, is_stale, strip_solutions
-from grader.tree import walk
+from grader.tree import TRIALS, walk
 
 if TYPE_CHECKING:
     from grader.examiner import Examiner
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POINTS = re.compile(r"\d{1,4}(\.\d{1,4})?")
-IGNORED = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", ".git", "wrong", "*_hidden.py"]
+IGNORED = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", ".git", *TRIALS, "*_hidden.py"]
 
 
 def configure(config: Config, root: Path) -> None:

@@ -36,7 +36,7 @@ from grader.cgroup import CgroupError, Cgroups, Usage
 from grader.checks import Check, Line, StudentError, Undecided, record
 from grader.later import torch
 from grader.sandbox import MIB, WORKER_UIDS, Limits, Request, SandboxError
-from grader.tree import MAX_BYTES, MAX_FILES, walk
+from grader.tree import MAX_BYTES, MAX_FILES, TRIALS, walk
 from grader.zygote import Zygote
 
 KEPT_OUTPUT = 1 * MIB  # of each of stdout and stderr; the rest is counted and dropped
@@ -50,7 +50,7 @@ MOMENT = 0.5  # seconds that a process may take to die after the answer
 START = 0.1
 MOST_STRETCH = 20.0
 _JOBS = itertools.count()
-_SKIPPED = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".pytest_cache", "checks", "wrong"}
+_SKIPPED = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".pytest_cache", "checks", *TRIALS}
 
 
 class Packed:

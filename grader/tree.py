@@ -11,6 +11,8 @@ from pathlib import Path
 
 from grader import evidence
 
+# Folders of an assignment's source with solutions that try its checks: never part of what a student has or hands in.
+TRIALS = ("right", "wrong")
 MAX_FILES = 2000  # in one submission
 MAX_BYTES = 64 << 20  # in one submission, notebooks that the assignment asks for aside
 MAX_NOTEBOOK = 512 << 20  # of one notebook with its outputs, which are dropped where it is large

@@ -133,6 +133,7 @@ def write_sample_course(root: Path) -> Path:
     course = root / "assignments"
     source = course / "source" / "hw1"
     (source / "checks").mkdir(parents=True)
+    (source / "right").mkdir()
     (source / "wrong").mkdir()
     (course / "course.toml").write_text(COURSE_TOML)
     real = Path(__file__).parents[2] / "assignments" / "nbgrader_config.py"

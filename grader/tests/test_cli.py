@@ -36,6 +36,7 @@ def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_
     assert {"sums.py", "part1_sums.ipynb", "course.toml", "checks"} <= set(os.listdir(mine))
     assert not (mine / "checks" / "part1_hidden.py").exists()
     assert not (mine / "wrong").exists()
+    assert not (mine / "right").exists()
 
     code, said = grader("check", "--in", mine, here=repository)
     assert code == 1

@@ -45,6 +45,13 @@ def test_the_release_holds_stub_notebook_and_public_checks(released_course):
     assert essay.source == "*Write your answer here.*"
 
 
+def test_solutions_that_try_the_checks_are_not_in_the_release(released_course):
+    for folder in ("right", "wrong"):
+        assert list((released_course / "source" / "hw1" / folder).iterdir()) != []
+        assert [path for path in (released_course / "release").rglob("*") if folder in path.parts] == []
+    assert "# replaces:" not in everything(released_course / "release")
+
+
 def test_nbgraders_own_command_releases_the_same_bytes(released_course):
     from nbgrader.converters import GenerateAssignment
 

@@ -400,7 +400,8 @@ def expect_steps(sub, sizes, *, hidden, width=20, classes=7, unused=False):
 def accumulation_communicates_once(sub):
     """4 ranks, 3 micro-batches each: the step of one large batch, and its gradients travel once, not 3 times."""
     run, size = expect_steps(sub, [[[8, 8, 8]] * 4], hidden=6000)
-    # 6.0 gradient sizes for one all-reduce on 4 ranks; one per micro-batch makes 18.
+    # 6.0 gradient sizes for one all-reduce on 4 ranks, 6.8 for gloo's reduce (3.8) and a broadcast; one
+    # all-reduce per micro-batch makes 18.
     expect_traffic(
-        run.network_bytes, size, of="gradient sizes over the network", at_most=1.1 * 6, at_least=1.0
+        run.network_bytes, size, of="gradient sizes over the network", at_most=1.2 * 6, at_least=1.0
     )

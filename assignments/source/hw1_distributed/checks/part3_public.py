@@ -784,8 +784,9 @@ def pipeline_memory_stays_level(sub):
         )
 
     line = slope(sub, run, (4, 10, 16))
-    # Three ranks with buffers for their matrix products, and the micro-batches of 1F1B: 135 MiB.
-    expect_slope_at_most(line, 1.5 * MIB, fixed=170 * MIB, of="MiB per micro-batch", unit=MIB)
+    # Three ranks with buffers for their matrix products, the micro-batches of 1F1B, and some 40 MiB of modules that
+    # PyTorch imports in each rank that hands `backward` a gradient: 135 MiB; 175 where the last rank does so too.
+    expect_slope_at_most(line, 1.5 * MIB, fixed=210 * MIB, of="MiB per micro-batch", unit=MIB)
 
 
 # --- offload ------------------------------------------------------------------------------------------------

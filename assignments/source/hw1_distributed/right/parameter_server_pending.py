@@ -1,5 +1,5 @@
 # replaces: parameter_server.py
-# method: header, then numbers, then rows as separate messages; pulls that must wait stand in a list
+# method: a push is sent with isend and finished at the next request; pulls that must wait stand in a list
 import torch
 import torch.distributed as dist
 
@@ -52,8 +52,15 @@ def serve(table, workers, bound=None):
 class Client:
     def __init__(self, width, dtype=torch.float32):
         self.width, self.dtype = width, dtype
+        self.under_way = []  # of the last push: its tensors, and what to wait for
+
+    def _finish(self):
+        for _, request in self.under_way:
+            request.wait()
+        self.under_way = []
 
     def _tell(self, kind, n=0):
+        self._finish()
         dist.send(torch.tensor([kind, n]), 0)
 
     def pull(self, rows):
@@ -67,8 +74,8 @@ class Client:
     def push(self, rows, change):
         self._tell(PUSH, len(rows))
         if len(rows):
-            dist.send(rows.contiguous(), 0)
-            dist.send(change.to(self.dtype).contiguous(), 0)
+            for tensor in (torch.clone(rows).contiguous(), change.to(self.dtype, copy=True).contiguous()):
+                self.under_way.append((tensor, dist.isend(tensor, 0)))
 
     def __enter__(self):
         return self

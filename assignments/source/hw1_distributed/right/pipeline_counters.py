@@ -14,23 +14,21 @@ def one_forward_one_backward(stage, stages, micro_batches):
         else:
             work.append(("backward", ended))
             ended += 1
-    # the messages: the next stage sends a gradient before it receives, so an activation leaves after that
+    # The messages. While the pipeline is full, the next stage sends a gradient before it receives an activation.
     first, last = stage == 0, stage == stages - 1
-    actions, waiting = [], None
-    for kind, j in work:
+    actions = []
+    for (kind, j), (then, i) in zip(work, [*work[1:], (None, None)], strict=True):
         if kind == "forward":
-            if waiting is not None:
-                actions.append(("send_forward", waiting))
             if not first:
                 actions.append(("recv_forward", j))
             actions.append((kind, j))
-            waiting = None if last else j
-        else:
             if not last:
+                if then == "backward" and j - i == stages - stage - 1:
+                    actions.append(("recv_backward", i))
+                actions.append(("send_forward", j))
+        else:
+            if not last and ("recv_backward", j) not in actions:
                 actions.append(("recv_backward", j))
-            if waiting is not None:
-                actions.append(("send_forward", waiting))
-                waiting = None
             actions.append((kind, j))
             if not first:
                 actions.append(("send_backward", j))

@@ -1,5 +1,5 @@
 # replaces: syncbn.py
-# method: all_gather of means, squared deviations and counts, merged one rank after the other (Chan)
+# method: all_gather_into_tensor, merged one rank after the other (Chan); all_to_all_single in backward
 import torch
 import torch.distributed as dist
 from torch.autograd import Function
@@ -14,8 +14,8 @@ class sync_batch_norm(Function):
         local_mean = x.mean(dim=1)
         local_m2 = ((x - local_mean[:, None]) ** 2).sum(dim=1)
         message = torch.cat([local_mean, local_m2, x.new_tensor([x.shape[1]])])
-        messages = [torch.empty_like(message) for _ in range(dist.get_world_size())]
-        dist.all_gather(messages, message)
+        messages = message.new_empty(dist.get_world_size(), len(message))
+        dist.all_gather_into_tensor(messages, message)
 
         mean, m2, count = torch.zeros_like(local_mean), torch.zeros_like(local_m2), 0
         for other in messages:
@@ -40,9 +40,10 @@ class sync_batch_norm(Function):
         dims = [d for d in range(output.dim()) if d != 1]
         shape = [1, -1] + [1] * (output.dim() - 2)
         sums = torch.stack([grad_output.sum(dims), (grad_output * output).sum(dims)])
-        gathered = [torch.empty_like(sums) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, sums)
-        g_mean, gy_mean = torch.stack(gathered).sum(0) / ctx.count
+        outgoing = torch.stack([sums] * dist.get_world_size())  # the same for everybody
+        incoming = torch.empty_like(outgoing)
+        dist.all_to_all_single(incoming, outgoing)
+        g_mean, gy_mean = incoming.sum(0) / ctx.count
         grad = (grad_output - g_mean.view(shape) - output * gy_mean.view(shape)) / std.view(shape)
         return grad, None, None, None, None
 
