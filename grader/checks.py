@@ -229,9 +229,8 @@ def expect_slope_at_most(
     _expect_bound(line.slope / unit, bound / unit, line.slope <= bound, "at most", of)
     for size, value in zip(line.sizes, line.values, strict=True):
         limit = fixed + bound * size
-        _expect_bound(
-            value / unit, limit / unit, value <= limit, "at most", f"{of}, all of it at size {size:g}"
-        )
+        whole = f"{of}, times {size:g}, and whatever is held at any size"
+        _expect_bound(value / unit, limit / unit, value <= limit, "at most", whole)
 
 
 def expect_traffic(
