@@ -14,11 +14,11 @@ class sync_batch_norm(Function):
         local_mean = x.mean(dim=1)
         local_m2 = ((x - local_mean[:, None]) ** 2).sum(dim=1)
         message = torch.cat([local_mean, local_m2, x.new_tensor([x.shape[1]])])
-        messages = message.new_empty(dist.get_world_size(), len(message))
+        messages = message.new_empty(dist.get_world_size() * len(message))
         dist.all_gather_into_tensor(messages, message)
 
         mean, m2, count = torch.zeros_like(local_mean), torch.zeros_like(local_m2), 0
-        for other in messages:
+        for other in messages.view(-1, len(message)):
             other_mean, other_m2, n = other[:channels], other[channels : 2 * channels], int(other[-1])
             delta = other_mean - mean
             m2 = m2 + other_m2 + delta**2 * (count * n / (count + n))
