@@ -143,6 +143,7 @@ def write_sample_course(root: Path) -> Path:
     (source / "checks" / "part1_public.py").write_text(PUBLIC)
     (source / "checks" / "part1_hidden.py").write_text(HIDDEN)
     (source / "wrong" / "sums.toml").write_text(WRONG)
+    (source / "right" / "loop.py").write_text("# replaces: sums.py\n# method: a plain loop\n")
     return course
 
 
