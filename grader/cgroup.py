@@ -81,6 +81,11 @@ class Cgroup:
             if time.perf_counter() > deadline:
                 raise CgroupError(f"{path}: a process cannot be frozen")
 
+    def is_frozen(self) -> bool:
+        """Return whether the group is frozen, whoever did it."""
+        _, _, seen, is_so = self._state()
+        return self.frozen or (self.can_freeze and is_so[True] in seen.read_text().splitlines())
+
     def _state(self) -> tuple[Path, tuple[str, str], Path, tuple[str, str]]:
         """The file to write, what to write to thaw and freeze, the file to read, and the lines that confirm."""
         if self.version == 1:

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from grader import network, wire
+from grader import network, standstill, wire
 from grader.cgroup import CgroupError, Cgroups, Usage
 from grader.checks import Check, Line, StudentError, Undecided, record
 from grader.later import torch
@@ -391,6 +391,15 @@ class Job:
             self._cgroup.freeze(frozen, 2.0 * self._place.stretch)
         except CgroupError:
             raise StudentError("a process of the submission cannot be stopped between two calls") from None
+
+    @property
+    def first_pids(self) -> dict[int, int]:
+        """Of each rank that has started, the number of its first process, which has begun the worker."""
+        return self._pids
+
+    def is_frozen(self) -> bool:
+        """Return whether somebody has frozen the job, be it the machine's owner."""
+        return self._cgroup is not None and self._cgroup.is_frozen()
 
     def has_unasked(self) -> bool:
         """Return whether a worker has sent what nobody has taken, be it the beginning of a message."""
@@ -786,7 +795,8 @@ class Submission:
         def finished() -> bool:
             return failed() or all(job.inbox[rank] for rank in ranks)
 
-        in_time = job.wait(finished, deadline)
+        watch = standstill.Watch(job, deadline, self._place.stretch)
+        in_time = watch.wait(finished)
         if failed():
             # A rank that breaks makes its neighbours fail too, sometimes first. Hear them all, briefly.
             everyone = range(len(job.inbox))
@@ -798,6 +808,9 @@ class Submission:
             if job.out_of_memory():
                 raise self._out_of_memory()
             silent = [rank for rank in ranks if not job.inbox[rank]]
+            if watch.stood:
+                why, code = standstill.explain(job, silent, watch.seconds, self._packed.names, self.source)
+                raise StudentError(why, yours=plain(code, 200), expected="an answer")
             raise StudentError(f"{_who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
         answers = [job.inbox[rank].pop(0) for rank in ranks]
         if any(key not in answer for answer in answers):
