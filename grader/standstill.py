@@ -23,7 +23,7 @@ import re
 import signal
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 QUIET = 3.0  # seconds without use of a processor, longer on a slow machine
@@ -60,6 +60,7 @@ _UNKNOWN = -math.inf  # when a wait ends that may end at any time
 
 _HARMLESS_INODES = {"anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[io_uring]"}
 _HARMLESS_DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
+_MOST_OPEN = 256  # files of one process; more take too long to look at
 # Of /proc/net/tcp: what was sent is not acknowledged and will be sent again; the other end is this machine, or none.
 _RESENDS, _HERE = "01:", re.compile(r"(.{6}7F|0{8}|0{32}|0{24}01000000|0{16}FFFF0000.{6}7F):")
 _LAST_OWN_SIGNAL = 33  # of the C library, for its threads
@@ -151,9 +152,9 @@ class Watch:
 
     def _may_go_on(self, state: _State) -> bool:
         """Return whether anything in the job may go on before the deadline, or whether that is not clear."""
-        for pid in {pid for pid, _ in state}:
-            if _has_timer(pid) or _hears_from_outside(pid):
-                return True
+        pids = {pid for pid, _ in state}
+        if any(map(_has_timer, pids)) or _hear_from_outside(pids):
+            return True
         for (pid, thread), (comm, *_) in state.items():
             if comm != _POLLER and self._end_of_wait(pid, thread) < self._deadline:
                 return True
@@ -221,7 +222,7 @@ def places(job: Any, ranks: Sequence[int], names: Sequence[str]) -> dict[int, tu
 
 
 def where(trace: str, names: Sequence[str]) -> tuple[str, int, str] | None:
-    """Return the innermost place in a file of the submission in what `faulthandler` has written, and the call there."""
+    """Return the innermost place in the submission that `faulthandler` has written down, and the call there."""
     inner, called = "", ""
     frames = re.findall(r'^  File "([^"\n]*)", line (\d{1,9}) in ([^\n]*)$', trace, re.M)
     for path, line, function in frames:
@@ -257,14 +258,15 @@ def explain(
     for name, line, _ in found.values():
         with contextlib.suppress(Exception):  # a hint: the file may be gone, or shorter than the worker says
             code = code or source(name).splitlines()[line - 1].strip()
-    return f"{who} still, nobody has used a processor for {seconds:.3g} s: {'; '.join(told)}", code
+    return f"{who} still, nobody has used a processor for {seconds:.2g} s: {'; '.join(told)}", code
 
 
 def _sentence(place: tuple[str, int, str] | None, ranks: Sequence[int], world: int) -> str:
     if place is None:
         return f"{_name(ranks, world)} did not say where"
     name, line, called = place
-    at = f"{re.sub(r'[^A-Za-z0-9_./ -]', '?', name)[:MOST_NAME]} line {line}" if name else "outside your files"
+    file = re.sub(r"[^A-Za-z0-9_./ -]", "?", name)[:MOST_NAME]
+    at = f"{file} line {line}" if file else "outside your files"
     verb = "waits" if len(ranks) == 1 else "wait"
     return f"{_name(ranks, world)} {verb} {f'in {called}, ' if called else 'at '}{at}"
 
@@ -318,7 +320,8 @@ def _family(leader: int) -> set[int]:
         more = {pid for pid, parent in parents.items() if parent in found} - found
         grown = bool(more)
         found |= more
-    return found - {leader}  # it only waits for the others, with what it inherited from the examiner still open
+    # The leader only waits for the others, with what it inherited from the examiner still open.
+    return found - {leader}
 
 
 def _has_timer(pid: int) -> bool:
@@ -331,36 +334,40 @@ def _has_timer(pid: int) -> bool:
     return bool(caught & timers & ~(1 << _SIGNAL - 1))
 
 
-def _hears_from_outside(pid: int) -> bool:
-    """Return whether an open file of this process may wake it without the job's doing."""
-    sockets = set()
-    for name in _numbers(f"/proc/{pid}/fd"):
-        target = os.readlink(f"/proc/{pid}/fd/{name}")
-        if target.startswith("anon_inode:") and target not in _HARMLESS_INODES:
+def _hear_from_outside(pids: set[int]) -> bool:
+    """Return whether an open file of these processes may wake one of them without the job's doing."""
+    sockets, networks = set(), {}
+    for pid in pids:
+        names = os.listdir(f"/proc/{pid}/fd")
+        if len(names) > _MOST_OPEN:
             return True
-        if target.startswith("/dev/") and not target.startswith("/dev/shm/"):
-            if target not in _HARMLESS_DEVICES:
+        for name in names:
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            is_device = target.startswith("/dev/") and not target.startswith("/dev/shm/")
+            if target.startswith("anon_inode:") and target not in _HARMLESS_INODES:
                 return True
-        if target.startswith("socket:["):
-            sockets.add(target[8:-1])
-    for table in ("tcp", "tcp6"):
-        lines = []
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            lines = _read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]
-        for line in lines:
-            fields = line.split()
-            if fields[9] not in sockets:
-                continue
-            if fields[5].startswith(_RESENDS):
+            if is_device and target not in _HARMLESS_DEVICES:
                 return True
-            if not _HERE.match(fields[2]) and not _is_private(pid):
+            if target.startswith("socket:["):
+                sockets.add(target[len("socket:[") : -1])
+        networks[os.readlink(f"/proc/{pid}/ns/net")] = pid
+    # A network of their own has nobody in it but the ranks of the job.
+    ours = os.readlink("/proc/self/ns/net")
+    for network, pid in networks.items():
+        for local, remote, timer, inode in _connections(pid):
+            leaves = network == ours and not _HERE.match(remote) and remote[:-5] != local[:-5]
+            if inode in sockets and (leaves or timer.startswith(_RESENDS)):
                 return True
     return False
 
 
-def _is_private(pid: int) -> bool:
-    """Return whether a process has a network of its own, in which there are the ranks of its job alone."""
-    return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+def _connections(pid: int) -> Iterator[tuple[str, str, str, str]]:
+    """Yield local and remote address, timer and inode of each TCP socket in the network of a process."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            for line in _read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]:
+                fields = line.split()
+                yield fields[1], fields[2], fields[5], fields[9]
 
 
 def _begin(pid: int, now: float) -> float:
