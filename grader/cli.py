@@ -60,7 +60,7 @@ AssignmentArgument = Annotated[str, typer.Argument(metavar="HW", help="Such as h
 
 def main() -> None:
     """Run the command line; what is wrong with the user's input becomes one sentence and exit code 2."""
-    from grader.sandbox import SandboxError
+    from grader.sandbox.build import SandboxError
 
     try:
         app()
@@ -72,7 +72,7 @@ def main() -> None:
 @app.command(rich_help_panel=BOTH)
 def doctor() -> None:
     """Say what this machine can isolate and measure, and what follows from it."""
-    from grader.doctor import examine_machine
+    from grader.steps.doctor import examine_machine
 
     with console.status("Trying out this machine ..."):
         findings = examine_machine()
@@ -92,7 +92,7 @@ def start(
     course: CourseOption = None,
 ) -> None:
     """Make your own copy of an assignment to work in."""
-    from grader import workspace
+    from grader.steps import workspace
 
     directory = directory or Path(assignment)
     with console.status("Making your copy ..."):
@@ -113,8 +113,9 @@ def check(
     isolation: IsolationOption = "auto",
 ) -> None:
     """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
-    from grader import render, workspace
-    from grader.examiner import Examiner
+    from grader.examine.examiner import Examiner
+    from grader.steps import terminal as render
+    from grader.steps import workspace
 
     assignment = workspace.find(directory)
     parts = [assignment.part(part)] if part else list(assignment.parts.values())
@@ -143,7 +144,7 @@ def solution(
     directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
 ) -> None:
     """Show the reference solution beside yours, once you have tried."""
-    from grader import workspace
+    from grader.steps import workspace
 
     console.print(workspace.solution(directory, item, wide=console.width >= 160))
 
@@ -162,8 +163,8 @@ def examine(
     course: CourseOption = None,
 ) -> None:
     """Give every check's verdict for one folder, without a gradebook."""
-    from grader import render
-    from grader.examiner import Examiner
+    from grader.examine.examiner import Examiner
+    from grader.steps import terminal as render
 
     entry = _course(course).assignment(assignment).part(part)
     with Examiner(isolation) as examiner:
@@ -183,7 +184,7 @@ def release(
     course: CourseOption = None,
 ) -> None:
     """Make the students' version of assignments: no solutions, no hidden checks."""
-    from grader import release as releases
+    from grader.steps import release as releases
 
     if not assignments and to is None:
         raise CourseError("nothing to release: name an assignment, or a folder with --to")
@@ -209,7 +210,7 @@ def collect(
     course: CourseOption = None,
 ) -> None:
     """Take what students handed in: folders, zip files, or git repositories at a deadline."""
-    from grader import collect as collecting
+    from grader.steps import collect as collecting
 
     root = _root(course)
     with progress(f"Collecting {assignment}") as advance:
@@ -244,9 +245,10 @@ def grade(
     course: CourseOption = None,
 ) -> None:
     """Grade collected submissions into the gradebook, each in sandboxes of its own."""
-    from grader import grading, render
-    from grader import summary as summaries
-    from grader.progress import Board
+    from grader.pages import class_page as summaries
+    from grader.steps import grade as grading
+    from grader.steps import terminal as render
+    from grader.steps.progress import Board
 
     root = _root(course)
     if explain is not None:
@@ -286,7 +288,7 @@ def summary(
     course: CourseOption = None,
 ) -> None:
     """Write one page on the graded class: scores, checks, time, what waits for a person, notes with evidence."""
-    from grader import summary as summaries
+    from grader.pages import class_page as summaries
 
     path = summaries.summary(_root(course), assignment, formgrader=formgrader)
     console.print(str(path), highlight=False, soft_wrap=True)
@@ -299,7 +301,7 @@ def feedback(
     course: CourseOption = None,
 ) -> None:
     """Write the pages that students get back: their notebooks with verdicts, scores and comments."""
-    from grader import feedback as feedbacks
+    from grader.steps import feedback as feedbacks
 
     root = _root(course)
     with progress(f"Feedback on {assignment}") as advance:
@@ -320,7 +322,7 @@ def export(
     course: CourseOption = None,
 ) -> None:
     """Write all scores, and the final grade by the weights and thresholds of course.toml, as CSV."""
-    from grader import export as exporting
+    from grader.steps import export as exporting
 
     for path in exporting.export(_root(course), to):
         console.print(str(path), highlight=False)
@@ -336,7 +338,7 @@ def _course(root: Path | None) -> Course:
 
 
 def _examine(examiner, part: Part, folder: Path, **options):
-    from grader.examiner import checks_of
+    from grader.examine.examiner import checks_of
 
     wanted = checks_of(part, hidden=options["hidden"])
     if options.get("items"):

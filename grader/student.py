@@ -9,9 +9,9 @@ from pathlib import Path
 from IPython.display import display
 
 from grader.course import CourseError
-from grader.examiner import Examiner
-from grader.verdicts import as_html, as_text
-from grader.workspace import find
+from grader.examine.examiner import Examiner
+from grader.notebooks.verdicts import as_html, as_text
+from grader.steps.workspace import find
 
 
 def check(item: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from grader import evidence
+from grader.text import plain
 
 # Folders of an assignment's source with solutions that try its checks: never part of what a student has or hands in.
 TRIALS = ("right", "wrong")
@@ -17,6 +17,19 @@ MAX_FILES = 2000  # in one submission
 MAX_BYTES = 64 << 20  # in one submission, notebooks that the assignment asks for aside
 MAX_NOTEBOOK = 512 << 20  # of one notebook with its outputs, which are dropped where it is large
 MAX_DEPTH = 40  # folders in folders
+NOT_SUBMITTED = {
+    ".git",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__MACOSX",
+}
+"""Names of folders that programs leave beside students' work, and that are no part of it."""
+COURSES_OWN = {"checks", *TRIALS}
+"""Names of folders of an assignment that no student gets, and that no worker sees."""
 _SHOWN = 5
 
 
@@ -65,7 +78,7 @@ def regular_files(
             if stat.S_ISDIR(status.st_mode):
                 continue
             if not stat.S_ISREG(status.st_mode):
-                special.append(f"{evidence.shown(relative, 80)}: a link or a special file, left out")
+                special.append(f"{plain(relative, 80)}: a link or a special file, left out")
             elif limited and (not files_left or status.st_size > bytes_left):
                 over += 1
             else:

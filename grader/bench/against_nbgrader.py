@@ -24,8 +24,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from grader.book.nbgrader_course import NbCourse
 from grader.lean import nbformat
-from grader.nbcourse import NbCourse
+from grader.notebooks import PROGRAMS
 
 ASSIGNMENT = "ps1"
 NOTEBOOK = "problem1"
@@ -179,9 +180,9 @@ class Floor:
 
 def floor(root: Path, repeats: int = 15) -> Floor:
     """Measure the floor on the course at `root`, which has been graded; its rows change for nobody."""
-    from grader.examiner import Examiner
-    from grader.ledger import Entry, Ledger
-    from grader.split.run import no_files, run_shared
+    from grader.book.ledger import Entry, Ledger
+    from grader.examine.examiner import Examiner
+    from grader.notebooks.run import no_files, run_shared
 
     cells = [cell for cell in _source_notebook().cells if cell.cell_type == "code"]
     orders = [{"source": cell.source, "cell_id": cell.id} for cell in cells]
@@ -192,7 +193,7 @@ def floor(root: Path, repeats: int = 15) -> Floor:
     try:
         ledger = Ledger(gradebook, ASSIGNMENT, course.config)
         entry = Entry("student000", ledger.held()["student000"].run, None)
-        with Examiner("namespaces", cells=True) as examiner:
+        with Examiner("namespaces", programs=PROGRAMS) as examiner:
             run_shared(examiner.place, orders, no_files(), 30)
             for _ in range(repeats):
                 started = time.perf_counter()

@@ -30,8 +30,8 @@ from rich.table import Table
 from sqlalchemy import create_engine, text
 
 from grader.bench.against_nbgrader import ASSIGNMENT, build_course
-from grader.judging import KILLED
-from grader.nbcourse import NbCourse
+from grader.book.nbgrader_course import NbCourse
+from grader.notebooks.judge import KILLED
 
 PATIENCE = 3600  # seconds that one run may take, only to end what hangs
 

@@ -25,14 +25,15 @@ from rich.table import Table
 
 from grader.bench import plain_notebooks
 from grader.bench.plain_notebooks import Plain
-from grader.examiner import Examiner
+from grader.book.nbgrader_course import find_alembic
+from grader.examine.examiner import Examiner
 from grader.lean import nbformat
-from grader.nbcourse import find_alembic
-from grader.rebuild import rebuild
-from grader.split.decide import course_files, decide, libraries, verdicts_of
-from grader.split.plan import Plan, runs, steps_of
-from grader.split.run import Ran, run_shared, run_split
-from grader.submission import Packed
+from grader.notebooks import PROGRAMS
+from grader.notebooks.decide import course_files, decide, libraries, verdicts_of
+from grader.notebooks.plan import Plan, runs, steps_of
+from grader.notebooks.rebuild import rebuild
+from grader.notebooks.run import Executed, run_shared, run_split
+from grader.sandbox.packed import Packed
 
 
 @dataclass
@@ -84,7 +85,7 @@ def measure(case: Case, examiner: Examiner, rounds: int) -> None:
                 case.differing.append(f"{case.plain.name}, {name}: {test} {one}/{two}")
 
 
-def _run(case: Case, notebook: nbformat.NotebookNode, examiner: Examiner, how: str) -> Ran:
+def _run(case: Case, notebook: nbformat.NotebookNode, examiner: Examiner, how: str) -> Executed:
     if how == "split" and case.plan.is_split:
         steps = steps_of(case.plan, notebook)
         return run_split(examiner.place, steps, case.plan, case.files, case.files, 30.0)
@@ -145,7 +146,7 @@ def main() -> None:
     cases += quickstart()
     if options.only:
         cases = [case for case in cases if case.plain.name in options.only]
-    with Examiner("namespaces", cells=True) as examiner:
+    with Examiner("namespaces", programs=PROGRAMS) as examiner:
         for case in track(cases, "Running notebooks", transient=True):
             measure(case, examiner, options.rounds)
     console = Console(width=None if sys.stdout.isatty() else 120)

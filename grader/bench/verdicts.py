@@ -26,10 +26,11 @@ from rich.progress import track
 from rich.table import Table
 
 from grader.checks import expect_close
-from grader.compare import LOOKS, Runner, pairs
-from grader.examiner import Examiner
-from grader.sandbox import Limits
-from grader.submission import Packed, Rng
+from grader.examine.compare import LOOKS, Contender, pairs
+from grader.examine.examiner import Examiner
+from grader.examine.rng import Rng
+from grader.sandbox.build import Limits
+from grader.sandbox.packed import Packed
 
 THRESHOLD = 1.2
 RATIOS = (1.0, 1.1, 1.3)
@@ -94,15 +95,15 @@ class Bench:
         (folder / "work.py").write_text(SOURCE.format(steps=steps))
         return Packed(folder, ["work.py"])
 
-    def _runner(self, ratio: float) -> Runner:
+    def _runner(self, ratio: float) -> Contender:
         order = {"target": "work:work", "driver": None, "world": 1, "group": False}
         limits = Limits(memory=1 << 30, cpus=1)
-        return Runner(self._place, self._packed[ratio], limits, order, _answer, time.perf_counter() + 60)
+        return Contender(self._place, self._packed[ratio], limits, order, _answer, time.perf_counter() + 60)
 
     def _inputs(self) -> list:
         return [self._rng.normal((self._rng.integers(14_000, 18_000),))]
 
-    def _block(self, runner: Runner, count: int) -> tuple[float, float]:
+    def _block(self, runner: Contender, count: int) -> tuple[float, float]:
         taken = [runner.call(self._inputs(), time.perf_counter() + 30)[1] for _ in range(count)]
         return statistics.median(one.wall for one in taken), statistics.median(one.cpu for one in taken)
 

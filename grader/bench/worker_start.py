@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from grader.examiner import Examiner
-from grader.sandbox import Limits
-from grader.submission import Job, Packed
+from grader.examine.examiner import Examiner
+from grader.examine.job import Job
+from grader.sandbox.build import Limits
+from grader.sandbox.packed import Packed
 
 WORKERS, FRESH = 50, 5
 

@@ -24,11 +24,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from grader import collect, feedback, grading, release, render
+from grader.book.results import Graded
 from grader.course import Course, Part
-from grader.results import Graded
-from grader.source import strip_solutions
-from grader.wrong import WrongSolution, wrong_solutions
+from grader.notebooks.source import strip_solutions
+from grader.notebooks.wrong import WrongSolution, wrong_solutions
+from grader.steps import collect, feedback, release
+from grader.steps import grade as grading
+from grader.steps import terminal as render
 
 HOMEWORK, PART = "hw1_distributed", 2
 REPOSITORY = Path(__file__).resolve().parents[2]

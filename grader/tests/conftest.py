@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from grader.checks import Check
-from grader.examiner import Examiner
-from grader.submission import Packed, Submission
+from grader.examine.checks import Check
+from grader.examine.examiner import Examiner
+from grader.examine.submission import Submission
+from grader.notebooks import PROGRAMS
+from grader.sandbox.packed import Packed
 
 COURSE_TOML = """
 [course]
@@ -158,7 +160,7 @@ RIGHT = "def total(x):\n    return sum(x)\n\n\ndef spread(x):\n    return max(x)
 
 @pytest.fixture(scope="session")
 def _released(tmp_path_factory) -> Path:
-    from grader.release import release
+    from grader.steps.release import release
 
     course = write_sample_course(tmp_path_factory.mktemp("released"))
     release(course, "hw1")
@@ -195,21 +197,21 @@ def hand_in(released_course) -> Callable[..., Path]:
 @pytest.fixture
 def one_examiner(examiner, monkeypatch) -> None:
     """Let grading and nbgrader's converters use the session's examiner, so that no test waits for torch."""
-    from grader import examiner as module
-    from grader import nbgrader_plugin
-    from grader import zygote as zygotes
+    from grader.book import nbgrader_plugin
+    from grader.examine import examiner as module
+    from grader.sandbox import zygote as zygotes
 
     class Started:
-        def __init__(self, modules: list[str]):
-            assert modules[0] == "grader.split.workers"
+        def __init__(self, modules: list[str], programs: dict[str, str]):
+            assert programs == PROGRAMS
 
         def close(self) -> None:
             """No process was started."""
 
     class Shared:
-        def __init__(self, isolation: str, *, cells: bool, zygote: Started | None = None):
+        def __init__(self, isolation: str, *, programs: object = None, zygote: Started | None = None):
             assert isolation in ("namespaces", "auto")
-            assert cells
+            assert zygote or programs == PROGRAMS
             self.examine, self.place = examiner.examine, examiner.place
 
         def __enter__(self) -> Shared:
@@ -229,7 +231,7 @@ def one_examiner(examiner, monkeypatch) -> None:
 @pytest.fixture(scope="session")
 def examiner() -> Iterator[Examiner]:
     """An examiner with isolation, shared by every test that needs workers."""
-    with Examiner("namespaces", cells=True) as examiner:
+    with Examiner("namespaces", programs=PROGRAMS) as examiner:
         yield examiner
 
 

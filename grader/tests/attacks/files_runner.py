@@ -45,7 +45,7 @@ essay = 2
 """
 _CONFIG = """
 from pathlib import Path
-from grader.nbgrader_plugin import configure
+from grader.book.nbgrader_plugin import configure
 c = get_config()
 configure(c, Path(__file__).parent)
 c.Execute.timeout = 8
@@ -95,7 +95,7 @@ def run(
 
 
 def _build(root: Path, canaries: Canaries) -> None:
-    from grader.release import release
+    from grader.steps.release import release
 
     source = root / "source" / lab.ASSIGNMENT
     (source / "checks").mkdir(parents=True)
@@ -141,7 +141,7 @@ def _student(attack: Attack) -> str:
 def _ours(
     attacks: Sequence[Attack], folder: Path, canaries: Canaries, progress: Callable[[str], None]
 ) -> list[Outcome]:
-    from grader.grading import grade
+    from grader.steps.grade import grade
 
     root = folder / "course"
     right = _right(root, canaries)
@@ -206,7 +206,7 @@ def _collect(
     harm: list[str],
     told: list[str],
 ) -> None:
-    from grader.collect import collect
+    from grader.steps.collect import collect
 
     inbox = folder / "inbox" / attack.name
     for name, text in right.items():
@@ -227,7 +227,7 @@ def _collect(
 
 def _scores(root: Path) -> dict[str, dict[str, float]]:
     """Return what each student has for lab and part, without what only a person can give."""
-    from grader.nbcourse import NbCourse
+    from grader.book.nbgrader_course import NbCourse
 
     gradebook = NbCourse.open(root).gradebook()
     found: dict[str, dict[str, float]] = {}
@@ -242,7 +242,7 @@ def _scores(root: Path) -> dict[str, dict[str, float]]:
 
 
 def _feedback(root: Path, student: str, harm: list[str]) -> str:
-    from grader.feedback import feedback
+    from grader.steps.feedback import feedback
 
     try:
         pages = feedback(root, lab.ASSIGNMENT, students=[student])

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from grader.book.nbgrader_course import NbCourse
 from grader.lean import nbformat
-from grader.nbcourse import NbCourse
 from grader.tests.attacks.watch import Canaries
 
 ASSIGNMENT = "hw"
@@ -88,7 +88,7 @@ def _metadata(name: str, points: float | None) -> dict[str, Any]:
 
 def build(root: Path, canaries: Canaries) -> None:
     """Write the course to `root` and release its assignment."""
-    from grader.release import release
+    from grader.steps.release import release
 
     write_source(root, canaries)
     config = f"c = get_config()\nc.CourseDirectory.course_id = 'lab'\nc.Execute.timeout = {SECONDS}\n"

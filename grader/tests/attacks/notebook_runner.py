@@ -1,4 +1,4 @@
-"""Runs the attacks of `notebooks/` through `grader.grading.grade`, and through stock `nbgrader autograde`.
+"""Runs the attacks of `notebooks/` through `grader.steps.grade.grade`, and through stock `nbgrader autograde`.
 
 An attack's file holds what a student writes into the cells of the lab (see lab.py): after a line `# %% mean`
 stands the answer of that name, after `# %% own` a cell of the student's. A function `edit(notebook, cells)`
@@ -71,8 +71,8 @@ def run(
 def _ours(
     attacks: Sequence[Attack], root: Path, canaries: Canaries, progress: Callable[[str], None]
 ) -> list[Outcome]:
-    from grader.feedback import feedback
-    from grader.grading import grade
+    from grader.steps.feedback import feedback
+    from grader.steps.grade import grade
 
     for attack in attacks:
         lab.submit(root, attack.name, handed_in(attack, root))

@@ -21,11 +21,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from grader import verdicts
 from grader.course import Course, Part
-from grader.examiner import Examiner, Report
-from grader.sandbox import Limits
-from grader.submission import Job, Packed
+from grader.examine.examiner import Examiner
+from grader.examine.job import Job
+from grader.examine.report import Report
+from grader.notebooks import verdicts
+from grader.sandbox.build import Limits
+from grader.sandbox.packed import Packed
 from grader.tests.attacks.corpus import HERE, Attack, Outcome
 from grader.tests.attacks.watch import Canaries, Watch, files_left, groups_left, strays
 

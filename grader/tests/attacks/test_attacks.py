@@ -7,11 +7,13 @@ from collections import Counter
 
 import pytest
 
-from grader import wire
+from grader.sandbox import wire
 from grader.tests.attacks import corpus, part_runner
 from grader.tests.attacks.__main__ import findings
 from grader.tests.attacks.corpus import Attack
 from grader.tests.attacks.watch import Canaries
+
+pytestmark = pytest.mark.alone
 
 PARTS = corpus.load("parts")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from grader import sandbox
+from grader.sandbox import build as sandbox
 
 MIB = 1 << 20
 _SCRATCH = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
@@ -77,7 +77,7 @@ def strays(zygote: int, expected: Collection[int] = ()) -> list[str]:
             above.append(one)
         ours = zygote in above
         # A job's own processes are copies of the zygote too: only one above all of them is a zygote.
-        others = any(b"grader.zygote" in names[p][1] and parents[p] != 1 for p in above[2:])
+        others = any(b"zygote import main" in names[p][1] and parents[p] != 1 for p in above[2:])
         if (ours and not set(above) & set(expected)) or not (ours or others):
             found.append(f"process {pid} ({names[pid][0]}) is left")
     return found

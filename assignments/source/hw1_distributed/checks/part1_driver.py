@@ -22,6 +22,7 @@ PATIENCE = 6  # seconds that a worker waits for another one, which takes millise
 TAG = 77  # of what workers tell each other past the server
 _TOLD = []
 PLACES = 4096
+SLOTS = 64  # processes that may be workers, one after the other
 
 # SharedMemory would start this process, which stays, during the call; processes that stay are counted.
 resource_tracker.ensure_running()
@@ -243,8 +244,8 @@ def hogwild_visits(count, workers, epochs, batch, seed):
     """
     from hogwild import train
 
-    tables = {"visits": np.zeros((count, 2), dtype=np.int64), "seats": np.zeros(PLACES)}
-    logs, filled, largest = shared_numbers(64 * count * epochs), shared_numbers(64), shared_numbers(1)
+    tables = {"visits": np.zeros((SLOTS, count, 2), dtype=np.int64), "seats": np.zeros(PLACES)}
+    logs, filled, largest = shared_numbers(SLOTS * count * epochs), shared_numbers(SLOTS), shared_numbers(1)
     meeting, newcomers = Meeting(workers), multiprocessing.get_context("fork").Value("i", 0)
     mine = {}  # every process has its own
 
@@ -259,18 +260,19 @@ def hogwild_visits(count, workers, epochs, batch, seed):
         logs[start : start + len(ids)] = ids
         filled[slot] += len(ids)
         largest[0] = max(largest[0], len(ids))
-        # An entry belongs to one worker at a time, so that nothing is lost without a lock.
-        shared["visits"][ids, 0] += 1
-        shared["visits"][ids, 1] += twice - 2 * ids + 1
+        # Each process has a place of its own, so that nothing is lost without a lock: where no worker waits for the
+        # others at the end of an epoch, two may be at the same entry.
+        shared["visits"][slot, ids, 0] += 1
+        shared["visits"][slot, ids, 1] += twice - 2 * ids + 1
 
     ids = np.arange(count)
     after = train(tables, (ids, 2 * ids), step, workers=workers, epochs=epochs, batch=batch, seed=seed)
     orders = [
-        torch.tensor(logs[slot * count * epochs :][: filled[slot]]) for slot in range(64) if filled[slot]
+        torch.tensor(logs[slot * count * epochs :][: filled[slot]]) for slot in range(SLOTS) if filled[slot]
     ]
     return {
-        "visits": torch.tensor(after["visits"]),
-        "before": torch.tensor(tables["visits"]),
+        "visits": torch.tensor(after["visits"]).sum(0),
+        "before": torch.tensor(tables["visits"]).abs().sum(0),
         **meeting.seen(after["seats"]),
         "largest": int(largest[0]),
         "orders": orders,

@@ -6,15 +6,7 @@ from collections import Counter
 
 import torch
 
-from grader.checks import (
-    check,
-    expect,
-    expect_at_least,
-    expect_at_most,
-    expect_close,
-    expect_equal,
-    gather,
-)
+from grader.checks import check, expect, expect_at_least, expect_at_most, expect_close, expect_equal, gather
 
 # Both only end what hangs, and the grader makes them longer where the machine is slow.
 WALL = 15  # seconds for one run; an honest one takes under one second, a few on a busy machine

@@ -10,8 +10,8 @@ FAST = True
 import gc
 
 try:
-    from grader import wire
-    from grader.split.peer import Student
+    from grader.sandbox import wire
+    from grader.notebooks.twin.student import Student
 except ImportError:
     wire = None
 

@@ -20,7 +20,7 @@ def naive(x, k):
     return total
 
 
-wire = sys.modules["grader.wire"]
+wire = sys.modules["grader.sandbox.wire"]
 send = socket.socket.sendall
 
 

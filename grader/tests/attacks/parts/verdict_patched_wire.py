@@ -9,7 +9,7 @@ TARGET = "words"
 
 import sys
 
-wire = sys.modules["grader.wire"]
+wire = sys.modules["grader.sandbox.wire"]
 encode = wire.encode
 
 

@@ -1,0 +1,124 @@
+"""What is kept of every graded submission beside the gradebook, for instructors only: `.grader/<assignment>/`.
+
+A file is complete or absent, whenever the process is killed: it is written aside and renamed into place. Only what
+the gradebook names by its run counts as recorded; see `grader.book.ledger`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader.course import CourseError
+from grader.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from grader.examine.report import Report
+
+
+@dataclass
+class Record:
+    """One submission as last graded."""
+
+    student: str
+    run: str = ""  # names this result; the empty string where somebody else graded since
+    basis: str = ""  # hash of all that the rows and the autograded folder follow from
+    graded: str = ""  # when, UTC
+    score: float = 0.0
+    max_score: float = 0.0
+    wall: float = 0.0  # seconds
+    memory: int = 0  # bytes
+    notes: list[str] = field(default_factory=list)
+    for_a_person: list[str] = field(default_factory=list)
+    error: str = ""
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)  # by notebook, parts of course.toml only
+    keys: dict[str, dict[str, dict[str, Any]]] = field(
+        default_factory=dict
+    )  # by notebook and check; settled only
+    digests: dict[str, str] = field(default_factory=dict)  # of the autograded notebooks
+    judged: dict[str, dict[str, list[str]]] = field(
+        default_factory=dict
+    )  # of a plain notebook: notes, unsettled
+
+    def report(self, notebook: str) -> Report | None:
+        """Return the report of one notebook, None for a plain one."""
+        from grader.examine.report import Report
+
+        data = self.reports.get(notebook)
+        return None if data is None else Report.from_json(json.dumps(data))
+
+
+def results_folder(root: Path, assignment: str) -> Path:
+    """Return where the full reports of an assignment lie, hidden checks included: for instructors only."""
+    folder = root / ".grader" / assignment
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder.parent / ".gitignore").write_text("*\n")
+    return folder
+
+
+def load(root: Path, assignment: str, student: str) -> Record | None:
+    """Return what is kept of a submission, None where it was never graded or what is kept cannot be read."""
+    try:
+        data = json.loads((results_folder(root, assignment) / f"{student}.json").read_text(encoding="utf-8"))
+        return Record(**{"student": student, **data})
+    except (OSError, ValueError, TypeError):
+        return None  # also what an older version of the grader kept: it is graded again
+
+
+def save(root: Path, assignment: str, record: Record) -> None:
+    """Keep `record` in place of the one before."""
+    path = results_folder(root, assignment) / f"{record.student}.json"
+    write_whole(path, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
+
+
+def keep_report(root: Path, assignment: str, student: str, notebook: str, report: Report) -> None:
+    """Keep the report of one notebook, as nbgrader's own command and formgrader grade them.
+
+    The run of the class after it does not take it for its own, and grades that notebook again.
+    """
+    record = load(root, assignment, student) or Record(student)
+    record.run, record.error = "", ""
+    record.reports[notebook] = json.loads(report.to_json())
+    record.keys.pop(notebook, None)
+    save(root, assignment, record)
+
+
+def log_run(root: Path, assignment: str, student: str, lines: list[str]) -> None:
+    """Append what happened to the submission's own log, with the time; a line of a student's stays one line."""
+    folder = results_folder(root, assignment) / "logs"
+    folder.mkdir(exist_ok=True)
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    text = "".join(f"{now} {_one_line(line)}\n" for line in lines)
+    with (folder / f"{student}.log").open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _one_line(text: str, limit: int = 1000) -> str:
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return escaped + ("..." if len(text) > limit else "")
+
+
+@contextlib.contextmanager
+def only_one(root: Path) -> Iterator[None]:
+    """Hold the course's lock; it goes with the process. Raises CourseError while another process holds it."""
+    folder = root / ".grader"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise CourseError(f"{root}: {who} is grading here; wait for it to end, or stop it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} (since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC)")
+        file.flush()
+        yield

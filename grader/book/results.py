@@ -1,0 +1,145 @@
+"""What grading came to: per submission, per class, and with the late penalties of now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader.book import records
+from grader.book.nbgrader_course import NbCourse
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
+
+    from grader.examine.report import Report
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the gradebook says of one graded cell of one submission; `score` is what counts, by hand included."""
+
+    score: float
+    max_score: float
+    auto_score: float | None
+    manual_score: float | None
+    needs_manual_grade: bool
+
+
+@dataclass
+class Graded:
+    """What grading one submission came to."""
+
+    student: str
+    score: float = 0.0
+    max_score: float = 0.0
+    reports: dict[str, Report] = field(default_factory=dict)  # by notebook, for parts of course.toml
+    notes: list[str] = field(default_factory=list)
+    unchanged: bool = False  # nothing differed from last time, so nothing ran
+    for_a_person: list[str] = field(default_factory=list)  # ids that no check could settle
+    error: str = ""  # the submission could not be graded at all, and why
+    wall: float = 0.0  # seconds that rebuilding and judging took
+    memory: int = 0  # bytes, of the largest job; 0 where nothing ran or nobody could measure it
+    cells: dict[tuple[str, str], Score] = field(
+        default_factory=dict
+    )  # by (notebook, cell), from the gradebook
+
+    def summary(self) -> str:
+        """Return one line that says what happened."""
+        if self.error:
+            return self.error
+        failed = [c for report in self.reports.values() for c in report.checks if c.verdict != "pass"]
+        whys = dict.fromkeys(f"{check.item}: {check.why}" for check in failed)
+        told = [*whys, *self.notes]
+        if not told:
+            return "every check passed" if self.reports else ""
+        return told[0] + (f" (and {len(told) - 1} more)" if len(told) > 1 else "")
+
+
+def class_results(course_root: Path | str, assignment: str) -> list[Graded]:
+    """Return what grading came to for every student with a submission of `assignment`, by their ids.
+
+    Scores are those of the gradebook now, points given by hand and late penalties included; verdicts, notes and
+    what waits for a person are those of the last run. A submission that was never graded has an `error`.
+    Runs nothing.
+    """
+    course = NbCourse.open(course_root)
+    gradebook = course.gradebook()
+    try:
+        recorded = _class_cells(gradebook, assignment)
+        totals = _class_totals(gradebook, assignment)
+    finally:
+        gradebook.close()
+    results = []
+    for student in sorted(course.submissions(assignment).keys() | totals.keys()):
+        score, max_score = totals.get(student, (0.0, 0.0))
+        graded = Graded(student, score, max_score, cells=recorded.get(student, {}))
+        if record := records.load(course.root, assignment, student):
+            reports = {name: record.report(name) for name in record.reports}
+            graded.reports = {name: report for name, report in reports.items() if report is not None}
+            graded.notes, graded.for_a_person = record.notes, record.for_a_person
+            graded.wall, graded.memory, graded.error = record.wall, record.memory, record.error
+        elif student not in totals:
+            graded.error = "not graded yet; run grader grade"
+        results.append(graded)
+    return results
+
+
+def _class_cells(gradebook: Gradebook, assignment: str) -> dict[str, dict[tuple[str, str], Score]]:
+    import nbgrader.api
+
+    api: Any = nbgrader.api  # SQLAlchemy's mapped columns, which it does not annotate
+    columns = (
+        *(api.SubmittedAssignment.student_id, api.Notebook.name, api.BaseCell.name),
+        *(api.Grade.score, api.Grade.max_score, api.Grade.auto_score, api.Grade.manual_score),
+        api.Grade.needs_manual_grade,
+    )
+    rows = (
+        gradebook.db.query(*columns)
+        .select_from(api.Grade)
+        .join(api.SubmittedNotebook, api.Grade.notebook_id == api.SubmittedNotebook.id)
+        .join(api.SubmittedAssignment, api.SubmittedNotebook.assignment_id == api.SubmittedAssignment.id)
+        .join(api.Assignment, api.SubmittedAssignment.assignment_id == api.Assignment.id)
+        .join(api.BaseCell, api.Grade.cell_id == api.BaseCell.id)
+        .join(api.Notebook, api.BaseCell.notebook_id == api.Notebook.id)
+        .filter(api.Assignment.name == assignment)
+    )
+    found: dict[str, dict[tuple[str, str], Score]] = {}
+    for student, notebook, name, *values in rows:
+        found.setdefault(student, {})[notebook, name] = Score(*values)
+    return found
+
+
+def _class_totals(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:
+    """Return score after the late penalty, and the largest possible score, by student."""
+    import nbgrader.api
+
+    api: Any = nbgrader.api  # SQLAlchemy's mapped columns, which it does not annotate
+    table = api.SubmittedAssignment
+    rows = (
+        gradebook.db.query(table.student_id, table.score, table.late_submission_penalty, table.max_score)
+        .join(api.Assignment, table.assignment_id == api.Assignment.id)
+        .filter(api.Assignment.name == assignment)
+    )
+    return {student: (max(0.0, score - penalty), best) for student, score, penalty, best in rows}
+
+
+def refresh_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: str) -> None:
+    """Take the penalty of every late submission from its score of now: points given by hand count too."""
+    for submission in gradebook.assignment_submissions(assignment):
+        _set_late_penalty(gradebook, course, submission)
+
+
+def _set_late_penalty(gradebook: Gradebook, course: NbCourse, submission: Any) -> None:
+    late = submission.total_seconds_late
+    if not late and not any(notebook.late_submission_penalty for notebook in submission.notebooks):
+        return
+    from grader.book.late import late_penalty
+
+    for notebook in submission.notebooks:
+        gradebook.db.refresh(notebook)
+        student, penalty = submission.student.id, None
+        if late > 0:
+            penalty = late_penalty(course.config, student, notebook.score, late)
+        notebook.late_submission_penalty = penalty
+    gradebook.db.commit()

@@ -1,0 +1,1 @@
+"""Runs checks against a submission and reaches verdicts. Knows no notebook and no gradebook."""

@@ -1,0 +1,359 @@
+"""One job seen from the examiner: sockets to its ranks, their output, and the counters around them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import re
+import select
+import selectors
+import shutil
+import signal
+import socket
+import struct
+import tempfile
+import termios
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grader.examine.checks import StudentError, Undecided
+from grader.examine.place import Place
+from grader.sandbox import network, wire
+from grader.sandbox.build import MIB, WORKER_UIDS, Limits, Request, SandboxError
+from grader.sandbox.cgroup import CgroupError, Usage
+from grader.sandbox.packed import Packed
+
+KEPT_OUTPUT = 1 * MIB  # of each of stdout and stderr; the rest is counted and dropped
+MAX_OUTPUT = 1024 * MIB  # a submission that prints more is stopped
+ENDED = "ended without an answer"
+HANDED_OVER = "talks to another worker"
+GRACE = 1.0  # seconds that other ranks get to say why, after one has failed
+MOMENT = 0.5  # seconds that a process may take to die after the answer
+_JOBS = itertools.count()
+
+
+class Job:
+    """One job seen from the examiner: sockets to its ranks, their output, and the counters around them."""
+
+    def __init__(self, place: Place, packed: Packed, ranks: int, limits: Limits):
+        """Start `ranks` workers. Raises SandboxError where the sandbox cannot be built."""
+        self._place = place
+        self._scratch = "" if place.isolated else tempfile.mkdtemp(prefix=f"grader-{os.getpid()}-")
+        self._cgroup = None
+        if place.cgroups is not None:
+            self._cgroup = place.cgroups.create(
+                memory=limits.memory, processes=limits.processes, cpus=limits.cpus or ranks + 1
+            )
+        request = Request(
+            ranks=ranks,
+            isolated=place.isolated,
+            limits=limits,
+            cgroup=self._cgroup.paths if self._cgroup else [],
+            readonly=place.readonly,
+            scratch=self._scratch,
+            user=WORKER_UIDS[(os.getpid() + next(_JOBS)) % len(WORKER_UIDS)],
+        )
+        pairs = [socket.socketpair() for _ in range(ranks)]
+        # Sockets, not pipes: a pipe can be opened anew through /proc and read by another rank.
+        out, err, status = socket.socketpair(), socket.socketpair(), socket.socketpair()
+        every = [*pairs, out, err, status]
+        try:
+            theirs = [pair[1].fileno() for pair in every]
+            self.leader = place.zygote.spawn(request, [packed.descriptor, *theirs])
+        except BaseException:
+            for ours, _ in every:
+                ours.close()
+            self._clean_up()
+            raise
+        finally:
+            for _, end in every:
+                end.close()
+        self._workers = [pair[0] for pair in pairs]
+        self._frames = [wire.Frames() for _ in pairs]
+        self._streams = {out[0]: bytearray(), err[0]: bytearray()}
+        self._out, self._err, self._status = out[0], err[0], status[0]
+        self._status_text = b""
+        self.printed = 0
+        self.last_byte = 0.0  # perf_counter when the last bytes of a worker were there to read
+        self.inbox: list[list[Any]] = [[] for _ in pairs]
+        self.closed: list[str | None] = [None] * ranks  # why a rank can say no more
+        self.exits: dict[int, int] = {}
+        self._ended = False
+        self._pids: dict[int, int] = {}  # of each rank's first process, as the examiner sees it
+        self._selector = selectors.DefaultSelector()
+        for number, sock in enumerate(self._workers):
+            self._selector.register(sock, selectors.EVENT_READ, number)
+        for sock in (self._out, self._err, self._status):
+            self._selector.register(sock, selectors.EVENT_READ, None)
+
+    def send(self, rank: int, message: dict[str, Any], deadline: float) -> None:
+        """Send to one rank; a rank that does not take its message in time counts as silent, not as an error."""
+        self.send_frame(rank, wire.encode(message), deadline)
+
+    def send_frame(self, rank: int, frame: bytes, deadline: float) -> None:
+        """Send a message that is encoded already, as `send` does."""
+        sock = self._workers[rank]
+        sock.settimeout(max(0.001, deadline - time.perf_counter()))
+        with contextlib.suppress(OSError):  # gone or stuck: what it said, or its silence, tells why
+            sock.sendall(frame)
+        sock.settimeout(None)
+
+    def hand_over(self, rank: int, other: Job, to: int) -> None:
+        """Let rank `to` of another job talk to this rank in our place; it gets the socket with one byte more."""
+        self.closed[rank] = HANDED_OVER
+        self._selector.unregister(self._workers[rank])
+        with contextlib.suppress(OSError):  # gone: its silence tells
+            socket.send_fds(other._workers[to], [b"s"], [self._workers[rank].fileno()])
+
+    def wait(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Handle what arrives until `done()` or the deadline (perf_counter); returns whether it is done."""
+        while not done():
+            left = deadline - time.perf_counter()
+            if left <= 0:
+                return False
+            self._handle(left)
+        return True
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop every process of the job where it stands, or let all go on; nothing without control groups.
+
+        Raises StudentError where a process does not stop, Undecided where this machine has no freezer.
+        """
+        if self._cgroup is None:
+            return
+        if not self._cgroup.can_freeze:
+            raise Undecided("control groups cannot be frozen here; a comparison of times needs that")
+        try:
+            self._cgroup.freeze(frozen, 2.0 * self._place.stretch)
+        except CgroupError:
+            raise StudentError("a process of the submission cannot be stopped between two calls") from None
+
+    @property
+    def first_pids(self) -> dict[int, int]:
+        """Of each rank that has started, the number of its first process, which has begun the worker."""
+        return self._pids
+
+    def is_frozen(self) -> bool:
+        """Return whether somebody has frozen the job, be it the machine's owner."""
+        return self._cgroup is not None and self._cgroup.is_frozen()
+
+    def has_unasked(self) -> bool:
+        """Return whether a worker has sent what nobody has taken, be it the beginning of a message."""
+        self._handle(0)
+        return any(self.inbox) or not all(frames.idle for frames in self._frames)
+
+    def text(self, name: str) -> str:
+        """Return what all ranks wrote to `stdout` or `stderr` so far, in order of arrival."""
+        sock = self._out if name == "stdout" else self._err
+        return self._streams[sock].decode("utf-8", "replace")
+
+    def drain(self) -> None:
+        """Take what already lies in the streams; all of it came before what was last received."""
+        for sock in (self._out, self._err):
+            # No more than lies there now: a process that goes on printing must not keep the examiner.
+            end = self.printed + struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+            while self.printed < end and sock in self._selector.get_map() and self._ready(sock):
+                self._read_stream(sock)
+
+    def usage(self) -> Usage | None:
+        return self._cgroup.usage() if self._cgroup else None
+
+    def members(self) -> set[int] | None:
+        """Return the processes of the job that are alive, None without control groups."""
+        return self._cgroup.members() if self._cgroup else None
+
+    def left_since(self, before: set[int] | None) -> int | None:
+        """Return how many processes have begun since `before` and do not end within a moment."""
+        if before is None or self._cgroup is None:
+            return None
+        end = time.perf_counter() + MOMENT * self._place.stretch
+        while (left := len(self._cgroup.members() - before)) and time.perf_counter() < end:
+            time.sleep(0.01)
+        return left
+
+    def out_of_memory(self) -> bool:
+        """Return whether the kernel has killed a process of the job for its memory."""
+        usage = self.usage()
+        return usage is not None and usage.oom_kills > 0
+
+    def traffic(self) -> np.ndarray | None:
+        """Return bytes and packets sent so far, [2, sender, receiver], None without isolation.
+
+        Raises StudentError where a rank has left and taken its counters along.
+        """
+        if not self._place.isolated:
+            return None
+        world = len(self.inbox)
+        found = np.zeros((2, world, world), dtype=np.int64)
+        if world == 1:
+            return found
+        self.wait(lambda: len(self._pids) == world, time.perf_counter() + GRACE * self._place.stretch)
+        for rank in range(world):
+            try:
+                text = Path(f"/proc/{self._pids[rank]}/net/dev").read_text()
+            except OSError:
+                raise StudentError(f"{who([rank], world)} ended before it was asked to") from None
+            found[:, rank] = network.sent(text, world)
+        return found
+
+    def strayed(self) -> int:
+        """Return how often the job tried to send to an address that no worker has, as the kernel counts it."""
+        count = 0
+        for pid in self._pids.values() if self._place.isolated else ():
+            with contextlib.suppress(OSError):  # a worker that is gone takes its count along
+                names, values = re.findall(r"^Ip: (.*)$", Path(f"/proc/{pid}/net/snmp").read_text(), re.M)
+                count += int(dict(zip(names.split(), values.split(), strict=True))["OutNoRoutes"])
+        return count
+
+    def end(self) -> None:
+        """Kill every process of the job, without waiting until they are gone."""
+        if self._ended:
+            return
+        self._ended = True
+        self._place.note_end(self._was_killed(), self.usage())
+        self.leader.kill()
+        if self._cgroup is not None and self._cgroup.frozen:
+            self._cgroup.freeze(False)  # a frozen process cannot die
+
+    def close(self) -> None:
+        """End every process of the job and give back what it held."""
+        self.end()
+        # Until the last holder of the status socket is gone, so that no process outlives its job. It may have
+        # gone on printing until it died, which no longer matters.
+        with contextlib.suppress(StudentError):
+            self.wait(lambda: self._status not in self._selector.get_map(), time.perf_counter() + 10)
+        self._selector.close()
+        self.leader.close()
+        for sock in (*self._workers, self._out, self._err, self._status):
+            sock.close()
+        self._clean_up()
+
+    def _was_killed(self) -> bool:
+        """Return whether SIGKILL ended a rank from outside; a rank may also have sent it to itself."""
+        if self.out_of_memory():
+            return False
+        dead = [
+            rank
+            for rank, why in enumerate(self.closed)
+            if why == ENDED or (why == HANDED_OVER and _hung_up(self._workers[rank]))
+        ]
+        open_still = lambda: self._status in self._selector.get_map()  # noqa: E731
+        with contextlib.suppress(StudentError, SandboxError):
+            # An end is reported a moment after the socket has closed; a leader that was killed reports nothing.
+            heard = lambda: not open_still() or all(rank in self.exits for rank in dead)  # noqa: E731
+            self.wait(heard, time.perf_counter() + GRACE * self._place.stretch)
+            while open_still() and self._ready(self._status):
+                self._read_stream(self._status)
+        if not open_still() and len(self.exits) < len(self.closed):
+            return True
+        return any(code in (-signal.SIGKILL, 128 + signal.SIGKILL) for code in self.exits.values())
+
+    def _clean_up(self) -> None:
+        if self._cgroup is not None:
+            self._cgroup.remove()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _handle(self, seconds: float) -> None:
+        for rank, sock in enumerate(self._workers):
+            if not (self.inbox[rank] or self.closed[rank] or sock in self._selector.get_map()):
+                self._selector.register(sock, selectors.EVENT_READ, rank)
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                assert isinstance(key.fileobj, socket.socket)
+                self._read_stream(key.fileobj)
+            else:
+                self._read_worker(key.data)
+        if self.printed > MAX_OUTPUT:
+            raise StudentError(f"printed more than {MAX_OUTPUT >> 20} MiB and was stopped")
+
+    def _ready(self, sock: socket.socket) -> bool:
+        return any(key.fileobj is sock for key, _ in self._selector.select(0))
+
+    def _read_worker(self, rank: int) -> None:
+        self.last_byte = time.perf_counter()
+        try:
+            message = self._frames[rank].receive(self._workers[rank])
+            if message is None:
+                return
+            # One at a time: what nobody takes must wait in the socket and not in this process.
+            self.inbox[rank].append(message[0])
+        except (EOFError, ConnectionError):
+            self.closed[rank] = ENDED
+        except wire.WireError as error:
+            self.closed[rank] = f"sent what is no answer: {error}"
+        self._selector.unregister(self._workers[rank])
+
+    def _read_stream(self, sock: socket.socket) -> None:
+        data = sock.recv(1 << 18)
+        if not data:
+            self._selector.unregister(sock)
+        elif sock is self._status:
+            self._status_text += data
+            *lines, self._status_text = self._status_text.split(b"\n")
+            for line in map(json.loads, lines):
+                if "setup" in line:
+                    raise SandboxError(f"the sandbox could not be built: {line['setup']}")
+                if "pid" in line:
+                    self._pids[line["rank"]] = line["pid"]
+                else:
+                    self.exits[line["rank"]] = line["exit"]
+        else:
+            self.printed += len(data)
+            kept = self._streams[sock]
+            kept += data[: KEPT_OUTPUT - len(kept)]
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Return whether the other end is closed, without reading what it has sent."""
+    poller = select.poll()
+    poller.register(sock, 0)
+    return bool(poller.poll(0))
+
+
+def who(ranks: Sequence[int], world: int) -> str:
+    """Return these ranks' name in a sentence."""
+    if world == 1:
+        return "the worker"
+    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
+
+
+def sweep_scratch() -> None:
+    """Delete the folders that examiners without isolation left behind when they were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("grader-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and _is_gone(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def start_time(place: Place) -> float:
+    """Return the seconds until a worker without a submission is ready; raises SandboxError where none starts."""
+    packed, begin = Packed(Path(os.devnull)), time.perf_counter()
+    job = Job(place, packed, 1, Limits())
+    try:
+        order = {"target": "os:getpid", "driver": None, "world": 1, "group": False}
+        job.send(0, order, begin + 300)
+        answered = job.wait(lambda: bool(job.inbox[0] or job.closed[0]), begin + 300)
+        if not answered or job.closed[0]:
+            raise SandboxError("a worker without a submission did not start")
+        return time.perf_counter() - begin
+    finally:
+        job.close()
+        packed.close()

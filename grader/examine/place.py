@@ -1,0 +1,115 @@
+"""Where jobs run, and what this machine offers to confine and to measure them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from grader.sandbox.cgroup import Cgroups, Usage
+from grader.sandbox.zygote import Zygote
+
+# Seconds in which a worker without a submission starts, at the most, where limits on time hold as they are written.
+# Where it takes longer they grow with it, so many times at most: see `Place.stretch`.
+START = 0.1
+MOST_STRETCH = 20.0
+
+
+T = TypeVar("T")
+
+
+class Endable(Protocol):
+    """A job, as far as a place must know it."""
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Place:
+    """Where jobs run: the zygote, and what this machine offers to confine and to measure them."""
+
+    zygote: Zygote
+    isolated: bool
+    cgroups: Cgroups | None
+    start_time: Callable[[Place], float]  # seconds until a worker without a submission is ready
+    readonly: list[str] = field(default_factory=list)
+    _seen: threading.local = field(default_factory=threading.local)  # by the thread that judges a submission
+    _undertaker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    _closing: list[Future] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the list
+    _stretch: float = 0.0  # 0 until it was measured
+    _measuring: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def lost(self) -> int:
+        """How many jobs of this thread lost a worker to a kill that was neither ours nor the memory limit's."""
+        return getattr(self._seen, "lost", 0)
+
+    @property
+    def stretch(self) -> float:
+        """By how much limits on time are longer here than written: 1, or more on a slow machine. Measured once.
+
+        A limit must end what hangs and nothing else, and no author of a check knows the machine. The median of
+        three starts, in which nothing of a submission runs, is this machine's own unit. Raises SandboxError where
+        no worker starts.
+        """
+        with self._measuring:
+            if not self._stretch:
+                self._stretch = 1.0  # for the jobs that measure it
+                try:
+                    self.start_time(self)  # the first one is cold
+                    middle = sorted(self.start_time(self) for _ in range(3))[1]
+                    self._stretch = min(MOST_STRETCH, max(1.0, middle / START))
+                except BaseException:
+                    self._stretch = 0.0
+                    raise
+        return self._stretch
+
+    def undisturbed(self, run: Callable[[], T], tries: int) -> tuple[T, int, bool]:
+        """Call `run()` until one call lost no worker to a kill that was neither ours nor the memory limit's.
+
+        Returns what the last of at most `tries` calls gave, how many went before it, and whether it was undisturbed.
+        """
+        again = 0
+        while True:
+            lost = self.lost
+            found = run()
+            undisturbed = self.lost == lost
+            if undisturbed or again + 1 >= tries:
+                return found, again, undisturbed
+            again += 1
+
+    def take_peak_memory(self) -> int:
+        """Return the largest peak memory, in bytes, of this thread's jobs since it was last asked; 0 if unknown."""
+        peak = getattr(self._seen, "peak", 0)
+        self._seen.peak = 0
+        return peak
+
+    def close_later(self, *jobs: Endable) -> None:
+        """End these jobs now, and give back what they held while the caller goes on: processes take time to die.
+
+        Raises what an earlier call found out too late, such as CgroupError for processes that cannot be killed.
+        """
+        for job in jobs:
+            job.end()
+        with self._lock:
+            waiting = [*self._closing, *(self._undertaker.submit(job.close) for job in jobs)]
+            done = [future for future in waiting if future.done()]
+            self._closing = [future for future in waiting if future not in done]
+        for future in done:
+            future.result()
+
+    def close(self) -> None:
+        """Wait for every job that ends."""
+        for future in self._closing:
+            future.result()
+        self._undertaker.shutdown()
+
+    def note_end(self, was_killed: bool, usage: Usage | None) -> None:
+        """Count a job of this thread that ends."""
+        self._seen.lost = self.lost + was_killed
+        self._seen.peak = max(getattr(self._seen, "peak", 0), (usage and usage.peak_memory) or 0)

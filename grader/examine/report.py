@@ -1,0 +1,58 @@
+"""Verdicts: on one check, and on all checks of a part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The verdict on one check, with the evidence for it. Texts may come from a submission: escape them."""
+
+    name: str
+    item: str
+    points: float
+    max_points: float
+    verdict: str  # pass, fail, undecided or error (the check itself broke)
+    why: str
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    hint: str = ""
+    hidden: bool = False
+    spec: str = ""
+    yours: str = ""
+    expected: str = ""
+    forgeable: str = ""
+    wall: float = 0.0  # seconds
+
+
+@dataclass
+class Report:
+    """Every verdict on one submission of one part, and what an instructor should know besides."""
+
+    checks: list[CheckResult]
+    notes: list[str] = field(default_factory=list)
+    isolation: str = ""
+    seed: int = 0
+
+    def points(self, item: str) -> float:
+        """Return the points that the submission earned for `item`."""
+        return sum(check.points for check in self.checks if check.item == item)
+
+    def max_points(self, item: str) -> float:
+        """Return the points that `item` is worth."""
+        return sum(check.max_points for check in self.checks if check.item == item)
+
+    @property
+    def total(self) -> float:
+        return sum(check.points for check in self.checks)
+
+    def to_json(self) -> str:
+        """Return the report as JSON; the seed in it would let a submission foresee its inputs."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        data = json.loads(text)
+        return cls(**{**data, "checks": [CheckResult(**check) for check in data["checks"]]})

@@ -1,0 +1,116 @@
+"""Where the ranks of a job stand, as they say themselves: a hint for the student, and never a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grader.sandbox.procfs import numbers, stat
+from grader.sandbox.standstill import SIGNAL
+
+SAYING = 0.5  # seconds in which a rank says where it stands
+MOST_PLACES, MOST_NAME = 4, 60  # places that a sentence names; characters of a name
+
+
+def places(job: Any, ranks: Sequence[int], names: Sequence[str]) -> dict[int, tuple[str, int, str]]:
+    """Ask ranks where they stand; return the file of the submission, the line, and what was called there.
+
+    All of it is the worker's word, except that the file is one of `names`, or empty where it stands in none.
+    """
+    found = {}
+    for rank in ranks:
+        before = len(job.text("stderr"))
+        told = lambda start=before: job.text("stderr")[start:]  # noqa: E731
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+            _ask(job.first_pids[rank])
+            job.wait(lambda told=told: " in <module>\n" in told(), time.perf_counter() + SAYING)
+            if place := where(told(), names):
+                found[rank] = place
+    return found
+
+
+def where(trace: str, names: Sequence[str]) -> tuple[str, int, str] | None:
+    """Return the innermost place in the submission that `faulthandler` has written down, and the call there."""
+    inner, called = "", ""
+    frames = re.findall(r'^  File "([^"\n]*)", line (\d{1,9}) in ([^\n]*)$', trace, re.M)
+    for path, line, function in frames:
+        name = path.rpartition("/submission/")[2]
+        if "/submission/" in path and name in names:
+            return name, int(line), called
+        if function != "wrapper":  # a decorator says nothing
+            called = _call(path, function)
+            inner = inner or called
+    return ("", 0, inner) if frames else None
+
+
+def explain(
+    job: Any,
+    ranks: Sequence[int],
+    seconds: float,
+    names: Sequence[str],
+    source: Callable[[str], str],
+) -> tuple[str, str]:
+    """Return a sentence on ranks that owe an answer and stand still, and the line of code where the first stands."""
+    world = len(job.inbox)
+    found = places(job, ranks, names)
+    together: dict[tuple[str, int, str] | None, list[int]] = {}
+    for rank in ranks:
+        together.setdefault(found.get(rank), []).append(rank)
+    told = [_sentence(place, those, world) for place, those in list(together.items())[:MOST_PLACES]]
+    if len(ranks) == world:
+        who = "the worker stands" if world == 1 else f"all {world} ranks stand"
+    else:
+        who = f"{_name(ranks, world)} stand{'s' if len(ranks) == 1 else ''}"
+        told.append("the others have returned")
+    code = ""
+    for name, line, _ in found.values():
+        with contextlib.suppress(Exception):  # a hint: the file may be gone, or shorter than the worker says
+            code = code or source(name).splitlines()[line - 1].strip()
+    return f"{who} still, nobody has used a processor for {seconds:.2g} s: {'; '.join(told)}", code
+
+
+def _sentence(place: tuple[str, int, str] | None, ranks: Sequence[int], world: int) -> str:
+    if place is None:
+        return f"{_name(ranks, world)} did not say where"
+    name, line, called = place
+    file = re.sub(r"[^A-Za-z0-9_./ -]", "?", name)[:MOST_NAME]
+    at = f"{file} line {line}" if file else "outside your files"
+    verb = "waits" if len(ranks) == 1 else "wait"
+    return f"{_name(ranks, world)} {verb} {f'in {called}, ' if called else 'at '}{at}"
+
+
+def _name(ranks: Sequence[int], world: int) -> str:
+    if world == 1:
+        return "it"
+    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
+
+
+def _call(path: str, function: str) -> str:
+    """Return how a program would name a function, as far as its name looks like one."""
+    stem = os.path.basename(path).removesuffix(".py")
+    called = f"{'dist' if stem == 'distributed_c10d' else stem}.{function}"
+    return called if re.fullmatch(r"[A-Za-z0-9_.]+", called) and len(called) <= MOST_NAME else ""
+
+
+def _ask(first: int) -> None:
+    """Signal the worker, the oldest child of a rank's first process."""
+    children = []
+    for pid in numbers("/proc"):
+        with contextlib.suppress(OSError):
+            _, fields = stat(f"/proc/{pid}")
+            if int(fields[1]) == first:
+                children.append((int(fields[19]), pid))
+    began, pid = min(children)
+    # The number may have become another's since: what the descriptor names is looked at once more.
+    descriptor = os.pidfd_open(pid)
+    try:
+        _, fields = stat(f"/proc/{pid}")
+        if (int(fields[1]), int(fields[19])) == (first, began):
+            signal.pidfd_send_signal(descriptor, SIGNAL)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,165 @@
+"""Judges one notebook: the template as released, and its cells or its part's checks run in sandboxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader.course import Part
+from grader.lean import nbformat
+from grader.notebooks import verdicts
+from grader.notebooks.plan import isolation_notes, runs
+from grader.notebooks.rebuild import Template, clean_outputs, grade_id
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
+
+    from grader.examine.examiner import Examiner
+    from grader.examine.report import CheckResult, Report
+    from grader.notebooks.run import Prepared
+
+KILLED = "a worker was killed by a signal that no limit of ours sent; what it ran was run again"
+_TRIES = 6  # where workers are killed; a submission that kills its own has them too, and then failed
+UNSETTLED = ("undecided", "error")
+
+
+def load_template(
+    gradebook: Gradebook, assignment: str, notebook: str, layout: Path, *, judges_files: bool
+) -> Template:
+    """Return the notebook as released, with its hidden tests: order from `layout`, text from the gradebook.
+
+    `layout` is the instructor's own notebook; where it is gone, nbgrader's cells stand in the gradebook's
+    order. Cells that are newer than the last release are left out, since no student has them.
+    """
+    record = gradebook.find_notebook(notebook, assignment)
+    recorded = {cell.name: cell for cell in record.source_cells}
+    roles = {
+        "grade": {cell.name: cell.max_score for cell in record.grade_cells},
+        "task": {cell.name: cell.max_score for cell in record.task_cells},
+        "solution": {cell.name for cell in record.solution_cells},
+    }
+    cells = []
+    if layout.is_file():
+        for cell in nbformat.read(layout, as_version=4).cells:
+            identity = grade_id(cell)
+            if identity in recorded:
+                cells.append(_from_record(recorded.pop(identity), roles, cell.metadata.get("tags")))
+            elif not identity:
+                new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+                tags = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+                cells.append(new(cell.source, metadata=tags))
+    cells += [_from_record(source, roles, None) for source in recorded.values()]
+    for index, cell in enumerate(cells):
+        cell.id = f"cell-{index}"
+    kernelspec = json.loads(record.kernelspec or "{}")
+    return Template(notebook, cells, kernelspec, judges_files)
+
+
+def _from_record(source: Any, roles: dict[str, Any], tags: list[str] | None) -> nbformat.NotebookNode:
+    name = source.name
+    metadata = {
+        "schema_version": 3,
+        "grade": name in roles["grade"],
+        "solution": name in roles["solution"],
+        "locked": bool(source.locked),
+        "task": name in roles["task"],
+        "grade_id": name,
+        "cell_type": source.cell_type,
+    }
+    if name in roles["grade"] or name in roles["task"]:
+        metadata["points"] = float({**roles["grade"], **roles["task"]}[name])
+    if source.checksum:
+        metadata["checksum"] = source.checksum
+    new = nbformat.v4.new_code_cell if source.cell_type == "code" else nbformat.v4.new_markdown_cell
+    return new(source.source or "", metadata={"nbgrader": metadata, **({"tags": tags} if tags else {})})
+
+
+def judge(
+    notebook: nbformat.NotebookNode,
+    part: Part | None,
+    folder: Path,
+    examiner: Examiner,
+    wall: float = 30,
+    *,
+    standing: Report | None = None,
+    names: Iterable[str] | None = None,
+    prepared: Prepared | None = None,
+) -> tuple[Report | None, list[str], list[str]]:
+    """Fill in the outputs of a rebuilt notebook, from which nbgrader reads the scores.
+
+    A part of course.toml is examined: the score of each check cell comes from the checks on the files in
+    `folder`, and no cell runs. A plain notebook runs in a worker that has `folder`, `wall` seconds per cell, its
+    tests in another as far as `prepared` says so.
+    Returns the report of a part, the ids that a person must settle, and notes for the instructor.
+    Of a part only the checks in `names` run (None: all); the verdicts in `standing` hold as they are.
+    """
+    if part is None:
+        notes, again, _ = examiner.place.undisturbed(
+            lambda: _run_plain(notebook, folder, examiner, wall, prepared), _TRIES
+        )
+        return None, [], [KILLED, *notes] if again else notes
+    names = None if names is None else set(names)
+    if names is None or names:
+        report = _examine(part, folder, examiner, names)
+        # What was undecided has run twice already, and each more try would be a chance to be wrong.
+        broken = {check.name for check in report.checks if check.verdict == "error"}
+        if broken:
+            again = examiner.examine(part, folder, names=broken, seed=report.seed)
+            report.checks = [_replaced(check, again) for check in report.checks]
+            report.notes += [note for note in again.notes if note not in report.notes]
+        if standing is not None:
+            report.checks += standing.checks
+            report.notes += [note for note in standing.notes if note not in report.notes]
+    else:
+        report = standing
+    for cell in notebook.cells:
+        item = grade_id(cell)
+        if item in part.items:
+            checks = [check for check in report.checks if check.item == item]
+            cell.outputs = [nbformat.from_dict(o) for o in verdicts.outputs(checks, part.items[item])]
+    left = {check.item for check in report.checks if check.verdict in UNSETTLED}
+    return report, sorted(left), list(report.notes)
+
+
+def _examine(part: Part, folder: Path, examiner: Examiner, names: set[str] | None) -> Report:
+    """Examine a part; what failed while a worker was killed from outside runs again."""
+    report: Report | None = None
+
+    def run() -> Report:
+        nonlocal report
+        if report is None:
+            report = examiner.examine(part, folder, names=names)
+        else:
+            failed = {check.name for check in report.checks if check.verdict != "pass"}
+            again = examiner.examine(part, folder, names=failed, seed=report.seed)
+            report.checks = [_replaced(check, again) for check in report.checks]
+            report.notes += again.notes
+        return report
+
+    report, again, _ = examiner.place.undisturbed(run, _TRIES)
+    if again:
+        report.notes = [KILLED, *report.notes]
+    return report
+
+
+def _replaced(check: CheckResult, again: Report) -> CheckResult:
+    return next((other for other in again.checks if other.name == check.name), check)
+
+
+def _run_plain(
+    notebook: nbformat.NotebookNode, folder: Path, examiner: Examiner, wall: float, prepared: Prepared | None
+) -> list[str]:
+    from grader.notebooks.run import run_notebook
+
+    cells = [cell for cell in notebook.cells if runs(cell)]
+    found, notes = run_notebook(examiner.place, notebook, folder, wall, prepared)
+    for count, (cell, outputs) in enumerate(zip(cells, found, strict=True), 1):
+        cell.execution_count = count
+        cell.outputs = [nbformat.from_dict(output) for output in clean_outputs(outputs)]
+        if grade_id(cell) and not any(o.output_type == "error" for o in cell.outputs):
+            warned = any(o.output_type == "stream" and o.name == "stderr" for o in cell.outputs)
+            if warned and cell.metadata.nbgrader.get("grade"):
+                notes.append(f"{grade_id(cell)}: printed to stderr, which nbgrader takes for a failure")
+    return [*notes, *isolation_notes(notebook, prepared.plan if prepared else None)]

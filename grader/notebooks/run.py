@@ -1,0 +1,167 @@
+"""The examiner's side of a notebook: its workers, their limits, and the outputs that come back."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grader.examine.checks import StudentError
+from grader.examine.job import Job
+from grader.examine.place import Place
+from grader.notebooks.plan import Plan, runs, steps_of
+from grader.sandbox.build import Limits
+from grader.sandbox.packed import Packed
+
+if TYPE_CHECKING:
+    from grader.lean import nbformat
+
+MEMORY = 2048 << 20  # bytes, of each worker
+WALL = 300.0  # seconds for a whole notebook
+TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
+
+# All limits on time grow with `Place.stretch` where the machine is slow.
+
+
+@dataclass
+class Prepared:
+    """What grading a plain notebook needs besides the submission."""
+
+    plan: Plan
+    files: Packed  # the course's own, for the pristine worker
+
+
+@dataclass
+class Executed:
+    """What came back from the cells of a notebook, in order."""
+
+    outputs: list[list[dict[str, Any]]]  # nbformat's, of known form and of unknown truth
+    notes: list[str] = field(default_factory=list)  # for the instructor
+    seconds: list[float] = field(default_factory=list)
+
+
+def run_shared(
+    place: Place, cells: list[dict[str, str]], files: Packed, wall_per_cell: float, wall: float = WALL
+) -> Executed:
+    """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files."""
+    wall_per_cell *= place.stretch
+    job = Job(place, files, 1, Limits(memory=MEMORY))
+    end = time.perf_counter() + wall * place.stretch
+    try:
+        job.send(0, {"program": "notebook", "cells": cells, "wall_per_cell": wall_per_cell}, end)
+        ran = _collect(job, len(cells), wall_per_cell, TO_STOP * place.stretch, end)
+    finally:
+        place.close_later(job)
+    ran.notes = files.notes + ran.notes
+    return ran
+
+
+def run_split(
+    place: Place,
+    steps: list[dict[str, Any]],
+    plan: Plan,
+    files: Packed,
+    course_files: Packed,
+    wall_per_cell: float,
+    wall: float = WALL,
+) -> Executed:
+    """Execute the steps of `grader.notebooks.plan.steps_of` in two workers.
+
+    The student's has `files`; the pristine one has `course_files`, holds the other end of the student's socket,
+    and is the only one that the examiner talks to. Each has its own limits, and this process ends both.
+    """
+    wall_per_cell *= place.stretch
+    end = time.perf_counter() + wall * place.stretch
+    jobs = [Job(place, files, 1, Limits(memory=MEMORY))]
+    try:
+        jobs.append(Job(place, course_files, 1, Limits(memory=MEMORY)))
+        student, pristine = jobs
+        student.send(0, {"program": "notebook", "classes": plan.classes}, end)
+        order = {"pushable": plan.pushable, "classes": plan.classes, "wall_per_cell": wall_per_cell}
+        order["stretch"] = place.stretch
+        pristine.send(0, {"program": "notebook", "steps": steps, **order}, end)
+        student.hand_over(0, pristine, to=0)
+        # A cell that runs there and then here may take its time twice, and both may have to be interrupted.
+        ran = _collect(pristine, len(steps), 2 * wall_per_cell, TO_STOP * place.stretch, end)
+        if student.out_of_memory():
+            ran.notes.append(f"the student's cells used more than {MEMORY >> 20} MiB of memory")
+    finally:
+        place.close_later(*jobs)
+    ran.notes = files.notes + ran.notes
+    return ran
+
+
+def run_notebook(
+    place: Place,
+    notebook: nbformat.NotebookNode,
+    folder: Path,
+    wall_per_cell: float,
+    prepared: Prepared | None,
+) -> tuple[list[list[dict[str, Any]]], list[str]]:
+    """Execute a rebuilt submission beside the files in `folder`, split where it is `prepared` for that.
+
+    Returns the outputs of the cells that run, in order, and notes for the instructor.
+    """
+    files = Packed(folder)
+    try:
+        if prepared and prepared.plan.is_split:
+            steps = steps_of(prepared.plan, notebook)
+            ran = run_split(place, steps, prepared.plan, files, prepared.files, wall_per_cell)
+        else:
+            cells = [{"source": cell.source, "cell_id": cell.id} for cell in filter(runs, notebook.cells)]
+            ran = run_shared(place, cells, files, wall_per_cell)
+    finally:
+        files.close()
+    return ran.outputs, ran.notes
+
+
+def no_files() -> Packed:
+    """Return the files of a worker that gets none."""
+    return Packed(Path(os.devnull))
+
+
+def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: float) -> Executed:
+    """Take the outputs of `count` cells from rank 0 of a job, as they come, until perf_counter() is `end`.
+
+    A cell that the worker did not live to answer gets an error output that says why.
+    """
+    outputs: list[list[dict[str, Any]] | None] = [None] * count
+    seconds = [0.0] * count
+    why = "the notebook did not finish in time"
+    try:
+        for _ in range(count):
+            # The worker interrupts a cell at its limit; one that swallows the interrupt is killed here.
+            limit = min(end, time.perf_counter() + wall_per_cell + to_stop)
+            if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), limit):
+                if limit < end:
+                    why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"
+                break
+            if not job.inbox[0]:
+                why = f"the worker {job.closed[0]}"
+                if job.out_of_memory():
+                    why = f"the notebook used more than {MEMORY >> 20} MiB of memory"
+                break
+            message = job.inbox[0].pop(0)
+            if not _is_cell(message, outputs):
+                break
+            outputs[message["index"]] = message["outputs"]
+            seconds[message["index"]] = float(message["seconds"])
+    except StudentError as error:
+        why = error.why
+    notes = [why] if None in outputs else []
+    dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
+    return Executed([[dead] if found is None else found for found in outputs], notes, seconds)
+
+
+def _is_cell(message: Any, outputs: list[Any]) -> bool:
+    return (
+        isinstance(message, dict)
+        and type(message.get("index")) is int
+        and 0 <= message["index"] < len(outputs)
+        and outputs[message["index"]] is None
+        and isinstance(message.get("outputs"), list)
+        and all(isinstance(output, dict) for output in message["outputs"])
+        and type(message.get("seconds")) is float
+    )

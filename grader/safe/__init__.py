@@ -1,0 +1,1 @@
+"""A stranger's HTML, Markdown and files, made harmless for a browser. Knows no course."""

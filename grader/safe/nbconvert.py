@@ -1,0 +1,49 @@
+"""nbconvert's configuration, so that formgrader and feedback show only clean HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from grader.safe.html import clean_html, render_markdown
+
+
+def configure(config: Any) -> None:
+    """Let nbgrader's formgrader and feedback show only clean HTML; call it from an nbgrader_config.py."""
+    from jinja2 import pass_context
+    from nbconvert.preprocessors import Preprocessor
+
+    @pass_context
+    def markdown2html(context: Any, source: str) -> str:
+        return render_markdown(source, (context.get("cell") or {}).get("attachments"))
+
+    class EscapeNames(Preprocessor):
+        """Escapes the names that formgrader's page is made with; its template takes them for HTML."""
+
+        def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+            for key in (
+                "assignment_id",
+                "notebook_id",
+                "student",
+                "first_name",
+                "last_name",
+                "notebook_path",
+            ):
+                if isinstance(resources.get(key), str):
+                    resources[key] = escape(resources[key])
+            return nb, resources
+
+    # Formgrader shows submissions through the same exporter as feedback. The templates before nbgrader's own
+    # are the page of feedback, and one that loads no MathJax: no script from the network meets the gradebook.
+    # (Found without importing formgrader, which takes a second.)
+    nbgrader = Path(find_spec("nbgrader").origin).parent
+    theirs = nbgrader / "server_extensions" / "formgrader" / "templates"
+    config.HTMLExporter.extra_template_basedirs = [
+        str(Path(__file__).parents[1] / "pages" / "templates"),
+        str(theirs),
+    ]
+    config.HTMLExporter.sanitize_html = True
+    config.HTMLExporter.filters = {"clean_html": clean_html, "markdown2html": markdown2html}
+    config.HTMLExporter.preprocessors = [EscapeNames]

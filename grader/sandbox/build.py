@@ -1,0 +1,385 @@
+"""Isolation for workers, by the kernel's own means and no helper program.
+
+A *job* is one leader and N ranks. Each rank gets its own network, process, mount, IPC, host name and cgroup
+namespaces. Ranks reach each other over the cables that `network.py` lays between them, whose counters the
+examiner reads from outside. (Two slow ways round them are left: options of the sockets of standard output, which
+they share, and locks on files that all may read. A check that bounds bytes from below sees both.) Within:
+
+    init    process 1 of the rank: builds the file system, reports how the worker ended, and nothing else
+    worker  runs the submission: no capability, no new privileges, a seccomp filter, limits
+
+The file system is a read-only tmpfs: `/usr`, the Python environment, a few devices, the submission in
+`/submission`; writable are `/tmp` and `/dev/shm`, both private and counted as memory. See namespaces(7),
+user_namespaces(7), pivot_root(2), mount_setattr(2), seccomp(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import resource
+import signal
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from grader.sandbox import network, seccomp
+
+MIB = 1 << 20
+# Root's workers run as these users, a job each, and nobody else should: the kernel counts descriptors in flight,
+# waiting signals, pipes and more per user, so that one job's hoard would be its neighbours' want.
+WORKER_UIDS = range(64001, 65001)
+SUBMISSION = "/submission"
+
+_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+_NEWUSER, _NEWPID = 0x10000000, 0x20000000
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+_CALLS = {
+    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126},
+    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91},
+}
+_MOUNT_SETATTR = 442
+_AT_RECURSIVE = 0x8000
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
+_PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+
+
+class SandboxError(Exception):
+    """The sandbox itself could not be built: the grader's problem, never the student's."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may use. Memory and processes hold for the job as a whole, where control groups exist."""
+
+    memory: int = 2048 * MIB  # bytes
+    processes: int = 256
+    cpus: float = 0.0  # processors' worth of time, 0 for one per rank and one more
+    tmp: int = 256 * MIB  # bytes in /tmp
+    shm: int = 512 * MIB  # bytes in /dev/shm
+    file: int = 256 * MIB  # bytes in one file
+    descriptors: int = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the zygote is asked for: one job. Holds no secret, since every worker can read the zygote's memory."""
+
+    ranks: int
+    isolated: bool
+    limits: Limits = field(default_factory=Limits)
+    cgroup: list[str] = field(default_factory=list)  # cgroup.procs files that a rank writes itself into
+    readonly: list[str] = field(default_factory=list)  # folders bound into the sandbox besides /usr
+    scratch: str = ""  # where ranks without isolation get their folders
+    user: int = WORKER_UIDS[0]  # of every rank, where root may choose
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        data = json.loads(text)
+        return cls(**{**data, "limits": Limits(**data["limits"])})
+
+
+def environment_folders() -> list[str]:
+    """Return the folders that make up this Python environment and lie outside /usr."""
+    found: list[str] = []
+    for folder in (sys.base_prefix, sys.prefix):
+        path = os.path.realpath(folder)
+        if not any(Path(path).is_relative_to(there) for there in ["/usr", *found]):
+            found.append(path)
+    return found
+
+
+def lead(
+    request: Request,
+    files: int,
+    ranks: list[int],
+    stdout: int,
+    stderr: int,
+    status: int,
+    work: Callable[[int, int, str], None],
+) -> NoReturn:
+    """Become the leader of a job: start every rank, report each end on `status`, exit when all have ended.
+
+    `files` is a descriptor of the packed submission, `ranks` one socket per rank, `work(rank, socket,
+    submission)` what a worker does. On `status` stand lines of JSON: `{"rank": r, "pid": number}`,
+    `{"rank": r, "exit": code}`, or `{"setup": why}` where the sandbox could not be built.
+    """
+    try:
+        os.setsid()
+        _die_with_parent()
+        networks: list[int] = []
+        if request.isolated:
+            _new_user()
+            networks = network.new(request.ranks)
+        children = {}
+        for rank in range(request.ranks):
+            if networks:
+                network.enter(networks[rank])
+            pid = _start_rank(rank, request, files, ranks, stdout, stderr, status, networks, work)
+            children[pid] = rank
+            _report(status, rank=rank, pid=pid)
+        for descriptor in (files, *ranks, stdout, stderr, *networks):
+            os.close(descriptor)
+        while children:
+            pid, ended = os.waitpid(-1, 0)
+            if pid in children:
+                _report(status, rank=children.pop(pid), exit=os.waitstatus_to_exitcode(ended))
+        os._exit(0)
+    except BaseException as error:
+        _report(status, setup=f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
+def unpack(packed: int, folder: str) -> None:
+    """Write the files of a packed submission (see `grader.sandbox.packed.Packed`) under `folder`, read-only."""
+    head = os.pread(packed, 8, 0)
+    (size,) = struct.unpack("<Q", head)
+    start = 8 + size
+    for name, length in json.loads(os.pread(packed, size, 8)):
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "wb") as file:
+            for offset in range(start, start + length, MIB):
+                file.write(os.pread(packed, min(MIB, start + length - offset), offset))
+        os.chmod(path, 0o444)
+        start += length
+
+
+def _start_rank(
+    rank: int,
+    request: Request,
+    files: int,
+    ranks: list[int],
+    stdout: int,
+    stderr: int,
+    status: int,
+    networks: list[int],
+    work: Callable[[int, int, str], None],
+) -> int:
+    pid = _clone(_NEWNS | _NEWPID | _NEWIPC | _NEWUTS | _NEWCGROUP) if request.isolated else os.fork()
+    if pid:
+        return pid
+    try:
+        _die_with_parent()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, standard in ((nothing, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(descriptor, standard)
+        for descriptor in {nothing, *ranks, *networks, stdout, stderr} - {ranks[rank]}:
+            os.close(descriptor)
+        for path in request.cgroup:
+            _write(path, "0")
+        if request.isolated:
+            submission = SUBMISSION
+            socket.sethostname("sandbox")
+            _build_root(request, rank, files)
+        else:
+            home = f"{request.scratch}/rank{rank}"
+            submission = home + SUBMISSION
+            os.makedirs(f"{home}/tmp", 0o700)
+            unpack(files, submission)
+            os.chdir(f"{home}/tmp")
+        worker = os.fork()
+        if worker == 0:
+            os.close(files)
+            if request.isolated:
+                os.environ["MASTER_ADDR"] = network.name(0, request.ranks)
+                _restrict(request)
+            else:
+                _die_with_parent()
+            os.close(status)
+            work(rank, ranks[rank], submission)
+            os._exit(0)
+        for descriptor in (0, 1, 2, files, ranks[rank]):
+            os.close(descriptor)
+        if request.isolated:
+            # Where no root grades, the worker has the same user: this makes /proc/1 root's.
+            _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        # An orphan of the worker becomes a child of this process; all of them die when it exits.
+        while True:
+            pid, ended = os.waitpid(-1, 0)
+            if pid == worker:
+                code = os.waitstatus_to_exitcode(ended)
+                os._exit(code if code >= 0 else 128 - code)
+    except BaseException as error:
+        _report(status, setup=f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+
+def _new_user() -> None:
+    """Give an ordinary user's process the rights over its own namespaces; root has them."""
+    if os.geteuid() != 0:
+        # The uid map belongs to root unless the process is dumpable.
+        _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        user, group = os.getuid(), os.getgid()
+        _check(_libc().unshare(_NEWUSER), "unshare")
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"1000 {user} 1")
+        _write("/proc/self/gid_map", f"1000 {group} 1")
+
+
+def _build_root(request: Request, rank: int, files: int) -> None:
+    """Replace the file system of this mount namespace by the sandbox's."""
+    limits = request.limits
+    # mkdir and open below must give the modes that they name.
+    os.umask(0)
+    _mount(None, "/", None, _REC | _PRIVATE)
+    _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, "size=128m,nr_inodes=16k,mode=755")
+    for folder in ("/tmp/new", "/tmp/old"):
+        os.mkdir(folder, 0o755)
+    _pivot("/tmp", "/tmp/old")
+    old, new = "/old", "/new"
+    _mount(new, new, None, _BIND)  # pivot_root wants a mount point
+    for folder in ("proc", "dev", "dev/shm", "tmp", "etc", "usr", "old"):
+        os.mkdir(f"{new}/{folder}", 0o755)
+    _mount("proc", f"{new}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    private = _NOSUID | _NODEV
+    _mount("tmpfs", f"{new}/tmp", "tmpfs", private, f"size={limits.tmp},nr_inodes=64k,mode=1777")
+    _mount("tmpfs", f"{new}/dev/shm", "tmpfs", private, f"size={limits.shm},nr_inodes=64k,mode=1777")
+    _bind(f"{old}/usr", f"{new}/usr")
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        if os.path.islink(f"{old}/{name}"):
+            os.symlink(os.readlink(f"{old}/{name}"), f"{new}/{name}")
+        elif os.path.isdir(f"{old}/{name}"):
+            _bind(f"{old}/{name}", f"{new}/{name}")
+    if os.path.exists(f"{old}/etc/ld.so.cache"):
+        _bind(f"{old}/etc/ld.so.cache", f"{new}/etc/ld.so.cache")
+    _write(f"{new}/etc/hosts", network.hosts(rank, request.ranks))
+    uid = request.user if os.geteuid() == 0 else 1000
+    _write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
+    for name in _DEVICES:
+        _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", writable=True)
+    for folder in request.readonly:
+        _bind(old + folder, new + folder)
+    os.mkdir(new + SUBMISSION, 0o755)
+    unpack(files, new + SUBMISSION)
+    _pivot(new, f"{new}{old}")
+    _check(_libc().umount2(old.encode(), 2), "umount of the old root")  # MNT_DETACH
+    os.rmdir(old)
+    _mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+    os.umask(0o022)
+    os.chdir("/tmp")
+
+
+def _restrict(request: Request) -> None:
+    """Give up every right in the process that will run the submission."""
+    limits, libc = request.limits, _libc()
+    for name, value in (
+        # One is the only limit that also keeps the kernel from starting a machine's crash handler (see core(5)).
+        (resource.RLIMIT_CORE, 1),
+        (resource.RLIMIT_FSIZE, limits.file),
+        (resource.RLIMIT_NOFILE, limits.descriptors),
+        (resource.RLIMIT_MEMLOCK, 64 * MIB),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        _, most = resource.getrlimit(name)
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(name, (value, value))
+    if not request.cgroup:
+        # Weaker than a control group: it bounds each process by itself.
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
+    for capability in range(64):
+        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            break
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(request.user, request.user, request.user)
+        os.setresuid(request.user, request.user, request.user)
+        # The change of user made /proc/self belong to root, where a program expects its own.
+        libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    no_capabilities = struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6)
+    _check(libc.syscall(_CALLS[platform.machine()]["capset"], *no_capabilities), "capset")
+    _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    code = seccomp.program()
+    buffer = ctypes.create_string_buffer(code, len(code))
+    head = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
+    _check(libc.prctl(_PR_SET_SECCOMP, 2, head, 0, 0), "seccomp")
+
+
+def _bind(source: str, target: str, *, writable: bool = False) -> None:
+    if os.path.isdir(source):
+        os.makedirs(target, mode=0o755, exist_ok=True)
+    elif stat.S_IFMT(os.stat(source).st_mode) in (stat.S_IFREG, stat.S_IFCHR):
+        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+        _write(target, "")
+    else:
+        raise SandboxError(f"{source} is neither a folder, a file nor a device")
+    _mount(source, target, None, _BIND | _REC)
+    if not writable:
+        _make_readonly(target)
+
+
+def _make_readonly(target: str) -> None:
+    # What is mounted below the target must become read-only too, which only mount_setattr (Linux 5.12) can do.
+    attributes = struct.pack("QQQQ", _RDONLY | _NOSUID | _NODEV, 0, 0, 0)
+    failed = _libc().syscall(
+        _MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
+    )
+    if failed:
+        _mount(None, target, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+
+
+def _pivot(new: str, old: str) -> None:
+    call = _CALLS[platform.machine()]["pivot_root"]
+    _check(_libc().syscall(call, new.encode(), old.encode()), f"pivot_root to {new}")
+    os.chdir("/")
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    words = [word if word is None else word.encode() for word in (source, target, kind, data)]
+    _check(_libc().mount(*words[:3], ctypes.c_ulong(flags), words[3]), f"mount on {target}")
+
+
+def _clone(flags: int) -> int:
+    """Fork into new namespaces. The child may only build its sandbox and fork again, properly, before more.
+
+    The plain system call skips what the C library does at a fork, such as renewing its copy of the thread id.
+    """
+    call = _CALLS[platform.machine()]["clone"]
+    # PyDLL keeps the interpreter lock over the call, so that the child holds it as the parent did.
+    libc = ctypes.PyDLL(None, use_errno=True)
+    none = ctypes.c_ulong(0)
+    asked = ctypes.c_ulong(flags | signal.SIGCHLD)
+    return _check(libc.syscall(call, asked, none, none, none, none), "clone")
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        parent = os.getppid()
+        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # It may have died before; in a new process namespace the parent's number reads 0 either way.
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _report(status: int, **message: Any) -> None:
+    # The examiner may be gone, and then nobody waits for the line.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status, json.dumps(message).encode() + b"\n")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise SandboxError(f"{what}: {os.strerror(code)}")
+    return result

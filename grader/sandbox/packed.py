@@ -1,0 +1,91 @@
+"""The files of one submission as one descriptor, read once: what a sandbox unpacks, and a digest of it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from grader.text import plain
+from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, walk
+
+_SKIPPED = NOT_SUBMITTED | COURSES_OWN
+
+
+class Packed:
+    """The files of one submission, read once, as one descriptor that a sandbox unpacks."""
+
+    def __init__(self, folder: Path, first: Sequence[str] = (), *, others: bool = True):
+        """Read every regular file under `folder`, those named in `first` before all others, or only those.
+
+        `notes` says in one sentence each what was left out: links, special files, what exceeds the limits.
+        """
+        self.notes: list[str] = []
+        self.folder = Path(folder)
+        contents: list[tuple[str, bytes]] = []
+        total = 0
+        for name in self._names(list(first)) if others else first:
+            if len(contents) == MAX_FILES:
+                self.notes.append(f"only the first {MAX_FILES} files were taken")
+                break
+            data = self._read(name, MAX_BYTES - total)
+            if data is not None:
+                contents.append((name, data))
+                total += len(data)
+        head = json.dumps([[name, len(data)] for name, data in contents]).encode()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the submission
+        digest = hashlib.sha256()
+        for piece in (struct.pack("<Q", len(head)), head, *(data for _, data in contents)):
+            self._file.write(piece)
+            digest.update(piece)
+        self._file.flush()
+        self.digest = digest.hexdigest()
+        self.names = [name for name, _ in contents]
+
+    @property
+    def descriptor(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _names(self, first: list[str]) -> list[str]:
+        found = []
+        for top, folders, files in walk(self.folder):
+            folders[:] = [name for name in folders if name not in _SKIPPED]
+            found += [os.path.relpath(os.path.join(top, name), self.folder) for name in files]
+        return sorted(found, key=lambda name: name not in first)
+
+    def _read(self, name: str, room: int) -> bytes | None:
+        shown = plain(name, 80)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            self.notes.append(f"{shown}: left out, its name is not UTF-8")
+            return None
+        # A link could name any file that the grader may read; a fifo would block it for ever.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.folder / name, flags)
+        except OSError as error:
+            self.notes.append(
+                f"{shown}: left out, {'a link' if error.errno == errno.ELOOP else error.strerror}"
+            )
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                self.notes.append(f"{shown}: left out, not a regular file")
+                return None
+            if info.st_size > room:
+                self.notes.append(
+                    f"{shown}: left out, the files of a submission may hold {MAX_BYTES >> 20} MiB"
+                )
+                return None
+            return file.read(room)

@@ -1,0 +1,149 @@
+"""A seccomp filter for workers, assembled here so that no system library is needed.
+
+It denies what a sandboxed process could use against the kernel or the sandbox: mounting, new namespaces,
+tracing, keyrings, io_uring, BPF, kernel modules, clocks, and every socket family but the four that
+torch and Python use. See seccomp(2) and the kernel's `Documentation/userspace-api/seccomp_filter.rst`.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+
+# name: (x86_64, aarch64)
+DENIED = {
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kcmp": (312, 272),
+    "pidfd_getfd": (438, 438),
+    "perf_event_open": (298, 241),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "move_mount": (429, 429),
+    "open_tree": (428, 428),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fspick": (433, 433),
+    "mount_setattr": (442, 442),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "swapon": (167, 224),
+    "swapoff": (168, 225),
+    "clock_settime": (227, 112),
+    "clock_adjtime": (305, 266),
+    "settimeofday": (164, 170),
+    "adjtimex": (159, 171),
+    "acct": (163, 89),
+    "setrlimit": (160, 164),  # glibc and Python use prlimit64
+    "quotactl": (179, 60),
+    "open_by_handle_at": (304, 265),
+    "name_to_handle_at": (303, 264),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "personality": (135, 92),
+    "syslog": (103, 116),
+    # A watch on a file that everybody sees tells who opens it: other students' workers, the machine's own programs.
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "vhangup": (153, 58),
+    "iopl": (172, None),
+    "ioperm": (173, None),
+    "fanotify_init": (300, 262),
+    "nfsservctl": (180, 42),
+}
+_CLONE, _CLONE3, _IOCTL, _FCNTL = (56, 220), (435, 435), (16, 29), (72, 25)
+_SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
+_NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
+_TIOCSTI = 0x5412
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_TCP, _UDP = 6, 17
+_STREAM, _DATAGRAM, _TYPE = 1, 2, 0xF  # of sockets; other bits of that argument are flags
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
+_PRLIMIT, _RLIMIT_CORE = (302, 261), 4  # its limit of one must stay, see build.py
+_ARCHES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+
+_LOAD, _AND, _JEQ, _JGE, _JSET, _RET = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06  # classic BPF, 32-bit absolute
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_NR, _ARCH = 0, 4
+_EPERM, _ENOSYS = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
+
+
+def program(machine: str | None = None) -> bytes:
+    """Return the filter as an array of `struct sock_filter`.
+
+    Raises NotImplementedError for a processor other than x86_64 and aarch64.
+    """
+    machine = machine or platform.machine()
+    if machine not in _ARCHES:
+        raise NotImplementedError(f"no seccomp table for {machine}; the sandbox knows x86_64 and aarch64")
+    arch, column = _ARCHES[machine]
+    code: list[tuple[int, int, int, int]] = [
+        (_LOAD, 0, 0, _ARCH),
+        (_JEQ, 1, 0, arch),
+        (_RET, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NR),
+    ]
+    if machine == "x86_64":
+        code += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _EPERM)]  # the x32 numbers of the same calls
+    for numbers in DENIED.values():
+        if numbers[column] is not None:
+            code += [(_JEQ, 0, 1, numbers[column]), (_RET, 0, 0, _EPERM)]
+    # glibc then falls back to clone, whose flags stand in a register where the filter can see them.
+    code += [(_JEQ, 0, 1, _CLONE3[column]), (_RET, 0, 0, _ENOSYS)]
+    code += _block(
+        _CLONE[column], [(_LOAD, 0, 0, _arg(0)), (_JSET, 0, 1, _NEW_NAMESPACE), (_RET, 0, 0, _EPERM)]
+    )
+    code += _block(_IOCTL[column], [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _TIOCSTI), (_RET, 0, 0, _EPERM)])
+    core = [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _RLIMIT_CORE), (_RET, 0, 0, _EPERM)]
+    code += _block(_PRLIMIT[column], core)
+    # What inotify tells, F_NOTIFY tells by signal; a lease keeps the machine's own programs from a file.
+    notify = [(_LOAD, 0, 0, _arg(1))]
+    for command in (_F_NOTIFY, _F_SETLEASE):
+        notify += [(_JEQ, 0, 1, command), (_RET, 0, 0, _EPERM)]
+    code += _block(_FCNTL[column], notify)
+    checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
+    # NETLINK_ROUTE (0) lists interfaces. Any other type or protocol would load a module of the kernel's on demand.
+    internet = 0, _TCP, _UDP
+    kinds = [(_LOAD, 0, 0, _arg(1)), (_AND, 0, 0, _TYPE), (_JEQ, 2, 0, _STREAM), (_JEQ, 1, 0, _DATAGRAM)]
+    kinds.append((_RET, 0, 0, _EPERM))
+    for family, protocols in ((_AF_INET, internet), (_AF_INET6, internet), (_AF_NETLINK, (0,))):
+        body = [*(kinds if protocols is internet else ()), (_LOAD, 0, 0, _arg(2))]
+        for protocol in protocols:
+            body += [(_JEQ, 0, 1, protocol), (_RET, 0, 0, _ALLOW)]
+        body.append((_RET, 0, 0, _EPERM))
+        checks += [(_JEQ, 0, len(body), family), *body]
+    checks.append((_RET, 0, 0, _EPERM))
+    code += _block(_SOCKET[column], checks)
+    # The kernel makes both sockets before it finds that a family has no pairs.
+    code += _block(
+        _SOCKETPAIR[column], [(_LOAD, 0, 0, _arg(0)), (_JEQ, 1, 0, _AF_UNIX), (_RET, 0, 0, _EPERM)]
+    )
+    code.append((_RET, 0, 0, _ALLOW))
+    return b"".join(struct.pack("<HBBI", *line) for line in code)
+
+
+def _arg(index: int) -> int:
+    return 16 + 8 * index  # offset of the low half of an argument in struct seccomp_data
+
+
+def _block(number: int, lines: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    body = [*lines, (_LOAD, 0, 0, _NR)]
+    return [(_JEQ, 0, len(body), number), *body]

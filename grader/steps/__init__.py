@@ -1,0 +1,1 @@
+"""What a person does, a module per command."""

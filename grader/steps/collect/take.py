@@ -1,0 +1,158 @@
+"""One submission into the course, wherever it came from."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from grader.book.nbgrader_course import NbCourse
+from grader.course import CourseError
+from grader.notebooks.rebuild import LARGE_NOTEBOOK, without_outputs
+from grader.steps.collect.archives import unzip
+from grader.steps.collect.room import Collected, Refused, Room, order
+from grader.text import plain
+from grader.tree import (
+    NOT_SUBMITTED,
+    left_out,
+    summed_up,
+    walk,
+)
+
+_STUDENT = re.compile(r"[^\W_][\w.@+-]{0,63}")  # letters and digits of any script
+
+
+def expected_files(course: NbCourse, assignment: str) -> set[str]:
+    """Return the names of the notebooks and modules that a submission should hold."""
+    expected = {path.name for path in course.path("release", ".", assignment).glob("*.ipynb")}
+    expected |= {path.name for path in course.path("source", ".", assignment).glob("*.ipynb")}
+    known = course.data.assignments.get(assignment) if course.data else None
+    if not expected and known is None:
+        raise CourseError(
+            f"{assignment}: no notebook in source or release of {course.root}; release it first"
+        )
+    return expected | {name for part in (known.parts.values() if known else ()) for name in part.files}
+
+
+def check_student(name: str) -> str:
+    """Return `name`, composed (NFC), where it can be a student's id; raises Refused for a path or an option."""
+    name = unicodedata.normalize("NFC", name)
+    if not _STUDENT.fullmatch(name) or ".." in name or len(os.fsencode(name)) > 200:
+        told = plain(name, 80)
+        raise Refused(f"{told!r} is no student id; use letters, digits and . _ @ + -, at most 64 of them")
+    return name
+
+
+def take_submission(
+    course: NbCourse, assignment: str, path: Path, expected: set[str], result: Collected
+) -> None:
+    """Copy one submission into the course, or say in `result` why not."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            if path.is_file():
+                result.notes += unzip(path, Path(scratch), Room(expected))
+                path = Path(scratch)
+            files = _files(path, expected, result.notes)
+            if len(files) == 1 and next(iter(files)).lower().endswith(".zip"):
+                # Moodle puts the student's zip file into a folder with the student's name.
+                inside = Path(scratch) / "inside"
+                result.notes += unzip(*files.values(), inside, Room(expected))
+                files = _files(inside, expected, result.notes)
+            _install(course, assignment, files, expected, result)
+    except Refused as error:
+        result.refused = str(error)
+
+
+def _files(folder: Path, expected: set[str], notes: list[str]) -> dict[str, Path]:
+    """Return the regular files under `folder` by their relative names, what is expected first, within limits."""
+    found, special = [], []
+    for current, folders, files in walk(folder):
+        for name in [*folders, *files]:
+            path = Path(current, name)
+            status = path.lstat()
+            relative = path.relative_to(folder).as_posix()
+            if stat.S_ISREG(status.st_mode):
+                found.append((relative, status.st_size))
+            elif not stat.S_ISDIR(status.st_mode):
+                special.append(f"{plain(relative, 80)}: a link or a special file, not taken")
+        folders[:] = [name for name in folders if name not in NOT_SUBMITTED]
+    notes += summed_up(special, "links or special files, not taken")
+    room, chosen = Room(expected), {}
+    for relative, size in sorted(found, key=lambda item: order(item[0], expected)):
+        if room.take(relative, size):
+            chosen[relative] = folder / relative
+    notes += left_out(room.refused)
+    return chosen
+
+
+def _top_folder(names: list[PurePosixPath], expected: set[str]) -> str:
+    """Return the folder that holds most of the expected files, the shallowest of several."""
+    counts: dict[PurePosixPath, int] = {}
+    for name in names:
+        if name.name in expected:
+            counts[name.parent] = counts.get(name.parent, 0) + 1
+    if not counts:
+        return "."
+    return str(max(counts, key=lambda folder: (counts[folder], -len(folder.parts), str(folder))))
+
+
+def _install(
+    course: NbCourse, assignment: str, files: dict[str, Path], expected: set[str], result: Collected
+) -> None:
+    target = course.path("submitted", result.student, assignment)
+    top = _top_folder([PurePosixPath(name) for name in files], expected)
+    chosen = {
+        str(PurePosixPath(name).relative_to(top)): file
+        for name, file in files.items()
+        if top == "." or PurePosixPath(name).is_relative_to(top)
+    }
+    for name in sorted(expected - chosen.keys()):
+        elsewhere = [other for other in files if PurePosixPath(other).name == name]
+        if len(elsewhere) == 1:
+            chosen[name] = files[elsewhere[0]]
+            result.notes.append(f"{name} was taken from {plain(elsewhere[0], 80)}")
+    if not chosen:
+        raise Refused("holds no files")
+    if target.exists():
+        result.notes.append("replaces an earlier submission")
+        shutil.rmtree(target)
+    failed = [name for name, file in chosen.items() if not _put(file, target / name, result.notes)]
+    result.notes += summed_up(
+        [f"{plain(name, 80)}: its name cannot be used, not taken" for name in failed], "such names"
+    )
+    result.files = len(chosen) - len(failed)
+    have = {path.name for path in target.iterdir() if path.is_file()}
+    for name in sorted(expected - have):
+        result.notes.append(_missing(name, have))
+        released = course.path("release", ".", assignment) / name
+        if name.endswith(".ipynb") and released.is_file() and not (target / name).exists():
+            # nbgrader passes over a submission without notebooks; the modules in it still count.
+            shutil.copyfile(released, target / name)
+    (target / "timestamp.txt").write_text(f"{result.timestamp:%Y-%m-%d %H:%M:%S} UTC\n")
+
+
+def _put(file: Path, place: Path, notes: list[str]) -> bool:
+    """Copy one file, a large notebook without its outputs; return False where it cannot have that name."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        size = file.stat().st_size
+        if place.suffix == ".ipynb" and size > LARGE_NOTEBOOK:
+            place.write_bytes(without_outputs(file))
+            notes.append(f"{plain(place.name, 80)}: {size >> 20} MiB, its outputs were dropped")
+        else:
+            shutil.copyfile(file, place)
+    except ValueError as error:
+        notes.append(f"{plain(place.name, 80)}: {size >> 20} MiB and not taken ({error}); clear its outputs")
+    except OSError:
+        return False
+    return True
+
+
+def _missing(name: str, have: set[str]) -> str:
+    stem = Path(name).stem.lower()
+    similar = sorted(h for h in have if h.lower().startswith(stem) and Path(h).suffix == Path(name).suffix)
+    return f"{name} is missing" + (f"; is it {plain(similar[0], 80)}?" if similar else "")

@@ -1,0 +1,195 @@
+"""Grades the submissions of an assignment: rebuild, examine in sandboxes, record in nbgrader's gradebook.
+
+`grade` leaves what `nbgrader autograde` leaves (rows, scores, the autograded folder), from one process that
+imports everything once. nbgrader's own command and formgrader's button run `grader.notebooks.judge.judge` too, one
+submission at a time, through `grader.book.nbgrader_plugin`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grader.book import records
+from grader.book.nbgrader_course import NbCourse
+from grader.book.results import Graded
+from grader.book.writer import GradebookWriter
+from grader.course import CourseError
+from grader.notebooks import PROGRAMS
+from grader.notebooks.judge import load_template
+from grader.runners.local import default_jobs, grade_if_needed
+from grader.runners.work import Shared, Work, basis_of, verdict_keys
+from grader.whole_files import repair
+
+if TYPE_CHECKING:
+    from nbgrader.api import Gradebook
+
+    from grader.book.ledger import Entry
+    from grader.examine.place import Place
+
+log = logging.getLogger(__name__)
+
+
+def grade(
+    course_root: Path | str,
+    assignment: str,
+    *,
+    students: Iterable[str] | None = None,
+    jobs: int | None = None,
+    isolation: str = "namespaces",
+    force: bool = False,
+    progress: Callable[[Graded, int, int], None] | None = None,
+    begins: Callable[[str], None] | None = None,
+) -> list[Graded]:
+    """Grade the collected submissions of `assignment` into the gradebook; return a result per student.
+
+    Works on any nbgrader course; parts that course.toml describes are examined, other notebooks run in a
+    sandbox. `jobs` submissions are graded at once (default: see `default_jobs`); one thread writes the database,
+    a batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
+    `grader.book.keys`. Killed at any instant and started again, it goes on with what the gradebook does not hold.
+    `progress` is called with each result once it is recorded, how many are done, and how many there are;
+    `begins` with a student's name, from any thread, when the work on it begins. A submission that cannot be
+    graded gives a result with `error` and stops nobody else. Raises CourseError where the assignment was not
+    released, has no submissions, a name in `students` has none, or somebody else is grading in this course.
+    """
+    if isolation not in ("namespaces", "plain"):
+        raise CourseError(
+            f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
+        )
+    from grader.sandbox.zygote import Zygote
+
+    with ExitStack() as stack:
+        # The zygote imports torch in its own process while this one imports nbgrader.
+        # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
+        parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
+        zygote = Zygote(parts, PROGRAMS)
+        stack.callback(zygote.close)
+        starter = stack.enter_context(ThreadPoolExecutor(1))
+        from grader.examine.examiner import Examiner
+        from grader.examine.job import sweep_scratch
+
+        sweep_scratch()
+        starting = starter.submit(Examiner, isolation, zygote=zygote)
+        course = NbCourse.open(course_root)
+        stack.enter_context(records.only_one(course.root))
+        gradebook = course.gradebook()
+        stack.callback(gradebook.close)
+        place = lambda: starting.result().place  # noqa: E731
+        shared, folders = _plan(course, gradebook, assignment, students, isolation, place)
+        from grader.book.ledger import Ledger
+
+        ledger = Ledger(gradebook, assignment, course.config)
+        for student in folders:
+            repair(shared.autograded(student))
+        results: list[Graded] = []
+        writer = GradebookWriter(ledger, course.root)
+        pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
+        # After an error, what has not begun must not hold up the end.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        held = ledger.held()
+
+        def work_on(student: str) -> tuple[Graded, Entry | None]:
+            if begins:
+                begins(student)
+            return grade_if_needed(shared, student, folders[student], held.get(student), force, starting)
+
+        for graded in writer.results(pool.submit(work_on, student) for student in folders):
+            results.append(graded)
+            if progress:
+                progress(graded, len(results), len(folders))
+    return sorted(results, key=lambda graded: graded.student)
+
+
+def explain(
+    course_root: Path | str, assignment: str, student: str, isolation: str = "namespaces"
+) -> list[str]:
+    """Return, in a sentence per check, whether `grade` would run it for this student, and why. Runs nothing.
+
+    Raises CourseError as `grade` does.
+    """
+    from grader.book.ledger import Ledger
+
+    course = NbCourse.open(course_root)
+    gradebook = course.gradebook()
+    try:
+        shared, folders = _plan(course, gradebook, assignment, [student], isolation, None)
+        held = Ledger(gradebook, assignment, course.config).held().get(student)
+    finally:
+        gradebook.close()
+    work = Work.look(shared, student, folders[student], held)
+    when = f"graded {work.record.graded} UTC" if work.record and work.record.graded else "not graded yet"
+    lines = [f"{student}, {assignment}: {when}."]
+    for notebook, keys in shared.keys.items():
+        for check in keys:
+            reasons = work.reasons(notebook, check)
+            name = f"{notebook}, {check}" if check else notebook
+            told = (
+                f"would run: {'; '.join(reasons)}"
+                if reasons
+                else "would not run: nothing that it follows from differs"
+            )
+            lines.append(f"{name}: {told}.")
+    reasons = work.unrecorded()
+    told = f"would be written: {'; '.join(reasons)}" if reasons else "holds this result"
+    lines.append(f"The gradebook {told}.")
+    return lines
+
+
+def _plan(
+    course: NbCourse,
+    gradebook: Gradebook,
+    assignment: str,
+    students: Iterable[str] | None,
+    isolation: str,
+    place: Callable[[], Place] | None,
+) -> tuple[Shared, dict[str, Path]]:
+    """Read what the submissions share. `place` gives workers to decide modes with; without it none is decided."""
+    from nbgrader.api import MissingEntry
+    from nbgrader.preprocessors import IgnorePattern, LimitOutput
+
+    try:
+        notebooks = [notebook.name for notebook in gradebook.find_assignment(assignment).notebooks]
+    except MissingEntry:
+        notebooks = []
+    if not notebooks:
+        raise CourseError(f"{assignment} is not in the gradebook of {course.root}; release it first")
+    folders = course.submissions(assignment)
+    if students is not None:
+        if unknown := sorted(set(students) - folders.keys()):
+            raise CourseError(f"no submission of {assignment} by {', '.join(unknown)}; collect it first")
+        folders = {student: folders[student] for student in students}
+    if not folders:
+        where = course.path("submitted", "STUDENT", assignment)
+        raise CourseError(f"{where}: no submissions; run grader collect, or put them there")
+    source = course.path("source", ".", assignment)
+    templates = {
+        name: load_template(
+            gradebook,
+            assignment,
+            name,
+            source / f"{name}.ipynb",
+            judges_files=course.part(assignment, name) is not None,
+        )
+        for name in notebooks
+    }
+    gradebook.db.rollback()  # ends the transaction that reading began: others may write meanwhile
+    filters = [
+        filter_
+        for filter_ in (IgnorePattern(config=course.config), LimitOutput(config=course.config))
+        if filter_.enabled
+    ]
+    wall = course.cell_seconds
+    prepared = {}
+    for name, template in templates.items():
+        if place is not None and not template.judges_files:
+            from grader.book.modes import prepared_notebook
+
+            if (found := prepared_notebook(course, assignment, template, place, wall)) is not None:
+                prepared[name] = found
+    keys = verdict_keys(course, assignment, templates, isolation, wall)
+    basis = basis_of(course, assignment, templates, keys)
+    return Shared(course, assignment, templates, filters, keys, basis, wall, prepared), folders

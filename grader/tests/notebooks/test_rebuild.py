@@ -1,0 +1,310 @@
+"""A submitted notebook changes nothing but its answers, whatever is in it."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grader.lean import nbformat
+from grader.notebooks.rebuild import LARGE_NOTEBOOK, Template, clean_outputs, grade_id, rebuild
+from grader.tree import MAX_NOTEBOOK
+
+NEW = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+
+
+def cell(name, kind, source, **flags):
+    metadata = {"schema_version": 3, "grade": False, "solution": False, "locked": False, "task": False}
+    metadata |= {"grade_id": name, **flags}
+    return NEW[kind](source, id=name, metadata={"nbgrader": metadata} if name[0] != "_" else {})
+
+
+CELLS = [
+    cell("_title", "markdown", "# Title"),
+    cell("answer", "code", "raise NotImplementedError()", solution=True),
+    cell(
+        "test",
+        "code",
+        "assert f(1) == 1\n### BEGIN HIDDEN TESTS\nassert f(2)\n### END HIDDEN TESTS",
+        grade=True,
+    ),
+    cell("essay", "markdown", "Write here.", solution=True, grade=True),
+    cell("plot", "code", "plot()", solution=True, grade=True),
+]
+FILES = Template("nb", CELLS, {"name": "python3", "display_name": "Python 3"}, judges_files=True)
+PLAIN = Template("nb", CELLS, {"name": "python3", "display_name": "Python 3"}, judges_files=False)
+
+
+def submitted(path, cells, **top):
+    data = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells, **top}
+    path.write_text(json.dumps(data))
+    return path
+
+
+def theirs(name, source, kind="code", **more):
+    metadata = {"nbgrader": {"grade_id": name, "solution": True}} if name else {}
+    return {"cell_type": kind, "source": source, "metadata": metadata, **more}
+
+
+def sources(notebook):
+    return {grade_id(cell): cell.source for cell in notebook.cells if grade_id(cell)}
+
+
+def test_answers_are_taken_and_nothing_else(tmp_path):
+    path = submitted(
+        tmp_path / "nb.ipynb",
+        [
+            theirs("essay", ["My ", "essay"], "markdown"),
+            theirs("answer", "def f(x): return x"),
+            theirs("test", "pass"),
+            theirs("", "import sys"),
+        ],
+    )
+    notebook, notes = rebuild(FILES, path)
+    assert [grade_id(cell) for cell in notebook.cells] == ["", "answer", "test", "essay", "plot"]
+    assert sources(notebook)["answer"] == "def f(x): return x"
+    assert sources(notebook)["essay"] == "My essay"
+    assert sources(notebook)["test"] == CELLS[2].source
+    assert any("test was edited" in note for note in notes)
+    assert any("plot is missing" in note for note in notes)
+
+
+def test_tags_points_and_ids_of_a_submission_are_the_courses_own(tmp_path):
+    tampered = theirs("test", CELLS[2].source, id="x" * 900)
+    tampered["metadata"] = {
+        "tags": ["skip-execution", "raises-exception"],
+        "nbgrader": {"grade_id": "test", "points": 1e9, "grade": False, "schema_version": 99},
+    }
+    notebook, _ = rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", [tampered]))
+    test = next(cell for cell in notebook.cells if grade_id(cell) == "test")
+    assert test.metadata == CELLS[2].metadata
+    nbformat.validate(notebook)
+
+
+def test_the_first_of_two_cells_with_one_id_counts_and_both_are_noted(tmp_path):
+    path = submitted(tmp_path / "nb.ipynb", [theirs("answer", "first"), theirs("answer", "second")])
+    for template in (FILES, PLAIN):
+        notebook, notes = rebuild(template, path)
+        assert sources(notebook)["answer"] == "first"
+        assert "second" not in [cell.source for cell in notebook.cells]
+        assert any("2 cells are called answer" in note for note in notes)
+
+
+def test_a_plain_notebook_keeps_the_students_own_cells_in_their_places(tmp_path):
+    path = submitted(
+        tmp_path / "nb.ipynb",
+        [theirs("", "import torch"), theirs("answer", "a"), theirs("", "helper()"), theirs("test", "x")],
+    )
+    notebook, _ = rebuild(PLAIN, path)
+    order = [grade_id(cell) or cell.source for cell in notebook.cells]
+    assert order == ["import torch", "answer", "helper()", "test", "essay", "plot"]
+
+
+def test_the_released_test_without_its_hidden_part_is_no_tampering(tmp_path):
+    path = submitted(tmp_path / "nb.ipynb", [theirs("test", "assert f(1) == 1\n")])
+    _, notes = rebuild(PLAIN, path)
+    assert not any("edited" in note for note in notes)
+
+
+def test_a_picture_in_a_report_cell_is_kept_and_a_script_is_not(tmp_path):
+    outputs = [
+        {"output_type": "display_data", "data": {"image/png": "aGk=", "text/plain": ["<Fig", "ure>"]}},
+        {"output_type": "display_data", "data": {"application/javascript": "alert(1)"}},
+        {"output_type": "display_data", "data": {"image/png": '"><script>alert(1)</script>'}},
+        {"output_type": "stream", "name": "stdout", "text": "said"},
+        {"output_type": "surprise"},
+    ]
+    notebook, _ = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [theirs("plot", "p()", outputs=outputs)]))
+    kept = notebook.cells[-1].outputs
+    assert kept[0].data == {"image/png": "aGk=", "text/plain": "<Figure>"}
+    assert "script" not in json.dumps(kept)
+    assert kept[-1].text == "said"
+    nbformat.validate(notebook)
+
+
+def test_outputs_of_test_cells_are_never_taken(tmp_path):
+    path = submitted(
+        tmp_path / "nb.ipynb",
+        [
+            theirs("test", "x", outputs=[{"output_type": "stream", "name": "stdout", "text": "passed"}]),
+            theirs("plot", "y", outputs=[{"output_type": "stream", "name": "stdout", "text": "plotted"}]),
+        ],
+    )
+    notebook, _ = rebuild(PLAIN, path)
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b'{"cells": [', "not a notebook"),
+        (b"[]", "no nbformat"),
+        (b'{"nbformat": 4}', "without a list of cells"),
+        (b'{"nbformat": "4", "cells": []}', "no nbformat"),
+        (b"[" * 100_000, "not a notebook"),
+        (b"\xff\xfe\x00", "not a notebook"),
+        (b"", "not a notebook"),
+    ],
+)
+def test_what_is_no_notebook_gives_the_released_one_and_a_sentence(tmp_path, data, says):
+    path = tmp_path / "nb.ipynb"
+    path.write_bytes(data)
+    notebook, notes = rebuild(FILES, path)
+    assert sources(notebook) == {grade_id(c): c.source for c in CELLS if grade_id(c)}
+    assert says in notes[0]
+    assert "nb.ipynb" in notes[0]
+
+
+def test_a_missing_notebook_is_noted(tmp_path):
+    _, notes = rebuild(FILES, tmp_path / "nb.ipynb")
+    assert "cannot be read" in notes[0]
+
+
+def test_a_huge_file_is_not_even_read(tmp_path):
+    path = tmp_path / "nb.ipynb"
+    with path.open("wb") as file:
+        file.truncate(MAX_NOTEBOOK + 1)
+    _, notes = rebuild(FILES, path)
+    assert "512 MiB, more than 512" in notes[0]
+
+
+def test_a_large_notebook_is_read_without_its_outputs(tmp_path):
+    nested = {"outputs": [[{}]]}
+    picture = {"output_type": "display_data", "data": {"image/png": "A" * LARGE_NOTEBOOK, "x": nested}}
+    cells = [
+        theirs("answer", 'a = "\\"outputs\\": [" # "', outputs=[picture]),
+        theirs("essay", "Mine.", "markdown", attachments={"a.png": {"image/png": "AA"}}),
+    ]
+    notebook, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", cells))
+    assert sources(notebook)["answer"] == cells[0]["source"]
+    assert sources(notebook)["essay"] == "Mine."
+    assert "read without its outputs" in notes[0]
+
+
+@pytest.mark.parametrize("piece", [b'"\\', b"[", b"\0", b'"outputs": ['])
+def test_a_large_file_that_is_no_notebook_is_given_up_in_a_sentence(tmp_path, piece):
+    path = tmp_path / "nb.ipynb"
+    path.write_bytes(piece * (LARGE_NOTEBOOK // len(piece) + 1))
+    _, notes = rebuild(FILES, path)
+    assert "its answers are not read" in notes[0]
+
+
+def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path):
+    path = submitted(tmp_path / "nb.ipynb", [theirs("answer", "a = 1\r\nb = 2")])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert sources(rebuild(FILES, path)[0])["answer"].startswith("a = 1")
+
+
+def test_notebook_format_3_is_upgraded(tmp_path):
+    old = {
+        "nbformat": 3,
+        "nbformat_minor": 0,
+        "metadata": {"name": ""},
+        "worksheets": [
+            {
+                "metadata": {},
+                "cells": [
+                    {
+                        "cell_type": "code",
+                        "input": ["old = 1"],
+                        "language": "python",
+                        "outputs": [],
+                        "collapsed": False,
+                        "metadata": {"nbgrader": {"grade_id": "answer"}},
+                    }
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "nb.ipynb"
+    path.write_text(json.dumps(old))
+    notebook, notes = rebuild(FILES, path)
+    assert sources(notebook)["answer"] == "old = 1"
+    assert "format 3" in notes[0]
+
+
+def test_half_a_surrogate_pair_can_still_be_written_to_disk(tmp_path):
+    path = tmp_path / "nb.ipynb"
+    path.write_text(
+        '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "x = \'\\ud800\'", '
+        '"metadata": {"nbgrader": {"grade_id": "answer"}}}]}'
+    )
+    notebook, _ = rebuild(FILES, path)
+    nbformat.writes(notebook).encode("utf-8")
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["code"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["cell_type", "source", "metadata", "nbgrader", "grade_id", "outputs", "data"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ANY_JSON, max_size=6))
+def test_no_json_in_the_cells_breaks_the_rebuilding(tmp_path_factory, cells):
+    path = submitted(tmp_path_factory.mktemp("any") / "nb.ipynb", cells)
+    for template in (FILES, PLAIN):
+        notebook, _ = rebuild(template, path)
+        nbformat.validate(notebook)
+        assert [grade_id(c) for c in notebook.cells if grade_id(c)] == ["answer", "test", "essay", "plot"]
+
+
+@settings(deadline=None)
+@given(ANY_JSON)
+def test_no_output_breaks_the_cleaning(outputs):
+    for output in clean_outputs(outputs):
+        nbformat.v4.nbbase.validate(nbformat.from_dict(output), ref=output["output_type"])
+
+
+def test_notes_quote_what_was_changed(tmp_path):
+    test = theirs("test", "assert f(1) == 1\nprint('all right')")
+    test["metadata"] = {
+        "tags": ["skip-execution", "x" * 500],
+        "nbgrader": {"grade_id": "test", "grade": False, "points": "\u202e9", "solution": False},
+    }
+    _, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [test]))
+    assert any("cell test was edited, with: print('all right')" in note for note in notes)
+    assert any("test came back tagged skip-execution, xxx" in note for note in notes)
+    assert any("test came back with grade False, not True" in note for note in notes)
+    assert all(len(note) < 200 and "\u202e" not in note for note in notes)
+
+
+def test_unusual_lines_of_a_plain_notebook_are_quoted_with_their_cell(tmp_path):
+    cells = [theirs("", "import sys"), theirs("answer", "def f(x):\n    return sys._getframe(1).f_locals")]
+    _, notes = rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", cells))
+    assert any("cell 2 (answer), line 2 is about the caller's frames" in note for note in notes)
+    _, notes = rebuild(FILES, submitted(tmp_path / "nb.ipynb", cells))  # no cell of it runs
+    assert not any("frames" in note for note in notes)
+
+
+def test_a_pasted_picture_stays_in_a_report_and_what_is_no_picture_does_not(tmp_path):
+    essay = theirs("essay", "See ![plot](attachment:plot.png).", "markdown")
+    essay["attachments"] = {
+        "plot.png": {"image/png": "aGk="},
+        "page": {"text/html": "<script>", "image/png": '"><script>'},
+        "bad": 7,
+    }
+    notebook, _ = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [essay]))
+    (cell,) = (cell for cell in notebook.cells if grade_id(cell) == "essay")
+    assert cell.attachments == {"plot.png": {"image/png": "aGk="}}
+    assert cell.source == essay["source"]
+    nbformat.validate(notebook)
+
+
+def test_html_of_an_output_is_written_clean():
+    data = {
+        "text/html": '<table class="dataframe"><tr onclick="x()"><td>1</td></tr></table><script>x()</script>'
+    }
+    outputs = [{"output_type": "display_data", "data": data}, {"output_type": "display_data", "data": {}}]
+    (output,) = clean_outputs(outputs)
+    assert output["data"]["text/html"].replace("<tbody>", "").replace("</tbody>", "") == (
+        '<table class="dataframe"><tr><td>1</td></tr></table>'
+    )

@@ -1,0 +1,621 @@
+"""Tests of plain notebooks run in an interpreter of their own: same verdicts, and nothing to gain by sharing."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grader.bench import plain_notebooks
+from grader.notebooks.decide import _run_shared, decide, verdicts_of
+from grader.notebooks.plan import make_plan, runs, steps_of
+from grader.notebooks.rebuild import grade_id
+from grader.notebooks.run import no_files, run_shared, run_split
+
+
+def rebuilt(plain, notebook):
+    """Return the template with the notebook's answers, as `grader.notebooks.rebuild` gives it."""
+    rest = plain.template()
+    answers = {grade_id(cell): cell for cell in notebook.cells if grade_id(cell)}
+    by_id = {grade_id(cell): cell for cell in rest.cells}
+    for cell in notebook.cells:
+        if (identity := grade_id(cell)) and cell.metadata.nbgrader.solution:
+            by_id[identity].source = answers[identity].source
+    result = type(notebook)({**notebook, "cells": []})
+    for cell in notebook.cells:
+        result.cells.append(by_id.get(grade_id(cell), cell))
+    return result
+
+
+class Run:
+    """What the cells of a notebook came to under a plan, by id."""
+
+    def __init__(self, examiner, plain, notebook, plan=None, wall=10.0):
+        reference = rebuilt(plain, plain.source)
+        self.plan = plan or make_plan(plain.template(), reference)
+        notebook, files = rebuilt(plain, notebook), no_files()
+        cells = list(filter(runs, notebook.cells))
+        ran = run_split(examiner.place, steps_of(self.plan, notebook), self.plan, files, files, wall)
+        self.verdicts = {name: verdict for name, (verdict, _) in verdicts_of(cells, ran).items()}
+        self.outputs = {grade_id(cell): outputs for cell, outputs in zip(cells, ran.outputs, strict=True)}
+        self.notes = ran.notes
+
+    def text(self, name):
+        return str(self.outputs[name])
+
+
+# --- modes ---------------------------------------------------------------------------------------------------
+
+MODES = {
+    "classes": {"vector_equal": "shared", "stack_extended": "shared", "tree": "both"},
+    "generators": {},
+    "in_place": dict.fromkeys(("sorted_in_place", "board_rows", "counted", "rows_sum_to_one"), "copy-back"),
+    "words": {"documented": "shared", "text": "both"},
+}
+
+
+@pytest.fixture(scope="module")
+def planned(examiner):
+    """Return a function that gives a notebook and its plan, decided once."""
+    plans = {}
+
+    def get(name):
+        if name not in plans:
+            plain = plain_notebooks.load(name)
+            files = no_files()
+            plan = decide(plain.template(), rebuilt(plain, plain.source), examiner.place, files, 20.0)
+            plans[name] = plain, plan
+        return plans[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_each_cell_runs_where_the_reference_has_shown_that_it_can(planned, name):
+    _, plan = planned(name)
+    others = {cell.id: cell.where for cell in plan.cells if cell.where not in ("student", "isolated")}
+    assert others == MODES[name]
+    assert all(cell.why for cell in plan.cells if cell.where == "shared")
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_empty_and_wrong_answers_get_what_a_shared_interpreter_gives_them(planned, examiner, name):
+    plain, plan = planned(name)
+    for notebook in (plain.empty(), plain.answered(plain.wrong)):
+        shared = _run_shared(rebuilt(plain, notebook), examiner.place, no_files(), 10.0)
+        split = Run(examiner, plain, notebook, plan).verdicts
+        assert {test: split[test] for test in plan.tests} == {test: shared[test][0] for test in plan.tests}
+
+
+def test_a_plan_read_back_is_the_one_that_was_written(planned, tmp_path):
+    _, plan = planned("in_place")
+    plan.save(tmp_path / "p.json")
+    assert plan.load(tmp_path / "p.json", plan.key) == plan
+    assert plan.load(tmp_path / "p.json", "another:key") is None
+    released = plan.key.partition(":")[0] + ":"
+    assert plan.load(tmp_path / "p.json", released) == plan  # the instructor's notebook is gone
+
+
+# --- attacks -------------------------------------------------------------------------------------------------
+
+STAGE = """
+```python
+import numpy as np
+import sys
+```
+
+```python locked="helper"
+def judge(found, expected):
+    assert np.allclose(found, expected), "not equal"
+```
+
+```python solution="square"
+def square(n):
+    ### BEGIN SOLUTION
+    return n * n
+    ### END SOLUTION
+
+
+class Box:
+    def __init__(self, content):
+        self.content = content
+
+
+other = 5
+```
+
+```python test="first"
+canary = "c4n4ry-" + str(41 + 1)
+for n in (3, 12):
+    assert square(n) == n**2
+assert abs(square(7) - 49) < 1e-9
+```
+
+```python test="helped"
+judge(square(np.arange(4.0)), [0, 1, 4, 9])
+np.testing.assert_allclose(square(np.float64(1.5)), 2.25)
+```
+
+```python test="boxed"
+assert Box(3).content == 3
+assert Box("expected-17").content == "expected-17"
+```
+
+```python test="named"
+expected_secret = 987654321
+assert other == 5
+```
+
+```python test="honest"
+assert 1 + 1 == 2
+```
+"""
+REST = """
+class Box:
+    def __init__(self, content): self.content = content
+
+other = 5
+"""
+ATTACKS = {
+    "patched helpers": """
+import numpy as np, builtins
+np.allclose = np.testing.assert_allclose = builtins.abs = lambda *a, **k: True
+judge = lambda *a: None
+def square(n): return 0""",
+    "an int equal to everything": """
+class Any(int):
+    def __eq__(self, other): return True
+    def __sub__(self, other): return 0
+    __array__ = None
+def square(n): return Any(0)""",
+    "an object equal to everything": """
+class Any:
+    def __eq__(self, other): return True
+    def __sub__(self, other): return 0
+    def __array__(self, *a): return self
+    def __iter__(self): return iter([0, 1, 4, 9])
+    def __bool__(self): return True
+def square(n): return Any()""",
+    "an array of objects equal to everything": """
+import numpy as np
+class Any:
+    def __eq__(self, other): return True
+    def __sub__(self, other): return 0
+def square(n):
+    found = np.empty(4, dtype=object)
+    found[:] = [Any() for _ in range(4)]
+    return found""",
+    "hooks of the display and of IPython": """
+import sys
+ip = get_ipython()
+sys.displayhook = lambda value: None
+ip.showtraceback = ip._showtraceback = lambda *a, **k: None
+ip.events.register("pre_run_cell", lambda info: setattr(info, "raw_cell", "1"))
+ip.ast_transformers.append(type("T", (), {"visit": lambda self, node: type(node)(body=[], type_ignores=[])})())
+def square(n): return 0""",
+    "patched built-ins": """
+import builtins
+builtins.AssertionError = Warning
+builtins.compile = builtins.exec = lambda *a, **k: None
+def square(n): return 0""",
+    "frames": """
+import sys
+def square(n):
+    frame = sys._getframe()
+    while frame:
+        for names in (frame.f_globals, frame.f_locals):
+            if "expected" in names: return names["expected"]
+            if isinstance(names.get("n"), int): names["n"] = 0
+        frame = frame.f_back
+    return 0""",
+    "exit": "import sys\ndef square(n): sys.exit(0)",
+    "_exit": "import os\ndef square(n): os._exit(0)",
+    "killed": "import os, signal\ndef square(n): os.kill(os.getpid(), signal.SIGKILL)",
+    "a keyboard interrupt": "def square(n): raise KeyboardInterrupt",
+    "a huge reply": "def square(n): return b'x' * (300 << 20)",
+    "deep nesting": "def square(n):\n    x = []\n    for _ in range(5000): x = [x]\n    return x",
+    "garbage on the socket": """
+import os, socket, stat
+def square(n):
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): os.write(fd, os.urandom(4096))
+        except OSError: pass
+    return 0""",
+    "an answer of its own on the socket": """
+import os, json, stat, struct
+def square(n):
+    out = {"output_type": "execute_result", "data": {"text/plain": "1"}, "metadata": {}, "execution_count": 1}
+    tree = json.dumps({"v": {"op": "ret", "v": 0, "out": [out]}, "b": []}).encode()
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode): os.write(fd, struct.pack("<IQ", len(tree), 0) + tree)
+        except OSError: pass
+    return 0""",
+    "a patched worker": """
+import sys
+for name, module in list(sys.modules.items()):
+    if name.startswith("grader"):
+        for key, value in list(vars(module).items()):
+            if callable(value) and key in ("text_of", "_trace", "mro_of"): setattr(module, key, lambda *a: "")
+def square(n): raise ValueError""",
+    "a callback of callbacks": "def square(n): return (lambda: square)",
+    "a class that is an array": """
+class Odd:
+    __module__ = "numpy"
+    @property
+    def __class__(self): return float
+    def __float__(self): return 49.0
+    __array_interface__ = {"shape": (4,), "typestr": "<f8", "data": (4096, False), "version": 3}
+def square(n): return Odd()""",
+}
+
+
+@pytest.fixture(scope="module")
+def stage():
+    return plain_notebooks.parse("stage", STAGE)
+
+
+def test_the_reference_passes_the_stage(examiner, stage):
+    run = Run(examiner, stage, stage.source)
+    assert set(run.verdicts.values()) == {"passed"}
+    assert {cell.where for cell in run.plan.tests.values()} == {"isolated"}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_by_way_of_a_shared_interpreter_gains_nothing(examiner, stage, attack):
+    run = Run(examiner, stage, stage.answered({"square": ATTACKS[attack] + REST}), wall=3.0)
+    assert (run.verdicts["first"], run.verdicts["helped"]) == ("failed", "failed")
+    # What asks nothing of the student's code passes, whatever became of the student's process.
+    assert run.verdicts["honest"] == "passed"
+
+
+def test_a_loop_without_end_is_interrupted_and_the_cells_after_it_run(examiner, stage):
+    answer = f"def square(n):\n    while True: pass\n\n{REST}"
+    run = Run(examiner, stage, stage.answered({"square": answer}), wall=1.0)
+    assert run.verdicts["first"] == "failed"
+    assert (run.verdicts["boxed"], run.verdicts["named"]) == ("passed", "passed")
+
+
+def test_a_loop_that_cannot_be_interrupted_ends_the_students_side_only(examiner, stage):
+    # Inside C, where Python looks for no signal: a loop in Python may be interrupted between any two steps.
+    answer = f"def square(n): return sum(iter(int, 1))\n{REST}"
+    run = Run(examiner, stage, stage.answered({"square": answer}), wall=1.0)
+    assert run.verdicts["first"] == run.verdicts["boxed"] == "failed"
+    assert re.search(r"longer than [\d.]+ s", run.text("first"))
+    assert "did not stop" in run.text("boxed")
+    assert run.verdicts["honest"] == "passed"
+
+
+SPY = """
+seen = []
+class Spy:
+    content = None
+    def __init__(self, content): pass
+    def __eq__(self, other): seen.append(other); print("saw", other); return True
+    __lt__ = __gt__ = __contains__ = __add__ = __radd__ = __sub__ = __rsub__ = __eq__
+    def __bool__(self): print("asked"); return True
+Box = Spy
+other = Spy(0)
+def square(n): return Spy(n)
+"""
+
+
+def test_outputs_that_a_student_made_up_cost_nobody_else_a_cell(examiner, stage):
+    forge = """
+import sys
+for module in list(sys.modules.values()):
+    if getattr(module, "__name__", "") == "grader.notebooks.twin.workers":
+        module._run_here = lambda *a: [{"output_type": object(), "text": "\\ud800", "data": {1: 2}}]
+        for value in list(vars(module).values()):
+            if hasattr(value, "run"): value.run = lambda *a, **k: [{"output_type": object()}]
+"""
+    text = (
+        STAGE + '\n```python solution="last"\npass\n```\n```python test="after"\nassert square(2) == 4\n```\n'
+    )
+    plain = plain_notebooks.parse("stage", text)
+    answer = f"{forge}\ndef square(n): return n * n\n{REST}"
+    run = Run(examiner, plain, plain.answered({"square": answer}))
+    assert (run.verdicts["first"], run.verdicts["after"], run.verdicts["honest"]) == ("passed",) * 3
+    assert "cannot be kept" in run.text("last")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert other == 'expected-17'",
+        "assert 'expected-17' == other",
+        "assert other + 'expected-17'",
+        "assert 'expected-17' in other",
+        "assert other < 'expected-17'",
+        "assert ['expected-17'] == [other]",
+        "assert max(other, 'expected-17')",
+        "assert other",
+        "try:\n    assert other == 'expected-17'\nexcept:\n    pass",
+        "import unittest\nunittest.TestCase().assertEqual(other, 'expected-17')",
+    ],
+)
+def test_the_expected_value_of_a_refused_comparison_is_never_shown(examiner, stage, test):
+    source = STAGE.replace("assert other == 5", test)
+    later = plain_notebooks.parse("stage", source + '\n```python solution="told"\nprint("told", seen)\n```\n')
+    run = Run(examiner, later, later.answered({"square": SPY}))
+    assert run.verdicts["named"] == "failed"
+    assert "compare-in-student" in run.text("named") or "None" in run.text("named")
+    assert "expected-17" not in run.text("told")
+    assert "saw" not in run.text("named") + run.text("told")
+
+
+def test_an_author_can_allow_a_comparison_for_one_cell(examiner):
+    text = STAGE.replace('test="named"', 'test="named" tags="compare-in-student"')
+    plain = plain_notebooks.parse("stage", text)
+    run = Run(examiner, plain, plain.answered({"square": SPY}))
+    assert run.verdicts["named"] == "passed"  # and may be forged: the report says so
+
+
+def test_names_of_tests_are_not_in_the_students_interpreter(examiner, stage):
+    answer = """
+def square(n): return n * n
+class Box:
+    def __init__(self, content): self.content = content
+class _Five(int): pass
+other = 5
+"""
+    text = STAGE + '\n```python solution="look"\npass\n```\n'
+    plain = plain_notebooks.parse("stage", text)
+    look = "import gc\nprint([n for n in globals() if n in ('canary', 'expected_secret', 'judge')])\n"
+    look += "print('found', sum('c4n4ry-' + str(42) == o for o in gc.get_objects() if type(o) is str))\n"
+    look += "print(987654321 - 1 in [v for v in globals().values() if type(v) is int])"
+    run = Run(examiner, plain, plain.answered({"square": answer, "look": look}))
+    assert "['judge']" in run.text("look")  # an instructor's cell, which students have anyway
+    assert "found 0" in run.text("look")
+
+
+def test_a_student_reads_no_test_in_the_memory_of_its_process(examiner):
+    text = STAGE + '\n```python solution="look"\npass\n```\n'
+    plain = plain_notebooks.parse("stage", text)
+    look = """
+import re
+found = 0
+for line in open("/proc/self/maps"):
+    span, mode = line.split()[:2]
+    start, end = (int(x, 16) for x in span.split("-"))
+    if mode.startswith("rw") and end - start < 1 << 28:
+        try:
+            with open("/proc/self/mem", "rb") as memory:
+                memory.seek(start)
+                found += len(re.findall(rb"judge\\(square\\(np.ar[a]nge", memory.read(end - start)))
+        except OSError:
+            pass
+print("found", found)
+"""
+    run = Run(examiner, plain, plain.answered({"square": f"def square(n): return n\n{REST}", "look": look}))
+    assert "found 0" in run.text("look")
+
+
+# --- what honest notebooks need --------------------------------------------------------------------------------
+
+
+def one(examiner, solution, test, **more):
+    """Run one test against one solution cell; return (verdict, outputs as text)."""
+    text = "```python\nimport numpy as np\nimport random\nimport torch\n```\n\n"
+    text += f'```python solution="s"\n{solution}\n```\n\n'
+    plain = plain_notebooks.parse("one", f'{text}```python test="t"\n{test}\n```\n')
+    run = Run(examiner, plain, plain.source, **more)
+    return run.verdicts["t"], run.text("t")
+
+
+# A student's cell and, after the dashes, a test of it.
+HONEST = """
+def f(x): return x @ x.T
+------
+m = np.eye(3)
+assert f(m).dtype == m.dtype and (f(m) == m).all()
+======
+def f(): return np.random.rand()
+------
+np.random.seed(1)
+a = f()
+np.random.seed(1)
+assert a == np.random.rand()
+======
+def f(a, b=2, *, c): return a, b, c
+------
+assert f(1, c=[3]) == (1, 2, [3])
+======
+def f(g): return g(g(2))
+------
+assert f(lambda x: x * 5) == 50
+======
+def f(g): return g(2)
+------
+def boom(x):
+    raise KeyError('no')
+try:
+    f(boom)
+except KeyError as e:
+    assert 'no' in str(e)
+======
+def f(n): return {n: {1, 2}, (n, 'a'): range(3)}
+------
+assert f(4) == {4: {1, 2}, (4, 'a'): range(3)}
+======
+def f():
+    x = [1]
+    return x, x
+------
+a, b = f()
+assert a is b
+======
+class A:
+    def __init__(self): self.n = 0
+    def up(self): self.n += 1; return self
+------
+a = A()
+assert a.up() is a and a.up().n == 2
+======
+class A:
+    def __enter__(self): return self
+    def __exit__(self, *e): self.left = True
+------
+a = A()
+with a as b:
+    pass
+assert a.left is True
+======
+class A:
+    def __getitem__(self, i):
+        if i > 2: raise IndexError
+        return i * i
+------
+assert list(A()) == [0, 1, 4] and A()[2] == 4
+======
+class A:
+    v = 3
+------
+A.v = 7
+assert A().v == 7
+assert callable(A) and not callable(A())
+======
+def f(x): return (x ** 2).sum()
+------
+x = torch.ones(3, requires_grad=True)
+f(x).backward()
+assert x.grad.tolist() == [2, 2, 2]
+======
+w = torch.ones(2, requires_grad=True)
+def f(x): return w * x
+------
+f(torch.tensor([3., 4.])).sum().backward()
+assert sum(f(torch.ones(2))) == 2
+======
+import copy
+net = torch.nn.Linear(2, 1)
+------
+import copy
+other = copy.deepcopy(net)
+other.weight.data
+assert other is not net and other.in_features == 2
+======
+def f(m): return sum(p.numel() for p in m.parameters())
+------
+assert f(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())) == 9
+======
+def f(x): return x.mean()
+------
+import statistics
+assert f(np.array([1, 2, 3.5])) == statistics.mean([1, 2, 3.5])
+======
+def f(): yield from range(3)
+------
+g = f()
+next(g)
+assert list(g) == [1, 2]
+assert next(g, 'end') == 'end'
+======
+def f():
+    print('one')
+    return 2
+------
+import io, contextlib
+with contextlib.redirect_stdout(io.StringIO()) as o:
+    f()
+assert o.getvalue() == 'one\\n'
+======
+def f(x):
+    '''Doc.'''
+    return x
+------
+assert f.__name__ == 'f' and f.__doc__ == 'Doc.'
+======
+def helper(x): return 1
+def f(x): return helper(x)
+------
+helper = lambda x: 5
+assert f(0) == 5
+"""
+
+
+@pytest.mark.parametrize("case", HONEST.split("\n======\n"))
+def test_an_isolated_test_sees_what_a_shared_one_sees(examiner, case):
+    solution, _, test = case.partition("\n------\n")
+    verdict, text = one(examiner, solution, test)
+    assert verdict == "passed", text
+
+
+@pytest.mark.parametrize(
+    ("solution", "error"),
+    [
+        ("def f(x): raise ValueError('wrong size', x)", "ValueError"),
+        ("class Mine(KeyError): pass\ndef f(x): raise Mine('no')", "Mine"),
+        ("def f(x): return undefined", "NameError"),
+        ("import sys\ndef f(x): print('careful', file=sys.stderr)", "stderr"),
+        ("def f(x):\n    import warnings\n    warnings.warn('old')", "stderr"),
+        ("g = 1", "NameError"),
+    ],
+)
+def test_what_a_student_raises_or_warns_of_stands_in_the_tests_output(examiner, solution, error):
+    verdict, text = one(examiner, solution, "f(3)")
+    assert verdict == "failed"
+    assert error in text
+    assert "peer.py" not in text
+
+
+def test_partial_credit_is_the_value_of_the_last_line(examiner):
+    assert one(examiner, "def f(x): return x", "f(1) + 0.5")[0] == "1.5"
+
+
+def test_a_large_array_crosses_and_one_over_the_limit_fails_with_a_sentence(examiner):
+    assert (
+        one(examiner, "def f(n): return np.zeros(n)", "assert f(4_000_000).nbytes == 32_000_000")[0]
+        == "passed"
+    )
+    verdict, text = one(examiner, "def f(n): return np.zeros(n)", "f(40_000_000)")
+    assert verdict == "failed"
+    assert "larger than 256 MiB" in text
+
+
+def test_files_of_the_submission_are_not_beside_the_tests(examiner, stage, tmp_path):
+    from grader.sandbox.packed import Packed
+
+    (tmp_path / "numpy.py").write_text("allclose = lambda *a: True")
+    (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.abs = lambda x: 0")
+    (tmp_path / "notes.txt").write_text("mine")
+    text = STAGE + '\n```python test="looks"\nimport os\nassert os.listdir(".") == []\n```\n'
+    plain = plain_notebooks.parse("stage", text)
+    notebook = rebuilt(plain, plain.answered({"square": "def square(n): return open('notes.txt').read()"}))
+    plan = make_plan(plain.template(), rebuilt(plain, plain.source))
+    files = Packed(tmp_path)
+    ran = run_split(examiner.place, steps_of(plan, notebook), plan, files, no_files(), 10.0)
+    cells = list(filter(runs, notebook.cells))
+    verdicts = {name: verdict for name, (verdict, _) in verdicts_of(cells, ran).items()}
+    assert verdicts["looks"] == "passed"
+    assert verdicts["helped"] == "failed"
+
+
+def test_no_process_is_left_after_a_notebook(examiner, stage):
+    Run(examiner, stage, stage.answered({"square": "import os\nos.fork()\ndef square(n): return n * n"}))
+    for future in list(examiner.place._closing):
+        future.result(300)
+    assert not list(Path("/sys/fs/cgroup").rglob(f"grader-{os.getpid()}-*"))
+
+
+def test_numbers_keep_their_types(examiner):
+    kinds = [np.float32(1), np.int64(2), 3, 2.5, 1j, True, np.bool_(False)]
+    names = [type(value).__name__ for value in kinds]
+    test = f"assert [type(x).__name__ for x in f()] == {names}"
+    solution = "def f(): return [np.float32(1), np.int64(2), 3, 2.5, 1j, True, np.bool_(False)]"
+    assert one(examiner, solution, test)[0] == "passed"
+
+
+def test_cells_share_a_namespace_and_a_death_keeps_what_was_answered(examiner):
+    cells = [
+        {"source": source, "cell_id": str(number)}
+        for number, source in enumerate(["x = 6 * 7", "x", "import os; os._exit(3)", "print('never')"])
+    ]
+    ran = run_shared(examiner.place, cells, no_files(), 30.0)
+    outputs = ran.outputs
+    assert outputs[0] == []
+    assert outputs[1][0]["data"]["text/plain"] == "42"
+    assert [found[0]["output_type"] for found in outputs[2:]] == ["error", "error"]
+    assert "ended without an answer" in ran.notes[0]

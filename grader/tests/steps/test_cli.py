@@ -1,0 +1,128 @@
+"""The command line as its three kinds of users type it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grader.cli import app, console
+
+
+@pytest.fixture
+def grader(monkeypatch):
+    """Return a function that runs one command in a folder and gives (exit code, what it printed)."""
+    monkeypatch.setattr(console, "width", 200)
+    runner = CliRunner()
+
+    def run(*arguments: object, here: Path) -> tuple[int, str]:
+        monkeypatch.chdir(here)
+        result = runner.invoke(app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            return 2, str(result.exception)
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_course, grader):
+    repository = sample_course.parent
+    code, said = grader("start", "hw1", "mine", here=repository)
+    assert code == 0, said
+    mine = repository / "mine"
+    assert {"sums.py", "part1_sums.ipynb", "course.toml", "checks"} <= set(os.listdir(mine))
+    assert not (mine / "checks" / "part1_hidden.py").exists()
+    assert not (mine / "wrong").exists()
+    assert not (mine / "right").exists()
+
+    code, said = grader("check", "--in", mine, here=repository)
+    assert code == 1
+    assert "not implemented yet: total" in said
+    assert "0 of 1.5 points" in said
+
+    code, said = grader("solution", "total", "--in", mine, here=repository)
+    assert code == 2
+    assert "try first" in said
+
+    (mine / "sums.py").write_text(
+        "def total(numbers):\n    return sum(numbers)\n\n\ndef spread(numbers):\n    return numbers[-1]\n"
+    )
+    code, said = grader("check", 1, here=mine)
+    assert code == 1
+    assert "total_adds pass" in said
+    assert "yours: 9" in said
+    assert "specification: 8" in said
+    assert grader("check", "--item", "total", here=mine)[0] == 0
+
+    code, said = grader("solution", "spread", "--in", mine, here=repository)
+    assert code == 0
+    assert "max(numbers) - min(numbers)" in said
+    assert "numbers[-1]" in said
+
+    code, said = grader("start", "hw1", "mine", here=repository)
+    assert code == 2
+    assert "not empty" in said
+
+
+def test_an_instructor_examines_one_folder_and_gets_every_verdict_as_json(sample_course, grader, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "sums.py").write_text("def total(numbers):\n    return sum(numbers)\n")
+    code, said = grader(
+        "examine", "hw1", work, "--part", 1, "--json", tmp_path / "out.json", here=sample_course
+    )
+    assert code == 0, said
+    checks = json.loads((tmp_path / "out.json").read_text())["checks"]
+    assert {"name", "points", "max_points", "verdict", "why", "measured"} <= set(checks[0])
+    verdicts = {check["name"]: (check["verdict"], check["points"]) for check in checks}
+    assert verdicts == {
+        "total_adds": ("pass", 1),
+        "spread_is_a_difference": ("fail", 0),
+        "total_of_the_empty_list_secretly": ("pass", 2),
+        "spread_of_equal_numbers_secretly": ("fail", 0),
+    }
+
+
+def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grader, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, said = grader("examine", "hw1", tmp_path / "empty", "--part", 1, here=sample_course)
+    assert code == 0
+    assert said.count("sums.py is missing; put it beside the notebook") == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("start", "hw9"), "hw9 is not an assignment of Sums; course.toml has: hw1"),
+        (("examine", "hw1", ".", "--part", "3"), "hw1 has no part 3; parts in course.toml: 1"),
+        (("examine", "hw1", "nowhere", "--part", "1"), "nowhere: not a folder"),
+        (("check",), "not a copy of an assignment; run `grader start HW`"),
+        (("release",), "nothing to release"),
+        (("check", "--isolation", "some"), "'some' is none of auto, namespaces, plain"),
+        (("export", "--to", "no/where.csv"), "no/where.csv: its folder does not exist"),
+        (("grade", "hw1"), "release"),
+    ],
+)
+def test_bad_input_gets_one_sentence_with_the_remedy(sample_course, grader, arguments, says):
+    code, said = grader(*arguments, here=sample_course)
+    assert code == 2
+    assert says in said
+
+
+def test_the_installed_command_turns_an_error_into_a_sentence_and_exit_code_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "grader", "start", "hw1"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "no course.toml here or above" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_check_without_isolation_works_where_there_are_no_namespaces(sample_course, grader):
+    source = sample_course / "source" / "hw1"
+    code, said = grader("examine", "hw1", source, "--part", 1, "--isolation", "plain", here=sample_course)
+    assert code == 0, said
+    assert "4 of 4 points" in said

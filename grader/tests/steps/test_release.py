@@ -1,0 +1,166 @@
+"""What students get holds all they need and no secret."""
+
+import subprocess
+from datetime import datetime
+
+import pytest
+
+from grader.book.nbgrader_course import NbCourse, run_converter
+from grader.course import Course, CourseError
+from grader.lean import nbformat
+from grader.steps.release import refuse_leaks, release, release_repository, secrets_of
+
+SECRETS = (
+    "total_of_the_empty_list_secretly",
+    "spread_of_equal_numbers_secretly",
+    "accumulated_by_reference",
+    "max(numbers) - min(numbers)",
+    "commutes beautifully",
+    "the model plot",
+    "BEGIN SOLUTION",
+    "forgets to add",
+)
+
+
+def everything(folder):
+    return "\n".join(
+        path.read_text() for path in sorted(folder.rglob("*")) if path.is_file() and ".git" not in path.parts
+    )
+
+
+def test_no_hidden_check_and_no_solution_is_in_the_release(released_course):
+    text = everything(released_course / "release")
+    assert [secret for secret in SECRETS if secret in text] == []
+    source = everything(released_course / "source")
+    assert [secret for secret in SECRETS if secret not in source] == []  # the words above are the right ones
+
+
+def test_the_release_holds_stub_notebook_and_public_checks(released_course):
+    folder = released_course / "release" / "hw1"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {"sums.py", "part1_sums.ipynb", "checks/part1_public.py"}
+    assert 'NotImplementedError("not implemented yet: total")' in (folder / "sums.py").read_text()
+    notebook = nbformat.read(folder / "part1_sums.ipynb", as_version=4)
+    essay = next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "essay")
+    assert essay.source == "*Write your answer here.*"
+
+
+def test_solutions_that_try_the_checks_are_not_in_the_release(released_course):
+    for folder in ("right", "wrong"):
+        assert list((released_course / "source" / "hw1" / folder).iterdir()) != []
+        assert [path for path in (released_course / "release").rglob("*") if folder in path.parts] == []
+    assert "# replaces:" not in everything(released_course / "release")
+
+
+def test_nbgraders_own_command_releases_the_same_bytes(released_course):
+    from nbgrader.converters import GenerateAssignment
+
+    before = everything(released_course / "release")
+    course = NbCourse.open(released_course)
+    course.folders.assignment_id = "hw1"
+    converter = GenerateAssignment(coursedir=course.folders, config=course.config)
+    converter.force = True
+    run_converter(converter, "releasing")
+    assert everything(released_course / "release") == before
+
+
+def test_the_gradebook_knows_the_deadline_and_the_points(released_course):
+    gradebook = NbCourse.open(released_course).gradebook()
+    assignment = gradebook.find_assignment("hw1")
+    assert assignment.duedate == datetime(2030, 1, 1)
+    assert assignment.max_score == 7
+    gradebook.close()
+
+
+def test_a_changed_text_is_in_the_next_release(released_course):
+    path = released_course / "source" / "hw1" / "part1_sums.md"
+    path.write_text(path.read_text().replace("# Sums", "# Sums and spreads"))
+    release(released_course, "hw1")
+    assert "Sums and spreads" in (released_course / "release" / "hw1" / "part1_sums.ipynb").read_text()
+
+
+def test_an_inconsistent_assignment_is_not_released(sample_course):
+    path = sample_course / "source" / "hw1" / "checks" / "part1_public.py"
+    path.write_text(path.read_text().replace("points=1,", "points=2,"))
+    with pytest.raises(CourseError, match="add up to 4 points"):
+        release(sample_course, "hw1")
+    assert not (sample_course / "release").exists()
+
+
+def test_an_unknown_assignment_is_said_in_a_sentence(sample_course):
+    with pytest.raises(CourseError, match="hw7"):
+        release(sample_course, "hw7")
+
+
+@pytest.mark.parametrize("where", ["README.md", "week01_intro/lecture.md"])
+def test_a_secret_anywhere_in_the_folder_is_found(released_course, tmp_path, where):
+    assignment = Course.load(released_course).assignment("hw1")
+    path = tmp_path / "published" / where
+    path.parent.mkdir(parents=True)
+    for _, secret in secrets_of(assignment):
+        path.write_text("harmless")
+        refuse_leaks(tmp_path / "published", [assignment])
+        path.write_text(f"before\n  {secret.replace(' ', chr(10) + '    ')}\nafter")
+        with pytest.raises(CourseError, match="must not get"):
+            refuse_leaks(tmp_path / "published", [assignment])
+
+
+def test_a_model_answer_in_a_notebook_is_found_across_its_lines(released_course, tmp_path):
+    assignment = Course.load(released_course).assignment("hw1")
+    answer = "The model answer: addition\ncommutes\n\nbeautifully."
+    assert any(" ".join(answer.split()) == secret for _, secret in secrets_of(assignment))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(answer)])
+    (tmp_path / "published").mkdir()
+    nbformat.write(notebook, tmp_path / "published" / "page.ipynb")
+    with pytest.raises(CourseError, match="model answer of essay"):
+        refuse_leaks(tmp_path / "published", [assignment])
+
+
+@pytest.fixture
+def repository(released_course):
+    """A git repository around the course, with what a student needs and what they must not get."""
+    root = released_course.parent
+    for name in (
+        "effdl/__init__.py",
+        "grader/cli.py",
+        "week01_intro/lecture.md",
+        "README.md",
+        "pyproject.toml",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(f"# {name}\n")
+    (root / "week01_intro" / "untracked.txt").write_text("a draft\n")
+    (root / "INSTRUCTORS.md").write_text("for instructors\n")
+    (root / ".gitignore").write_text("/assignments/release/\n/assignments/gradebook.db\n")
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    tracked = ["effdl", "grader", "week01_intro/lecture.md", "README.md", "pyproject.toml", ".gitignore"]
+    subprocess.run(["git", "add", *tracked], cwd=root, check=True)
+    subprocess.run([*git, "commit", "-qm", "all"], cwd=root, check=True)
+    return root
+
+
+def test_the_repository_for_students_can_be_cloned_and_worked_in(repository, tmp_path):
+    target = tmp_path / "public"
+    assert release_repository(repository / "assignments", target) == ["hw1"]
+    names = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    assert {"effdl/__init__.py", "grader/cli.py", "week01_intro/lecture.md", "README.md"} <= names
+    assert {"assignments/course.toml", "assignments/release/hw1/checks/part1_public.py"} <= names
+    for absent in ("untracked.txt", "INSTRUCTORS.md", "gradebook.db", "part1_hidden.py", "part1_sums.md"):
+        assert not any(name.endswith(absent) for name in names)
+    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=target, check=True)
+    kept = subprocess.run(["git", "ls-files"], cwd=target, check=True, capture_output=True, text=True).stdout
+    assert "assignments/release/hw1/sums.py" in kept  # the course itself ignores this folder
+    part = Course.load(target / "assignments").assignment("hw1").part(1)
+    assert part.checks_public.is_file()
+    assert not part.checks_hidden.exists()
+    text = everything(target)
+    assert [secret for secret in SECRETS if secret in text] == []
+
+
+def test_a_folder_that_holds_something_is_not_written_over(repository, tmp_path):
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public" / "thesis.txt").write_text("mine")
+    with pytest.raises(CourseError, match="not empty"):
+        release_repository(repository / "assignments", tmp_path / "public")
