@@ -40,9 +40,11 @@ test matrix: export EFFDL_DEADLINE ?= 600
 test: .venv/tested
 	ruff check .
 	ruff format --check .
+	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile -m "not alone"
+	python -m pytest -m alone
 
 # Stand-ins for other machines: see effdl/matrix.py. Some four hours.
 matrix: .venv/tested .venv-torch211/installed
@@ -55,4 +57,7 @@ matrix: .venv/tested .venv-torch211/installed
 	.venv-torch211/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
+# What make test takes over from an earlier run (.cache) is done again.
+test-all: export CI = true
+test-all: export EFFDL_FRESH = 1
 test-all: test matrix

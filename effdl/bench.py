@@ -21,7 +21,7 @@ CONFIDENCE = 0.98
 
 
 def bootstrap_interval(
-    samples: Sequence[float],
+    samples: Sequence[float] | np.ndarray,
     statistic: Callable[..., Any] = np.median,
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:

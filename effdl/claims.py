@@ -338,7 +338,7 @@ def _record(key: str, **entry: Any) -> None:
 def table(week_folder: str | Path) -> str:
     """The week's claims as a Markdown table: published figure or bound, then one column per kind of machine."""
     recordings = [results.read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str | int, Any]] = {}  # a number is a column
     notes = []
     for column, result in enumerate(recordings):
         pages = sorted(result["notebooks"].items())

@@ -20,6 +20,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import rich.console
 import rich.progress
@@ -144,7 +145,7 @@ def photographs() -> dict[str, Image.Image]:
     to decode it. Whoever shows them names their authors: `PHOTOGRAPH_CREDITS`.
     """
     package = importlib.util.find_spec("sklearn")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("the photographs come with scikit-learn: pip install scikit-learn")
     folder = Path(package.submodule_search_locations[0]) / "datasets" / "images"
     return {name: Image.open(folder / f"{name}.jpg") for name in PHOTOGRAPH_CREDITS}
@@ -209,7 +210,7 @@ def _hub_switched_off():
     import datasets.config
     import huggingface_hub.constants
 
-    switches = (datasets.config, huggingface_hub.constants)
+    switches: tuple[Any, Any] = (datasets.config, huggingface_hub.constants)
     before = [module.HF_HUB_OFFLINE for module in switches]
     for module in switches:
         module.HF_HUB_OFFLINE = True

@@ -187,7 +187,7 @@ def _server() -> psutil.Process:
     context.set_forkserver_preload(PRELOAD)
     multiprocessing.forkserver.ensure_running()
     # No public name gives it, and every Python from 3.4 to 3.14 has this one.
-    pid = multiprocessing.forkserver._forkserver._forkserver_pid
+    pid = multiprocessing.forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
     if pid != _warm_server:
         # Nothing that matters may be asked of a server that is still loading: a Ctrl-C now must leave no rank.
         with without_main():
@@ -212,9 +212,11 @@ def without_main():
 def _start(job: Job, environment: dict[str, str]) -> list:
     """Start the ranks of a job; the processes, by rank."""
     with without_main():
-        return torch.multiprocessing.start_processes(
+        context = torch.multiprocessing.start_processes(
             rank_main, args=(job, environment), nprocs=job.ranks, join=False, start_method="forkserver"
-        ).processes
+        )
+    assert context is not None  # it is only where `join` is true
+    return context.processes
 
 
 @contextlib.contextmanager

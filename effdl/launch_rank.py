@@ -44,6 +44,7 @@ class _LogStream(io.RawIOBase):
 
     def __init__(self, log: int, rank: int, stream: str):
         self._log, self._rank, self._stream, self._left = log, rank, stream, OUTPUT_LIMIT
+        self.name = f"<{stream}>"  # what sys.stdout.name gives
 
     def writable(self) -> bool:
         return True

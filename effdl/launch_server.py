@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Collection
 
 PR_SET_PDEATHSIG = 1  # the constants of <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,7 +33,7 @@ def prctl(option: int, argument: int) -> None:
         raise OSError(error, f"prctl({option}, {argument}): {os.strerror(error)}")
 
 
-def kill_descendants(process, spare=frozenset(), wait: float = 10.0) -> list[int]:
+def kill_descendants(process, spare: Collection[int] = frozenset(), wait: float = 10.0) -> list[int]:
     """Kill every process below `process` (a psutil.Process), except the process ids in `spare`.
 
     Kills again until none is left: a process may fork between the listing and the kill. Returns the process ids

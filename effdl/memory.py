@@ -41,9 +41,11 @@ def measure(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Memory:
     if device().type == "cuda":
         return _measure_cuda(function, *args, **kwargs)
     # torch.profiler records the same, and imports PyTorch's compiler first: a second and a half in a fresh rank.
-    with torch.autograd.profiler.profile(profile_memory=True) as profiler:
+    profiler = torch.autograd.profiler.profile(profile_memory=True)
+    with profiler:
         result = function(*args, **kwargs)
-    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
+    recorded: Any = profiler.kineto_results  # PyTorch's annotations lack the bytes of an event
+    events = [event for event in recorded.events() if event.name() == "[memory]"]
     alive = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         alive += event.nbytes()

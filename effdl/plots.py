@@ -8,13 +8,16 @@ so that no plot depends on colour alone.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 
 from effdl.device import Ceilings
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK = "#22262b"
 GRID = "#d9dde2"
@@ -23,7 +26,7 @@ DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", "*"]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "+++"]
 
-STYLE = {
+STYLE: dict["RcKeyType", Any] = {
     "figure.figsize": (7.0, 3.6),
     "figure.dpi": 110,
     "savefig.dpi": 110,

@@ -40,8 +40,12 @@ def test_neighbours_run_beside_a_row_and_are_gone_when_it_ends(tmp_path):
 
     assert matrix.Row(spinning=True).run(["-c", COUNT + "raise SystemExit(3)"], tmp_path / "log") == 3
     assert int((tmp_path / "log").read_text()) == device.cores()
-    left = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert [line for line in left if "while True: pass" in line] == []
+    left = [
+        child.info["cmdline"]
+        for child in psutil.process_iter(["cmdline", "ppid"])
+        if child.info["ppid"] == os.getpid()
+    ]
+    assert [line for line in left if line and "while True: pass" in line] == []
 
 
 def test_a_summary_says_what_was_found():

@@ -46,7 +46,7 @@ def test_variant_without_a_mistake_meets_every_case():
 @pytest.mark.parametrize(
     "mistake",
     [{"warm": False}, {"before": False}, {"after": False}, {"reduce": np.mean}, {"together": True}],
-    ids=str,
+    ids=lambda mistake: " ".join(mistake),
 )
 def test_specification_rejects_the_mistake(mistake):
     assert failures(variant(**mistake))
