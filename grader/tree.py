@@ -30,6 +30,8 @@ NOT_SUBMITTED = {
 """Names of folders that programs leave beside students' work, and that are no part of it."""
 COURSES_OWN = {"checks", *TRIALS}
 """Names of folders of an assignment that no student gets, and that no worker sees."""
+STAMP = "timestamp.txt"
+"""The file of a submitted folder that says when it was handed in, as nbgrader names it."""
 _SHOWN = 5
 
 

@@ -31,7 +31,7 @@ from sqlalchemy import create_engine, text
 
 from grader.bench.against_nbgrader import ASSIGNMENT, build_course
 from grader.book.nbgrader_course import NbCourse
-from grader.notebooks.judge import KILLED
+from grader.examine.examiner import KILLED
 
 PATIENCE = 3600  # seconds that one run may take, only to end what hangs
 

@@ -71,26 +71,33 @@ def digest_of_text(text: str) -> str:
 
 
 def folder_digest(folder: Path, leave_out: Iterable[str] = ()) -> str:
-    """Return the hash of names and bytes of the regular files under `folder`; links count by their target's name."""
-    found, never, room = [], NOT_SUBMITTED | set(leave_out), _MOST_READ
+    """Return the hash of names and bytes of all files under `folder`; links count by their target's name.
+
+    Folders that are no part of a submission do not count, nor does what `folder` itself has under a name of
+    `leave_out`. Whatever a worker may see counts.
+    """
+    found, left, room = [], set(leave_out), _MOST_READ
     for current, folders, files in walk(folder):
-        folders[:] = [name for name in folders if name not in never]
+        inner = current != os.fspath(folder).rstrip(os.sep)
+        folders[:] = [name for name in folders if name not in NOT_SUBMITTED and (inner or name not in left)]
         for name in files:
             path = Path(current) / name
-            if name in never:
+            if name in left and not inner:
                 continue
-            found.append(str(path.relative_to(folder)))
+            kind, value = "nothing that can be read", ""
             try:
                 status = path.lstat()
             except OSError:  # the path is too long, also for whoever grades it
-                continue
-            if stat.S_ISLNK(status.st_mode):
-                found.append(f"-> {os.readlink(path)}")
-            elif stat.S_ISREG(status.st_mode) and status.st_size <= room:
-                room -= status.st_size
-                found.append(file_digest(path))
-            elif stat.S_ISREG(status.st_mode):
-                found.append(f"{status.st_size} bytes of {status.st_mtime_ns}")
+                pass
+            else:
+                if stat.S_ISLNK(status.st_mode):
+                    kind, value = "link", os.readlink(path)
+                elif stat.S_ISREG(status.st_mode) and status.st_size <= room:
+                    room -= status.st_size
+                    kind, value = "file", file_digest(path)
+                elif stat.S_ISREG(status.st_mode):
+                    kind, value = "large file", f"{status.st_size} bytes of {status.st_mtime_ns}"
+            found += [str(path.relative_to(folder)), kind, value]
     return digest_of(*found)
 
 
@@ -130,37 +137,57 @@ def check_digests(part: Part) -> dict[str, str]:
     Shared is whatever stands in the part's folder and is no function under `@check`: helpers, the driver,
     reference solutions. A function under `@check` belongs to itself, and to the checks that name it.
     """
-    shared, functions = [], {}
-    for path in _sources(part.source):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        own: dict[str, str] = {}
-        if path.parent == part.source / "checks":
-            text, own = split_checks(text, path)
-        shared += [str(path.relative_to(part.source)), text]
-        functions |= {(path, name): source for name, source in own.items()}
+    shared: list[str | bytes] = []
+    functions: dict[tuple[Path, str], str] = {}
+    for path in _sources(part):
+        data: str | bytes = path.read_bytes()
+        if path.parent == part.source / "checks" and path.suffix == ".py":
+            data, own = split_checks(path.read_text(encoding="utf-8", errors="replace"), path)
+            functions |= {(path, name): source for name, source in own.items()}
+        shared += [str(path.relative_to(part.source)), data]
     common = digest_of(*shared)
-    names = {name for _, name in functions}
-    ours = [
-        entry for path in (part.checks_public, part.checks_hidden) for entry in functions if entry[0] == path
-    ]
-    found = {}
-    for path, name in ours:
-        source = functions[path, name]
-        used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)} & names
-        named = [text for (_, other), text in sorted(functions.items()) if other in used - {name}]
-        found[name] = digest_of(common, source, *named)
+    texts: dict[str, list[str]] = {}
+    for (_, name), source in sorted(functions.items()):
+        texts.setdefault(name, []).append(source)
+    uses = {
+        name: {
+            node.id
+            for source in sources
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Name) and node.id in texts
+        }
+        for name, sources in texts.items()
+    }
+    files = part.checks_public, part.checks_hidden
+    ours = [name for file in files for path, name in functions if path == file]
+    return {
+        name: digest_of(
+            common, *(text for used in sorted(_reached(name, uses)) for text in (used, *texts[used]))
+        )
+        for name in ours
+    }
+
+
+def _reached(name: str, uses: Mapping[str, set[str]]) -> set[str]:
+    """Return `name` and all that it uses, and they use."""
+    found, new = {name}, [name]
+    while new:
+        more = uses[new.pop()] - found
+        found |= more
+        new += more
     return found
 
 
-def _sources(folder: Path) -> list[Path]:
-    # Solutions that try the checks, and the notebook, are no part of how a check decides.
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not (NOT_SUBMITTED | {*TRIALS, "tests"}) & set(path.relative_to(folder).parts)
-        and path.suffix not in (".ipynb", ".md")
-    )
+def _sources(part: Part) -> list[Path]:
+    # Solutions that try the checks, and the statements, are no part of how a check decides.
+    folder, found = part.source, []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if not path.is_file() or NOT_SUBMITTED & set(parts[:-1]) or parts[0] in (*TRIALS, "tests"):
+            continue
+        if path.suffix != ".ipynb" and not (len(parts) == 1 and path.suffix == ".md"):
+            found.append(path)
+    return found
 
 
 def split_checks(text: str, path: Path) -> tuple[str, dict[str, str]]:
@@ -172,7 +199,7 @@ def split_checks(text: str, path: Path) -> tuple[str, dict[str, str]]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise CourseError(f"{path}: cannot be read: {error}") from None
-    lines, functions, rest = text.splitlines(), {}, []
+    lines, functions, rest = text.split("\n"), {}, []
     done = 0
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef) or not any(map(_is_check, node.decorator_list)):

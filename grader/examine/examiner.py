@@ -22,6 +22,8 @@ from grader.sandbox.cgroup import CgroupError, Cgroups
 from grader.sandbox.packed import Packed
 from grader.sandbox.zygote import Zygote
 
+KILLED = "a worker was killed by a signal that no limit of ours sent; what it ran was run again"
+TRIES = 6  # where workers are killed; a submission that kills its own has them too, and then failed
 ISOLATIONS = ("auto", "namespaces", "plain")
 
 
@@ -129,12 +131,24 @@ class Examiner:
         return report
 
     def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
-        result, notes = self._check_once(part, packed, check, seed)
+        result, notes = self._check_undisturbed(part, packed, check, seed)
         if result.verdict == "undecided":
             # A machine that was busy may be calm a moment later; a second doubt is for a person.
-            result, more = self._check_once(part, packed, check, seed)
+            result, more = self._check_undisturbed(part, packed, check, seed)
             notes += [*more, "ran twice, the first run was undecided"]
         return result, notes
+
+    def _check_undisturbed(
+        self, part: Part, packed: Packed, check: Check, seed: int
+    ) -> tuple[CheckResult, list[str]]:
+        """Run a check until no worker was killed meanwhile, and drop what disturbed runs said, be it a pass.
+
+        Check by check: else a submission could give one check away, and have six tries at all the others.
+        """
+        (result, notes), again, _ = self.place.undisturbed(
+            lambda: self._check_once(part, packed, check, seed), TRIES
+        )
+        return result, [KILLED, *notes] if again else notes
 
     def _check_once(
         self, part: Part, packed: Packed, check: Check, seed: int

@@ -140,6 +140,11 @@ class Job:
         """Of each rank that has started, the number of its first process, which has begun the worker."""
         return self._pids
 
+    @property
+    def ranks(self) -> int:
+        """How many ranks the job has."""
+        return len(self.inbox)
+
     def is_frozen(self) -> bool:
         """Return whether somebody has frozen the job, be it the machine's owner."""
         return self._cgroup is not None and self._cgroup.is_frozen()

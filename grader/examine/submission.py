@@ -266,7 +266,8 @@ class Submission:
                 raise self._out_of_memory()
             silent = [rank for rank in ranks if not job.inbox[rank]]
             if watch.stood:
-                why, code = explain(job, silent, watch.seconds, self._packed.names, self.source)
+                asked = key not in ("port", "ready")
+                why, code = explain(job, silent, watch.seconds, self._packed.names, self.source, asked)
                 raise StudentError(why, yours=plain(code, 200), expected="an answer")
             raise StudentError(f"{who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
         answers = [job.inbox[rank].pop(0) for rank in ranks]

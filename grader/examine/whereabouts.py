@@ -14,6 +14,7 @@ from grader.sandbox.procfs import numbers, stat
 from grader.sandbox.standstill import SIGNAL
 
 SAYING = 0.5  # seconds in which a rank says where it stands
+MOST_READ = 1 << 16  # characters of what a rank says
 MOST_PLACES, MOST_NAME = 4, 60  # places that a sentence names; characters of a name
 
 
@@ -37,10 +38,11 @@ def places(job: Any, ranks: Sequence[int], names: Sequence[str]) -> dict[int, tu
 def where(trace: str, names: Sequence[str]) -> tuple[str, int, str] | None:
     """Return the innermost place in the submission that `faulthandler` has written down, and the call there."""
     inner, called = "", ""
+    known, trace = set(names), trace[:MOST_READ]
     frames = re.findall(r'^  File "([^"\n]*)", line (\d{1,9}) in ([^\n]*)$', trace, re.M)
     for path, line, function in frames:
         name = path.rpartition("/submission/")[2]
-        if "/submission/" in path and name in names:
+        if "/submission/" in path and name in known and int(line):
             return name, int(line), called
         if function != "wrapper":  # a decorator says nothing
             called = _call(path, function)
@@ -54,8 +56,12 @@ def explain(
     seconds: float,
     names: Sequence[str],
     source: Callable[[str], str],
+    asked: bool = True,
 ) -> tuple[str, str]:
-    """Return a sentence on ranks that owe an answer and stand still, and the line of code where the first stands."""
+    """Return a sentence on ranks that owe an answer and stand still, and the line of code where the first stands.
+
+    `asked` says whether the ranks were asked to do something, or are still importing the submission.
+    """
     world = len(job.inbox)
     found = places(job, ranks, names)
     together: dict[tuple[str, int, str] | None, list[int]] = {}
@@ -66,7 +72,7 @@ def explain(
         who = "the worker stands" if world == 1 else f"all {world} ranks stand"
     else:
         who = f"{_name(ranks, world)} stand{'s' if len(ranks) == 1 else ''}"
-        told.append("the others have returned")
+        told.append("the others have returned" if asked else "the others wait for it to start")
     code = ""
     for name, line, _ in found.values():
         with contextlib.suppress(Exception):  # a hint: the file may be gone, or shorter than the worker says

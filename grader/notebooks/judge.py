@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import Part
+from grader.examine.examiner import KILLED, TRIES
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.plan import isolation_notes, runs
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from nbgrader.api import Gradebook
 
     from grader.examine.examiner import Examiner
-    from grader.examine.report import CheckResult, Report
+    from grader.examine.report import Report
     from grader.notebooks.run import Prepared
 
-KILLED = "a worker was killed by a signal that no limit of ours sent; what it ran was run again"
-_TRIES = 6  # where workers are killed; a submission that kills its own has them too, and then failed
 UNSETTLED = ("undecided", "error")
 
 
@@ -97,18 +96,12 @@ def judge(
     """
     if part is None:
         notes, again, _ = examiner.place.undisturbed(
-            lambda: _run_plain(notebook, folder, examiner, wall, prepared), _TRIES
+            lambda: _run_plain(notebook, folder, examiner, wall, prepared), TRIES
         )
         return None, [], [KILLED, *notes] if again else notes
     names = None if names is None else set(names)
     if names is None or names:
-        report = _examine(part, folder, examiner, names)
-        # What was undecided has run twice already, and each more try would be a chance to be wrong.
-        broken = {check.name for check in report.checks if check.verdict == "error"}
-        if broken:
-            again = examiner.examine(part, folder, names=broken, seed=report.seed)
-            report.checks = [_replaced(check, again) for check in report.checks]
-            report.notes += [note for note in again.notes if note not in report.notes]
+        report = examiner.examine(part, folder, names=names)
         if standing is not None:
             report.checks += standing.checks
             report.notes += [note for note in standing.notes if note not in report.notes]
@@ -121,31 +114,6 @@ def judge(
             cell.outputs = [nbformat.from_dict(o) for o in verdicts.outputs(checks, part.items[item])]
     left = {check.item for check in report.checks if check.verdict in UNSETTLED}
     return report, sorted(left), list(report.notes)
-
-
-def _examine(part: Part, folder: Path, examiner: Examiner, names: set[str] | None) -> Report:
-    """Examine a part; what failed while a worker was killed from outside runs again."""
-    report: Report | None = None
-
-    def run() -> Report:
-        nonlocal report
-        if report is None:
-            report = examiner.examine(part, folder, names=names)
-        else:
-            failed = {check.name for check in report.checks if check.verdict != "pass"}
-            again = examiner.examine(part, folder, names=failed, seed=report.seed)
-            report.checks = [_replaced(check, again) for check in report.checks]
-            report.notes += again.notes
-        return report
-
-    report, again, _ = examiner.place.undisturbed(run, _TRIES)
-    if again:
-        report.notes = [KILLED, *report.notes]
-    return report
-
-
-def _replaced(check: CheckResult, again: Report) -> CheckResult:
-    return next((other for other in again.checks if other.name == check.name), check)
 
 
 def _run_plain(

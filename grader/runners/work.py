@@ -25,7 +25,7 @@ from grader.book.results import Graded
 from grader.course import Part
 from grader.notebooks.judge import UNSETTLED
 from grader.notebooks.rebuild import Template
-from grader.tree import COURSES_OWN
+from grader.tree import COURSES_OWN, STAMP
 
 if TYPE_CHECKING:
     from grader.book.ledger import Held
@@ -70,8 +70,8 @@ class Work:
     def look(cls, shared: Shared, student: str, folder: Path, held: Held | None) -> Work:
         """Read the submission and what is kept of it."""
         record = records.load(shared.course.root, shared.assignment, student)
-        submission = folder_digest(folder, ["timestamp.txt"])
-        stamp = file_digest(folder / "timestamp.txt")
+        submission = folder_digest(folder, [STAMP])
+        stamp = file_digest(folder / STAMP)
         basis = digest_of(shared.basis, submission, stamp)
         return cls(shared, student, folder, record, held, submission, basis)
 

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grader.text import plain
-from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, walk
-
-_SKIPPED = NOT_SUBMITTED | COURSES_OWN
+from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, STAMP, TRIALS, walk
 
 
 class Packed:
@@ -58,7 +56,13 @@ class Packed:
     def _names(self, first: list[str]) -> list[str]:
         found = []
         for top, folders, files in walk(self.folder):
-            folders[:] = [name for name in folders if name not in _SKIPPED]
+            inner = top != os.fspath(self.folder).rstrip(os.sep)
+            if not inner and (ours := sorted(set(TRIALS) & set(folders))):
+                self.notes.append(
+                    f"the folder {', '.join(ours)} is left out; name a module of your own otherwise"
+                )
+            folders[:] = [n for n in folders if n not in NOT_SUBMITTED and (inner or n not in COURSES_OWN)]
+            files = [name for name in files if inner or name != STAMP]
             found += [os.path.relpath(os.path.join(top, name), self.folder) for name in files]
         return sorted(found, key=lambda name: name not in first)
 

@@ -71,6 +71,8 @@ DENIED = {
 }
 _CLONE, _CLONE3, _IOCTL, _FCNTL = (56, 220), (435, 435), (16, 29), (72, 25)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
+_FADVISE, _PREADV2, _PWRITEV2 = (221, 223), (327, 286), (328, 287)
+_DONTNEED = 4
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 _TIOCSTI = 0x5412
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -119,6 +121,11 @@ def program(machine: str | None = None) -> bytes:
     for command in (_F_NOTIFY, _F_SETLEASE):
         notify += [(_JEQ, 0, 1, command), (_RET, 0, 0, _EPERM)]
     code += _block(_FCNTL[column], notify)
+    # What is in the kernel's cache of files can be told and changed with these; it outlives the job.
+    cached = [(_LOAD, 0, 0, _arg(3)), (_JEQ, 0, 1, _DONTNEED), (_RET, 0, 0, _EPERM)]
+    code += _block(_FADVISE[column], cached)
+    for call in (_PREADV2, _PWRITEV2):
+        code += _block(call[column], [(_LOAD, 0, 0, _arg(5)), (_JEQ, 1, 0, 0), (_RET, 0, 0, _EPERM)])
     checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
     # NETLINK_ROUTE (0) lists interfaces. Any other type or protocol would load a module of the kernel's on demand.
     internet = 0, _TCP, _UDP

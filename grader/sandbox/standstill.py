@@ -15,12 +15,14 @@ it stands it says itself (`listen`), so that this is a hint and never a reason.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import math
 import os
 import platform
 import re
 import signal
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +65,7 @@ _HARMLESS_DEVICES = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev
 _MOST_OPEN = 256  # files of one process; more take too long to look at
 # Of /proc/net/tcp: what was sent is not acknowledged and will be sent again; the other end is this machine, or none.
 _RESENDS, _HERE = "01:", re.compile(r"(.{6}7F|0{8}|0{32}|0{24}01000000|0{16}FFFF0000.{6}7F):")
+_PIDFD_GETFD = 438  # on every processor
 _LAST_OWN_SIGNAL = 33  # of the C library, for its threads
 
 _State = dict[tuple[int, int], tuple[bytes, bytes, int, int]]
@@ -157,6 +160,9 @@ class Watch:
         pids = {pid for pid, _ in state}
         if any(map(_has_timer, pids)) or _hear_from_outside(pids):
             return True
+        # Each rank has two processes. An alarm that ends a worker ends its run; one that ends a child frees a parent.
+        if len(pids) > 2 * self._job.ranks and _alarm_is_set():
+            return True
         for (pid, thread), (comm, *_) in state.items():
             if comm != _POLLER and self._end_of_wait(pid, thread) < self._deadline:
                 return True
@@ -172,7 +178,9 @@ class Watch:
         if call == "read":
             # A file may lie on a network; pipes and sockets have their other end in the job.
             target = os.readlink(f"/proc/{pid}/fd/{arguments[0]}")
-            return math.inf if target.startswith(("pipe:", "socket:")) else _UNKNOWN
+            if target.startswith("socket:"):
+                return _UNKNOWN if _gives_up(pid, arguments[0]) else math.inf
+            return math.inf if target.startswith("pipe:") else _UNKNOWN
         if call == "child":
             return math.inf
         now = time.perf_counter()
@@ -234,6 +242,36 @@ def _has_timer(pid: int) -> bool:
     return bool(caught & timers & ~(1 << SIGNAL - 1))
 
 
+def _alarm_is_set() -> bool:
+    """Return whether alarm(2) or setitimer(2) of a process is running, or whether that is not clear.
+
+    The kernel tells root only, and of the whole machine.
+    """
+    try:
+        return b"it_real_fn" in read("/proc/timer_list")
+    except OSError:
+        return True
+
+
+def _gives_up(pid: int, descriptor: int) -> bool:
+    """Return whether a read or write of this socket ends by a timeout of its own, or whether that is not clear."""
+    process = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, descriptor, 0)
+        if copy < 0:
+            return True
+        with socket.socket(fileno=copy) as one:
+            limits = [
+                one.getsockopt(socket.SOL_SOCKET, name, 16)
+                for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO)
+            ]
+        return any(map(any, limits))
+    except OSError:
+        return True
+    finally:
+        os.close(process)
+
+
 def _hear_from_outside(pids: set[int]) -> bool:
     """Return whether an open file of these processes may wake one of them without the job's doing."""
     sockets, networks = set(), {}
@@ -256,7 +294,10 @@ def _hear_from_outside(pids: set[int]) -> bool:
     for network, pid in networks.items():
         for local, remote, timer, inode in _connections(pid):
             leaves = network == ours and not _HERE.match(remote) and remote[:-5] != local[:-5]
-            if inode in sockets and (leaves or timer.startswith(_RESENDS)):
+            # In a network of their own a socket that nobody has accepted yet is theirs too.
+            if timer.startswith(_RESENDS) and (inode in sockets or network != ours):
+                return True
+            if leaves and inode in sockets:
                 return True
     return False
 

@@ -6,6 +6,7 @@ import pytest
 
 from grader.book import keys as cache
 from grader.book.records import load
+from grader.sandbox.packed import Packed
 from grader.steps.grade import explain, grade
 
 pytestmark = pytest.mark.usefixtures("one_examiner")
@@ -134,6 +135,41 @@ def test_a_check_depends_on_the_checks_that_it_calls_and_no_others(tmp_path):
     assert "B = 2" in shared
     assert "def" not in shared
     assert functions["two"].startswith("@check")
+
+
+def test_a_file_named_like_a_folder_that_is_skipped_is_part_of_what_a_verdict_follows_from(tmp_path):
+    digests = set()
+    for name in ("venv", "inner/timestamp.txt", ".git", "inner/checks/a.py"):
+        for text in ("a", "b"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+            digests.add(cache.folder_digest(tmp_path, ["timestamp.txt"]))
+    assert len(digests) == 8
+    (tmp_path / "timestamp.txt").write_text("2026-11-29 00:00:00 UTC\n")
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "x.js").write_text("x")
+    assert cache.folder_digest(tmp_path, ["timestamp.txt"]) in digests
+    packed = Packed(tmp_path)
+    assert sorted(packed.names) == [".git", "inner/checks/a.py", "inner/timestamp.txt", "venv"]
+    packed.close()
+
+
+def test_a_check_follows_from_the_checks_of_the_checks_that_it_calls_and_from_any_file(sample_course):
+    from grader.course import Course
+
+    part = Course.load(sample_course).assignment("hw1").part(1)
+    more = "\n\n@check(item='total', points=0)\ndef {}(sub):\n    '''S.'''\n    {}\n"
+    public = part.checks_public
+    text = public.read_text() + more.format("first", "second(sub)") + more.format("second", "third(sub)")
+    public.write_text(text + more.format("third", "pass"))
+    (part.source / "checks" / "table.bin").write_bytes(b"\x80")
+    (part.source / "checks" / "words.txt").write_text("no Python (")
+    before = cache.check_digests(part)
+    public.write_text(text + more.format("third", "assert sub"))
+    assert cache.check_digests(part)["first"] != before["first"]
+    assert cache.check_digests(part)["total_adds"] == before["total_adds"]
+    (part.source / "checks" / "table.bin").write_bytes(b"\x81")
+    assert cache.check_digests(part)["total_adds"] != before["total_adds"]
 
 
 def test_a_log_keeps_a_line_of_a_students_on_one_line(graded):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,8 @@ from grader.bench import against_nbgrader as bench
 from grader.bench import kills
 from grader.book import records
 from grader.course import CourseError
+from grader.examine.examiner import KILLED, TRIES, Examiner
 from grader.lean import nbformat
-from grader.notebooks.judge import KILLED
 from grader.steps.grade import grade
 from grader.whole_files import repair, replaced_folder
 
@@ -109,6 +110,27 @@ def test_a_submission_that_kills_itself_gains_one_more_try_and_no_points(small, 
     (result,) = grade(small, bench.ASSIGNMENT, students=["student000"])
     assert result.score == 2
     assert sum(note.endswith(KILLED) for note in result.notes) == 1
+
+
+def test_a_check_that_is_given_away_by_a_kill_buys_no_try_at_the_others(
+    released_course, hand_in, one_examiner, monkeypatch
+):
+    """Where all that failed ran again after a kill, a coin that fell six times was right nearly always."""
+    runs = Counter()
+    once = Examiner._check_once
+
+    def counted(self, part, packed, check, seed):
+        runs[check.name] += 1
+        return once(self, part, packed, check, seed)
+
+    monkeypatch.setattr(Examiner, "_check_once", counted)
+    hand_in(
+        "ann",
+        "import os\n\n\ndef total(x):\n    return -1\n\n\ndef spread(x):\n    os.kill(os.getpid(), 9)\n",
+    )
+    (result,) = grade(released_course, "hw1")
+    assert result.score == 0
+    assert (runs["total_adds"], runs["spread_is_a_difference"]) == (1, TRIES)
 
 
 def test_what_was_judged_but_not_recorded_is_recorded_without_running_again(small, one_examiner, monkeypatch):

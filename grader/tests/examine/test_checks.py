@@ -165,6 +165,18 @@ def test_packing_takes_regular_files_only_and_says_what_it_left(tmp_path):
     packed.close()
 
 
+def test_a_folder_named_like_one_of_the_courses_is_left_out_with_a_note_and_below_it_is_the_students(
+    tmp_path,
+):
+    for name in ("right/a.py", "mine/right/b.py", "timestamp.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    packed = Packed(tmp_path)
+    assert packed.names == ["mine/right/b.py"]
+    assert packed.notes == ["the folder right is left out; name a module of your own otherwise"]
+    packed.close()
+
+
 def test_a_file_over_the_limit_is_left_out_and_the_rest_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr("grader.sandbox.packed.MAX_BYTES", 100)
     (tmp_path / "a_big.bin").write_bytes(bytes(101))

@@ -254,6 +254,7 @@ def process(code):
             pid=child.pid,
             members=lambda: {child.pid},
             is_frozen=lambda: False,
+            ranks=1,
             wait=wait,
             leader=leader,
             printed=0,
@@ -331,6 +332,20 @@ def test_a_terminal_or_a_timer_may_wake_it():
         with process(code) as job:
             time.sleep(0.3)
             assert not stands(job), code
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("option", ["SO_RCVTIMEO", "SO_SNDTIMEO"])
+def test_a_socket_that_gives_up_by_itself_does_not(option):
+    code = f"""
+import socket, struct
+one, other = socket.socketpair()
+one.setsockopt(socket.SOL_SOCKET, socket.{option}, struct.pack("qq", 5, 0))
+one.recv(1)
+"""
+    with process(code) as job:
+        time.sleep(0.3)
+        assert not stands(job)
 
 
 @pytest.mark.usefixtures("hurry")
