@@ -221,7 +221,7 @@ def _enter(work: Work, entry: Entry, name: str, notebook: nbformat.NotebookNode,
             if part is not None and identity in part.items:
                 checks = [check for check in report.checks if check.item == identity]
                 points = earned(checks, part.items[identity])
-            elif part is not None and cell.cell_type == "code":
+            elif part is not None and not is_solution(cell):
                 points = 0.0
                 graded.notes.append(f"{name}: {identity} is graded, but no item of course.toml: 0 points")
             else:

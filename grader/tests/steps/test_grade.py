@@ -348,3 +348,17 @@ def test_stock_nbgrader_gives_honest_submissions_the_same_scores(plain_course, t
     subprocess.run(command, cwd=theirs, check=True, capture_output=True)
     assert bench.scores(plain_course) == bench.scores(theirs)
     assert rows(plain_course) == rows(theirs)
+
+
+def test_a_check_cell_that_course_toml_no_longer_lists_gives_no_points(released_course, hand_in):
+    """Nothing runs for it, and a cell without an error would have all its points by nbgrader's rule."""
+    hand_in("ann", "def total(x):\n    return sum(x)\n")
+    toml = released_course / "course.toml"
+    lines = toml.read_text().splitlines()
+    toml.write_text("\n".join(line for line in lines if not line.startswith("spread")) + "\n")
+    for path in (released_course / "source" / "hw1" / "checks").glob("*.py"):
+        head, _, _ = path.read_text().partition('@check(item="spread"')
+        path.write_text(head)
+    (result,) = grade(released_course, "hw1")
+    assert result.score == 3
+    assert any("spread is graded, but no item of course.toml" in note for note in result.notes)
