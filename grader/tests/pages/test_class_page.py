@@ -1,5 +1,7 @@
 """The page on the class tells an instructor what waits, what went wrong and what to look at, and runs nothing."""
 
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -170,3 +172,9 @@ def test_a_class_of_one_without_a_score_still_has_a_page(released_course, hand_i
 def test_a_page_on_nobody_is_refused_in_a_sentence(released_course):
     with pytest.raises(CourseError, match="no submission of hw1"):
         summary(released_course, "hw1")
+
+
+def test_grading_a_class_and_drawing_its_page_do_without_torch():
+    """It would be most of what the examiner costs, in seconds and in memory."""
+    code = "import sys, grader.steps.grade, grader.pages.class_page, effdl.plots; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
