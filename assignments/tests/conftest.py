@@ -29,22 +29,18 @@ def unsettled(
 ) -> Callable[[Part, Sequence[str], str], AbstractContextManager[bool]]:
     """Return a context that gives whether a submission must be examined, and notes that nothing was wrong with it.
 
-    It follows from the text of the file that was replaced, the checks, all else in the assignment's folder, Python,
-    every package, the grader, the test itself, and the kind of machine. EFFDL_FRESH=1 examines everything.
+    It follows from the text of the file that was replaced, the checks, all else in the assignment's folder,
+    course.toml, Python, every package, the grader, the tests themselves, and the kind of machine. EFFDL_FRESH=1
+    examines everything.
     """
 
     @contextlib.contextmanager
     def context(part: Part, checks: Sequence[str], text: str) -> Iterator[bool]:
         digests = check_digests(part)
         key = digest_of(
-            *(
-                request.node.nodeid,
-                file_digest(request.node.path),
-                text,
-                str(part.memory),
-                examiner.isolation,
-            ),
-            *(environment_digest(), device.kind(), *(digests[name] for name in checks or sorted(digests))),
+            *(request.node.nodeid, text, examiner.isolation, environment_digest(), device.kind()),
+            *map(file_digest, (Path(__file__), request.node.path, part.source.parents[1] / "course.toml")),
+            *(digests[name] for name in checks),
         )
         mark = SETTLED / key
         if mark.exists() and not os.environ.get("EFFDL_FRESH"):

@@ -143,7 +143,8 @@ class Examiner:
     ) -> tuple[CheckResult, list[str]]:
         """Run a check until no worker was killed meanwhile, and drop what disturbed runs said, be it a pass.
 
-        Check by check: else a submission could give one check away, and have six tries at all the others.
+        Where every try is disturbed, the last one counts. Check by check: else a submission could give one check
+        away, and have six tries at all the others.
         """
         (result, notes), again, _ = self.place.undisturbed(
             lambda: self._check_once(part, packed, check, seed), TRIES

@@ -25,7 +25,7 @@ from grader.notebooks.verdicts import earned
 from grader.runners.work import Work
 from grader.safe.files import defuse
 from grader.text import plain
-from grader.tree import copy_file, regular_files
+from grader.tree import STAMP, TRIALS, copy_file, regular_files
 from grader.whole_files import replaced_folder
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def _copy_files(work: Work, target: Path, notes: list[str]) -> None:
     course, assignment = work.shared.course, work.shared.assignment
     ignored = [*course.folders.ignore, "*.ipynb"]
     source = course.path("source", ".", assignment)
-    names = list(regular_files(work.folder, ignored, notes, limited=True))
+    # Of the course's own names a student may have a folder too.
+    left = [pattern for pattern in ignored if pattern not in TRIALS]
+    names = list(regular_files(work.folder, left, notes, limited=True))
     notes += unusual.file_notes(work.folder, names, source)
     for name in names:
         try:
@@ -184,7 +186,7 @@ def _set_permissions(target: Path, course: NbCourse) -> None:
 
 def _timestamp(work: Work) -> datetime | None:
     """Return when it was submitted; the file that says so may be a student's own."""
-    path = work.folder / "timestamp.txt"
+    path = work.folder / STAMP
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > 1000:

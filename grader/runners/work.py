@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,6 @@ from grader.tree import COURSES_OWN, STAMP
 if TYPE_CHECKING:
     from grader.book.ledger import Held
     from grader.notebooks.run import Prepared
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

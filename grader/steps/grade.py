@@ -7,7 +7,6 @@ submission at a time, through `grader.book.nbgrader_plugin`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     from grader.book.ledger import Entry
     from grader.examine.place import Place
-
-log = logging.getLogger(__name__)
 
 
 def grade(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from grader.notebooks import PROGRAMS
+
 ROOT = Path(__file__).parents[2]
 # From what a person does down to values, text and files. What stands in no folder and is not named is `base`.
 ROOMS = [
@@ -106,6 +108,17 @@ def test_no_imports_go_in_a_circle():
 
 def test_the_worker_imports_nothing_that_knows_a_course():
     assert {other for other, _ in imports("grader.sandbox.worker")} <= WORKERS_MAY
+
+
+@pytest.mark.parametrize("target", PROGRAMS.values())
+def test_a_program_of_the_workers_reaches_no_room_that_knows_a_course(target):
+    reached, new = set(), [target.partition(":")[0]]
+    while new:
+        name = new.pop()
+        reached.add(name)
+        new += {other for other, _ in imports(name)} - reached
+    own = "grader.notebooks.twin", "grader.notebooks.cells", "grader.sandbox"
+    assert [name for name in sorted(reached) if not name.startswith(own) and room(name) != "base"] == []
 
 
 @pytest.mark.parametrize("module", sorted(STANDARD_ONLY))

@@ -18,6 +18,7 @@ from grader.steps.collect.room import Collected, Refused, Room, order
 from grader.text import plain
 from grader.tree import (
     NOT_SUBMITTED,
+    STAMP,
     left_out,
     summed_up,
     walk,
@@ -132,7 +133,7 @@ def _install(
         if name.endswith(".ipynb") and released.is_file() and not (target / name).exists():
             # nbgrader passes over a submission without notebooks; the modules in it still count.
             shutil.copyfile(released, target / name)
-    (target / "timestamp.txt").write_text(f"{result.timestamp:%Y-%m-%d %H:%M:%S} UTC\n")
+    (target / STAMP).write_text(f"{result.timestamp:%Y-%m-%d %H:%M:%S} UTC\n")
 
 
 def _put(file: Path, place: Path, notes: list[str]) -> bool:

@@ -163,11 +163,21 @@ def alone(body):
 
 @pytest.mark.parametrize("name", ALONE)
 @pytest.mark.usefixtures("hurried")
-def test_a_worker_alone_stands_still(hand_in, name):
+def test_a_worker_alone_stands_still(hand_in, monkeypatch, name):
     body, says = ALONE[name]
+    # The kernel tells of the alarms of the whole machine, and another program may have one.
+    monkeypatch.setattr(standstill, "_alarm_is_set", lambda: False)
     error = fails(lambda: hand_in(alone(body)).call("work:run"))
     assert "the worker stands still" in error.why
     assert error.why.endswith(says)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_ranks_that_hang_while_they_are_imported_have_not_returned(hand_in):
+    code = "import os\nos.read(os.pipe()[0], 1)\ndef work(rank, size): pass\n"
+    error = fails(lambda: hand_in(code).ranks("work:work", world=2))
+    assert "rank 0 stands still" in error.why
+    assert error.why.endswith("the others wait for it to start")
 
 
 @pytest.mark.usefixtures("hurried")
@@ -196,6 +206,14 @@ WAITS = {
     "    when = (ctypes.c_long * 4)(0, 0, int(PAUSE), int(PAUSE % 1 * 1e9))\n"
     "    assert ctypes.CDLL(None).timerfd_settime(timer, 0, when, None) == 0\n"
     "    select.select([timer], [], [])",
+    "a child whose alarm ends it": "if (child := os.fork()) == 0: signal.alarm(2); os.read(os.pipe()[0], 1)\n"
+    "    os.waitpid(child, 0)",
+    "a socket with a limit of the kernel's": "one, two = socket.socketpair()\n"
+    "    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, int(PAUSE).to_bytes(8, 'little') + bytes(8))\n"
+    "    try: one.recv(1)\n    except BlockingIOError: pass",
+    "a connection that the kernel holds back": "server = socket.create_server(('127.0.0.1', 0))\n"
+    "    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)\n"
+    "    client = socket.create_connection(server.getsockname()); server.accept()",
     "a wait for a signal": "signal.pthread_sigmask(0, [10]); signal.sigtimedwait([10], PAUSE)",
 }
 

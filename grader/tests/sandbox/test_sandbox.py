@@ -193,6 +193,29 @@ def test_the_kernel_is_asked_for_no_socket_but_those_that_torch_needs(submit):
     assert paired == ["EPERM"] * 4 + ["made"]
 
 
+def test_a_job_can_neither_drop_a_page_of_a_file_nor_ask_whether_one_is_cached(submit):
+    """With both, a worker could leave a word for the next job in the kernel's cache of files."""
+    sub = submit(
+        """
+        import errno, os
+        def tried(call, *arguments):
+            try:
+                return call(*arguments) is not Ellipsis
+            except OSError as error:
+                return errno.errorcode[error.errno]
+        def run():
+            file, page = os.open(os.__file__, os.O_RDONLY), [bytearray(16)]
+            return [
+                tried(os.posix_fadvise, file, 0, 0, os.POSIX_FADV_SEQUENTIAL),
+                tried(os.preadv, file, page, 0),
+                tried(os.posix_fadvise, file, 0, 0, os.POSIX_FADV_DONTNEED),
+                tried(os.preadv, file, page, 0, os.RWF_NOWAIT),
+            ]
+        """
+    )
+    assert call(sub, "run") == [True, True, "EPERM", "EPERM"]
+
+
 def test_torch_python_and_processes_work_inside(submit):
     sub = submit(
         """

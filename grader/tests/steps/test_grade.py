@@ -362,3 +362,11 @@ def test_a_check_cell_that_course_toml_no_longer_lists_gives_no_points(released_
     (result,) = grade(released_course, "hw1")
     assert result.score == 3
     assert any("spread is graded, but no item of course.toml" in note for note in result.notes)
+
+
+def test_a_folder_of_a_students_is_kept_whatever_the_course_calls_its_own(released_course, hand_in):
+    folder = hand_in("ann")
+    (folder / "mine" / "right").mkdir(parents=True)
+    (folder / "mine" / "right" / "table.csv").write_text("1,2\n")
+    grade(released_course, "hw1")
+    assert (released_course / "autograded" / "ann" / "hw1" / "mine" / "right" / "table.csv").exists()
