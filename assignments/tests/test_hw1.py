@@ -1,5 +1,6 @@
 """hw1: the checks accept the references and files of past years, and reject every known wrong solution."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -13,10 +14,17 @@ from grader.notebooks.wrong import wrong_solutions
 
 COURSE = Path(__file__).parents[1]
 HOMEWORK = Course.load(COURSE).assignment("hw1_distributed")
-PARTS = [pytest.param(part, id=f"part{part.number}") for part in HOMEWORK.parts.values()]
 WRONG = wrong_solutions(HOMEWORK.source / "wrong")
 RIGHT = sorted((HOMEWORK.source / "right").glob("*.py"))
 PAST_YEARS = sorted((Path(__file__).parent / "past_years").glob("*/"))
+TIMED = {
+    node.name
+    for path in (HOMEWORK.source / "checks").glob("*.py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef) and "sub.compare(" in ast.unparse(node)
+}
+"""The checks that compare times: a test beside them would share the two processors that they need."""
+TIMED_FILES = {wrong.file for wrong in WRONG if wrong.caught_by in TIMED}
 
 
 def submission(part, folder, replacements=()):
@@ -33,6 +41,16 @@ def part_of(file):
     """Return the part that asks for this file."""
     (part,) = (part for part in HOMEWORK.parts.values() if file in part.files)
     return part
+
+
+def one(value, name, timed):
+    """Return a parameter, marked where its test compares times."""
+    return pytest.param(value, id=name, marks=[pytest.mark.alone] if timed else [])
+
+
+PARTS = [
+    one(part, f"part{part.number}", TIMED_FILES.intersection(part.files)) for part in HOMEWORK.parts.values()
+]
 
 
 def header(path):
@@ -101,7 +119,7 @@ def test_files_of_past_years_get_full_points(examiner, tmp_path, folder):
     assert failures(report) == {}
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
+@pytest.mark.parametrize("wrong", [one(wrong, wrong.name, wrong.caught_by in TIMED) for wrong in WRONG])
 def test_wrong_solution_is_caught(examiner, tmp_path, wrong, unsettled):
     if wrong.needs and lacks(examiner, wrong.needs):
         pytest.skip(wrong.needs)
@@ -122,7 +140,9 @@ def test_every_check_is_tripped_by_a_wrong_solution(part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [one(path, path.stem, header(path)["replaces"] in TIMED_FILES) for path in RIGHT]
+)
 def test_right_solutions_get_full_points(examiner, tmp_path, path, unsettled):
     replaced, text = header(path)["replaces"], path.read_text(encoding="utf-8")
     part = part_of(replaced)

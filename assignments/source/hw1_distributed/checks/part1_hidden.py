@@ -63,7 +63,7 @@ def counts_of_awkward_texts(sub):
     hint="Send counts, not tokens, from the workers to the caller, one message each.",
 )
 def counting_is_as_fast_as_two_processes(sub):
-    """2 workers take no longer than 1.5 times what a plain solution with two processes and pipes takes."""
+    """2 workers take no longer than 1.6 times what a plain solution with two processes and pipes takes."""
     words = public().random_words(sub, 4000)
 
     def inputs():
@@ -73,7 +73,8 @@ def counting_is_as_fast_as_two_processes(sub):
         "driver:count",
         inputs,
         against="part1_parallel_hidden:count",
-        threshold=1 / 1.5,
+        # A shared counter and one queue take 1.2 to 1.35 times as long; sending tokens, twice as long.
+        threshold=1 / 1.6,
         verify=lambda mine, right: expect(mine == right, "the counts differ from those of the reference"),
         clock="wall",
         cpus=2,
