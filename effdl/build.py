@@ -1,19 +1,22 @@
 """Build notebooks from their text: ``make notebooks`` is ``python -m effdl.build``.
 
 A notebook's source is Jupytext Markdown (``week01_intro/lecture.md``). The build executes it in its own
-folder and writes the ``.ipynb`` beside it, with outputs and with the source's SHA-256 in the metadata.
+folder and writes the ``.ipynb`` beside it, with outputs and with the source's SHA-256 in the metadata. What its
+claims measured goes to the results of this kind of machine and into the week's README: page and table show one run.
 
     python -m effdl.build                      rebuild the notebooks whose source changed
     python -m effdl.build --all                rebuild every notebook
     python -m effdl.build --check              say which are stale or break the rules; change nothing
     python -m effdl.build --run                execute in strict mode, write nothing (what `make test` does)
-    python -m effdl.build --record             execute, and write what claims measured (`make record`)
+    python -m effdl.build --record             execute on a quiet machine, and write only what claims measured
+                                               (`make record`)
 
 ``--run`` skips a notebook that ran before with the same text, the same code of its week and of ``effdl``,
 unless --all or the environment variable CI is given. ``--record`` gives this kind of machine its column in the
 tables of claims: ``weekNN/results/KIND.json`` and the week's README.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,7 +25,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,15 +169,24 @@ def check_size(notebook: nbformat.NotebookNode, source: Path) -> None:
 
 
 def build(source: Path, on_cell: OnCell) -> float:
-    """Execute a source and write its notebook; return the seconds its cells took. Raises BuildError."""
-    notebook, seconds = execute(source, dict(os.environ), on_cell)
-    scrub(notebook)
-    check_size(notebook, source)
-    nbformat.validate(notebook)
+    """Execute a source, write its notebook and what its claims measured; return the seconds its cells took.
+
+    Raises BuildError. A build that fails leaves notebook and results as they were.
+    """
+    busy = wait_for_quiet(seconds=30)
+    with _results_of(source):
+        notebook, seconds = execute(source, _recording(), on_cell)
+        scrub(notebook)
+        check_size(notebook, source)
+        nbformat.validate(notebook)
     target = source.with_suffix(".ipynb")
     partial = target.with_suffix(".ipynb.part")
     partial.write_text(nbformat.writes(notebook, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, target)
+    if busy > QUIET:
+        print(
+            f"{short_name(source)}: other programs used {busy:.0%} of the processors; build again when they are done"
+        )
     return seconds
 
 
@@ -252,16 +264,26 @@ def record(source: Path, on_cell: OnCell) -> float:
         raise BuildError(
             f"{short_name(source)} was not recorded: other programs use {busy:.0%} of the processors; stop them first"
         )
+    with _results_of(source):
+        _, seconds = execute(source, _recording(), on_cell)
+    return seconds
+
+
+def _recording() -> dict[str, str]:
+    return os.environ | {"EFFDL_RECORD": os.environ.get("EFFDL_RECORD", "1"), "EFFDL_STRICT": "0"}
+
+
+@contextlib.contextmanager
+def _results_of(source: Path) -> Iterator[None]:
+    """Put the week's results back as they were if what runs meanwhile raises."""
     results = source.parent / "results"
     before = {file: file.read_bytes() for file in results.glob("*.json")}
-    environment = os.environ | {"EFFDL_RECORD": os.environ.get("EFFDL_RECORD", "1"), "EFFDL_STRICT": "0"}
     try:
-        _, seconds = execute(source, environment, on_cell)
+        yield
     except BaseException:
         for file in results.glob("*.json"):
             file.write_bytes(before[file]) if file in before else file.unlink()
         raise
-    return seconds
 
 
 def check(todo: list[Path]) -> int:
@@ -310,6 +332,15 @@ def _list_misses() -> None:
     print("\n".join(misses_in_words(misses)))
 
 
+def _write_tables(todo: list[Path]) -> None:
+    # Imported late: it imports torch.
+    from effdl.claims import write_table
+
+    for week in sorted({source.parent for source in todo}):
+        if (week / "results").is_dir():
+            write_table(week)
+
+
 def main(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="sources or week folders; all weeks if none")
@@ -337,13 +368,11 @@ def main(
     elif record_too:
         changed = todo
         failures = _each(todo, record, "recorded")
-        from effdl.claims import write_table
-
-        for week in sorted({source.parent for source in todo}):
-            write_table(week)
+        _write_tables(todo)
     else:
         changed = [source for source in todo if every or is_stale(source)]
         failures = _each(changed, build, "built") + (check(changed) if changed else 0)
+        _write_tables(changed)
     if len(changed) < len(todo):
         print(f"{len(todo) - len(changed)} of {len(todo)} notebooks did not change")
     raise typer.Exit(1 if failures else 0)

@@ -1,8 +1,9 @@
 """Claims: what a lecture says, measured on the spot, with the bound it must meet.
 
-A claim prints its number against the bound. It never stops a student. It says what it depends on: on nothing (bytes,
-counts, equality), or on the machine (processor, libraries, cores, load). Three environment variables are for those
-who run a whole notebook:
+A claim prints its number against the bound. It never stops a student. It says what kind it is: measured (a clock, a
+counter, an allocator, a socket of this machine said so), simulated (a seeded model said so) or derived (a theorem, a
+formula, an identity). And it says what it depends on: on nothing (bytes, counts, equality), or on the machine
+(processor, libraries, cores, load). Three environment variables are for those who run a whole notebook:
 
 - ``EFFDL_STRICT=1``: a claim that does not hold fails the run, if it depends on nothing, or if it held with room to
   spare when a machine of this kind recorded it. Elsewhere a miss is shown and listed, and the run goes on: nobody
@@ -36,9 +37,13 @@ BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 NOTHING, MACHINE = "nothing", "machine"
 """What a claim can depend on."""
 
+KINDS = (MEASURED, SIMULATED, DERIVED) = ("measured", "simulated", "derived")
+"""Who says so: this machine, a seeded model, a proof."""
+
 HELD, NARROW, MISSED, UNKNOWN = "it held", "it held narrowly", "it did not hold", "nobody has recorded it"
 """What is known of a claim on this kind of machine, with these versions of the libraries."""
 
+LONGEST_KEY = 60
 CLEAR = 0.1
 """A recorded number that clears its bound by less than this share of it held narrowly: the next run may miss."""
 
@@ -58,8 +63,8 @@ class ClaimMissedHere(ClaimFailed):
 class Claim:
     """One claim that was checked: what was measured, the bound, and whether it holds.
 
-    ``depends`` is NOTHING or MACHINE; ``before`` says what is known of it on this kind of machine: HELD, NARROW,
-    MISSED or UNKNOWN.
+    ``kind`` is one of KINDS, ``depends`` is NOTHING or MACHINE; ``before`` says what is known of it on this kind of
+    machine: HELD, NARROW, MISSED or UNKNOWN.
     """
 
     key: str
@@ -67,6 +72,7 @@ class Claim:
     shown: str
     bound: str
     holds: bool
+    kind: str
     depends: str
     before: str
 
@@ -78,9 +84,14 @@ _keys: list[str] = []
 """Keys of the claims of the notebook that runs, in order; those of :func:`not_here` too."""
 
 
-def slug(text: str) -> str:
-    """The key of a claim: its text in lower case, words joined by hyphens, at most 80 characters."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80].rstrip("-")
+def _valid(key: str) -> str:
+    """The key itself. Raises ValueError where it is no short name in words joined by hyphens."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key) or len(key) > LONGEST_KEY:
+        raise ValueError(
+            f"a claim's key is a short name such as 'ring-sends-least', of small letters, digits and hyphens, "
+            f"at most {LONGEST_KEY} in all, not {key!r}"
+        )
+    return key
 
 
 def number(value: float, unit: str = "") -> str:
@@ -121,8 +132,10 @@ def _limits(
 def claim(
     text: str,
     *,
-    measured: Any,
+    key: str,
+    kind: str,
     depends: str,
+    measured: Any,
     expected: Any = None,
     rel: float | None = None,
     abs: float | None = None,
@@ -131,20 +144,27 @@ def claim(
     unit: str = "",
     source: str = "",
     if_not: str = "",
-    key: str | None = None,
+    loses: str = "",
+    trap: str = "",
 ) -> Verdict:
-    """Show a measured number against its bound; the verdict is true if the claim holds.
+    """Show a number against its bound; the verdict is true if the claim holds.
 
+    ``text`` is a sentence, true when the tick is there. ``key`` is the claim's short name in results, the same as in
+    :func:`not_here`. ``kind`` is ``"measured"`` where a clock, a counter, an allocator or a socket of this machine
+    says so, ``"simulated"`` where a seeded model does, ``"derived"`` where it is a theorem, a formula or an identity.
+    ``depends`` is ``"nothing"`` for what must hold on any machine (bytes, counts, equality, an error bound, an order
+    of magnitude by construction) and ``"machine"`` for what processor, libraries, cores or load decide.
     ``measured`` is a number, a one-element tensor or a :class:`effdl.bench.Ratio`, whose interval is shown
-    too (the verdict is that of its value). ``depends`` is ``"nothing"`` for what must hold on any machine (bytes,
-    counts, equality, an error bound, an order of magnitude by construction) and ``"machine"`` for what processor,
-    libraries, cores or load decide. ``expected`` without ``rel`` or ``abs`` must be met exactly.
-    ``if_not`` is the sentence that tells a reader what a cross means on this machine. ``key`` names the
-    claim in results and must be the same as in :func:`not_here`; the default is made of the text.
+    too (the verdict is that of its value). ``expected`` without ``rel`` or ``abs`` must be met exactly.
+    ``if_not`` is the sentence that tells a reader what a cross means on this machine, ``loses`` says where an
+    optimisation is slower or larger than what it replaces, ``trap`` what makes it look better than it is.
 
-    Raises ValueError for a missing bound, another word for ``depends`` or a key used twice in one notebook, and
-    ClaimFailed for a claim that does not hold under EFFDL_STRICT, as the module's first lines say.
+    Raises ValueError for a missing bound, another word for ``kind`` or ``depends``, a key that is no short name or is
+    used twice in one notebook, and ClaimFailed for a claim that does not hold under EFFDL_STRICT, as the module's
+    first lines say.
     """
+    if kind not in KINDS:
+        raise ValueError(f"a claim is {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {kind!r}: {text}")
     if depends not in (NOTHING, MACHINE):
         raise ValueError(f"a claim depends on {NOTHING!r} or on the {MACHINE!r}, not on {depends!r}: {text}")
     if _strict() not in ("", "0", "1", "anywhere"):
@@ -156,16 +176,17 @@ def claim(
     if hasattr(measured, "low"):
         interval = [float(measured.low), float(measured.high)]
         shown += f" [{number(interval[0])}, {number(interval[1])}]"
-    key = slug(key or text)
+    _valid(key)
     holds = bool(low <= value <= high)
     # What was recorded matters for a miss only: a page whose claims hold reads no file.
-    result = Claim(key, text, shown, bound, holds, depends, HELD if holds else before(key, low, high))
+    result = Claim(key, text, shown, bound, holds, kind, depends, HELD if holds else before(key, low, high))
     _once(key, text)
     made.append(result)
-    _display(result, source, if_not)
+    _display(result, source, if_not, [("Loses", loses), ("Trap", trap)])
     _record(
         key,
         text=text,
+        kind=kind,
         depends=depends,
         measured=value,
         interval=interval,
@@ -221,17 +242,17 @@ def misses_in_words(misses: Iterable[Claim]) -> list[str]:
 def not_here(
     text: str,
     *,
+    key: str,
     needs: str = "a CUDA GPU",
     published: str = "",
     source: str = "",
     unit: str = "",
-    key: str | None = None,
 ) -> None:
     """Show what recorded machines measured for a claim that this machine cannot check.
 
-    Use the same ``text`` (or ``key``) as the claim. Where no machine has recorded it, say so.
+    Use the same ``text`` and ``key`` as the claim. Where no machine has recorded it, say so.
     """
-    key = slug(key or text)
+    _valid(key)
     _once(key, text)
     lines = [f"This needs {needs}, which is not here."]
     if published:
@@ -247,16 +268,16 @@ def not_here(
         "\n    ".join([f"– {text}", *lines]),
         html=f"<p><b>– Claim not checked here.</b> {html.escape(text)}<br>{escaped}</p>",
     )
-    _record(key, text=text, unit=unit, published=published, source=source, needs=needs)
+    _record(key, text=text, kind=MEASURED, unit=unit, published=published, source=source, needs=needs)
 
 
-def recorded(text_or_key: str) -> dict[str, dict[str, Any]]:
+def recorded(key: str) -> dict[str, dict[str, Any]]:
     """What each recorded machine measured for a claim of this week.
 
     ``{"nvidia-h200": {"measured": 1.7, "interval": [1.6, 1.8], "unit": "x", "machine": "NVIDIA H200", ...}}``;
     a kind of machine that has not run it is not there.
     """
-    return results.recorded(_notebook().parent / "results", slug(text_or_key))
+    return results.recorded(_notebook().parent / "results", key)
 
 
 def before(key: str, low: float, high: float) -> str:
@@ -273,19 +294,21 @@ def before(key: str, low: float, high: float) -> str:
     return HELD if low + room[0] <= entry["measured"] <= high - room[1] else NARROW
 
 
-def _display(result: Claim, source: str, if_not: str) -> None:
+def _display(result: Claim, source: str, if_not: str, limits: list[tuple[str, str]]) -> None:
     mark, verdict, colour = (
-        (TICK, "Claim holds.", "#00694b") if result.holds else (CROSS, "Claim does not hold here.", "#b3261e")
+        (TICK, "Claim holds", "#00694b") if result.holds else (CROSS, "Claim does not hold here", "#b3261e")
     )
     bound = result.bound + (f"; source: {source}" if source else "")
     advice = [] if result.holds else [if_not, *_elsewhere(result)]
     advice = [line for line in advice if line]
+    known = [f"{word}: {line}" for word, line in limits if line]
     publish(
-        "\n    ".join([f"{mark} {result.text}", f"measured {result.shown}; {bound}", *advice]),
+        "\n    ".join([f"{mark} {result.text}", f"{result.kind} {result.shown}; {bound}", *advice, *known]),
         # GitHub drops the style: the mark and the words say as much as the colour.
-        html=f'<p><b style="color:{colour}">{mark} {verdict}</b> {html.escape(result.text)}<br>'
-        f"measured <b>{html.escape(result.shown)}</b>; {html.escape(bound)}"
+        html=f'<p><b style="color:{colour}">{mark} {verdict} ({result.kind}).</b> {html.escape(result.text)}<br>'
+        f"<b>{html.escape(result.shown)}</b>; {html.escape(bound)}"
         + "".join(f"<br><i>{html.escape(line)}</i>" for line in advice)
+        + "".join(f"<br>{html.escape(line)}" for line in known)
         + "</p>",
     )
 
@@ -336,8 +359,15 @@ def _record(key: str, **entry: Any) -> None:
 
 
 def table(week_folder: str | Path) -> str:
-    """The week's claims as a Markdown table: published figure or bound, then one column per kind of machine."""
+    """The week's claims as a Markdown table: kind, published figure or bound, then one column per kind of machine.
+
+    A claim that a page no longer makes has no row, whoever recorded it.
+    """
+    # Imported late: it imports Jupytext, which no page needs.
+    from effdl.sources import claims_of, sources
+
     recordings = [results.read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
+    stated = {source.stem: claims_of(source) for source in sources([Path(week_folder)])}
     rows: dict[tuple[str, str], dict[str | int, Any]] = {}  # a number is a column
     notes = []
     for column, result in enumerate(recordings):
@@ -347,10 +377,14 @@ def table(week_folder: str | Path) -> str:
         notes.append(f"- **{result['machine']['kind']}**: torch {torches}; {dates}")
         for notebook, page in pages:
             for key, entry in page["claims"].items():
-                row = rows.setdefault((notebook, key), {"text": entry["text"], "bound": "", "depends": "?"})
-                row["order"] = entry["order"]
+                made_by = next((one for one in stated.get(notebook, ()) if one.named(key)), None)
+                if made_by is None:
+                    continue
+                row = rows.setdefault((notebook, key), {"bound": "", "depends": "?", "kind": made_by.kind})
                 # What needs something that a machine lacks depends on the machine.
                 row["depends"] = entry.get("depends", MACHINE if "needs" in entry else row["depends"])
+                row["order"] = entry["order"]
+                row["text"] = entry["text"] if "*" in made_by.text else made_by.text
                 row["bound"] = _published(entry) or row["bound"] or entry.get("bound", "")
                 if "holds" in entry:
                     value = math.nan if entry["measured"] is None else entry["measured"]
@@ -361,14 +395,26 @@ def table(week_folder: str | Path) -> str:
     # A week whose claims nobody has run on a GPU says so in a column of its own.
     if all(result["machine"]["type"] == "cpu" for result in recordings):
         columns.append("GPU (nobody has run it)")
-    lines = [["claim", "depends on", "published or bound", *columns], ["---"] * (3 + len(columns))]
+    fixed = ["claim", "kind", "depends on", "published or bound"]
+    lines = [[*fixed, *columns], ["---"] * (len(fixed) + len(columns))]
     for _, row in sorted(rows.items(), key=lambda item: (item[0][0], item[1]["order"], item[0][1])):
         cells = (row.get(column, "") for column in range(len(columns)))
-        lines.append([row["text"], row["depends"], row["bound"], *cells])
+        lines.append([row["text"], row["kind"], row["depends"], row["bound"], *cells])
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     notes.append(f"- {CROSS}: the claim did not hold there; an empty cell: nobody ran it there")
     notes.append("- a machine that has no column: `make record` adds it")
-    return "\n".join([*body, "", *notes]) + "\n"
+    return "\n".join([_counted(rows), "", *body, "", *notes]) + "\n"
+
+
+def _counted(rows: dict[tuple[str, str], dict[str | int, Any]]) -> str:
+    """How many claims of each kind each page makes: `lecture: 12 measured, 2 simulated; seminar: 9 measured`."""
+    pages = []
+    for page in sorted({notebook for notebook, _ in rows}):
+        kinds = [row["kind"] for (notebook, _), row in rows.items() if notebook == page]
+        pages.append(
+            f"{page}: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
+        )
+    return "Claims by kind: " + "; ".join(pages) + "."
 
 
 def _published(entry: dict[str, Any]) -> str:

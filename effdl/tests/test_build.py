@@ -217,6 +217,48 @@ def test_a_broken_rule_is_named_with_its_cell(week, text, words):
     assert "week77_x/lecture.md, cell 3" in problems[0]
 
 
+def page(*claims, prose=""):
+    """A source that makes these claims: (text, kind)."""
+    calls = (f'claim("{text}", key="k{n}", kind="{kind}")' for n, (text, kind) in enumerate(claims))
+    return f"# A lab\n\n{prose}\n\n" + "".join(f"```python\n{call}\n```\n\n" for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (page(*[("It holds", "measured")] * 16), "16 claims, at most 15"),
+        (page(*[("It holds", "measured")] * 5, *[("It holds", "derived")] * 3), "5 of 8 claims are measured"),
+        (page(("Peak memory of two steps", "measured")), "'Peak memory of two steps' has no verb"),
+        (page(("The ring sends 1.5, over that of the tree", "measured")), "heads a number"),
+        (page(("The ring sends (1: yes)", "measured")), "heads a number"),
+        (page(prose="For L1: shorten this."), "'For L1', which is a note to its author"),
+        (page(prose="TODO: a figure."), "'TODO', which is a note to its author"),
+    ],
+)
+def test_a_lecture_keeps_the_rules_for_claims_and_holds_no_note_to_its_author(week, text, words):
+    (problem,) = build.lint(week.write(text))
+    assert words in problem
+
+
+def test_a_seminar_may_make_more_claims_and_derive_most_of_them(week):
+    text = page(*[("It holds", "derived")] * 20)
+    assert build.lint(week.write(text, name="seminar.md")) == []
+
+
+def test_cells_that_only_show_are_collapsed_and_no_others(week):
+    shown = [
+        'claim("It holds", key="a", kind="measured")',
+        "if gpu:\n    claim(text, key='a', kind='measured')\nelse:\n    not_here(text, key='a')",
+        "fig, ax = plt.subplots()\nfor row in rows:\n    ax.plot(row)\ncaption(fig, 'a', 'b')",
+        "caption(figures.roof(points), 'a', 'b')",
+    ]
+    worked = ["x = measure()", "x = measure()\nclaim('It holds', key='a', kind='measured')", "x", "x ="]
+    text = "# A lab\n\n" + "".join(f"```python\n{code}\n```\n\n" for code in shown + worked)
+    cells = [cell for cell in build.read(week.write(text)).cells if cell.cell_type == "code"]
+    collapsed = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
+    assert [cell.metadata for cell in cells] == [collapsed] * len(shown) + [{}] * len(worked)
+
+
 def test_a_good_source_breaks_no_rule(week):
     text = "![a roof](roof.png)\n\n```python\n" + "x = 1\n" * 25 + "```\n\n```text\n$ nvidia-smi\n```\n"
     assert build.lint(week.write(text + "\n```python\ncaption(fig, 'Times.', 'bars')\n```\n")) == []
@@ -276,7 +318,8 @@ from pathlib import Path
 from effdl.claims import claim
 runs = Path("runs")
 runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
-claim("So many runs", depends="{depends}", measured=len(runs.read_text()), at_least={least})
+seen = len(runs.read_text())
+claim("It runs often", key="runs", kind="measured", depends="{depends}", measured=seen, at_least={least})
 ```
 """
 
@@ -285,8 +328,8 @@ def counting(week, depends, least, known=True):
     """A notebook whose claim holds from the run of this number on; this kind of machine has recorded that it held."""
     source = week.write(LECTURE + TIMES_OUT.format(depends=depends, least=least))
     if known:
-        entry = {"holds": True, "measured": 9, "text": "So many runs", "order": 0, "depends": depends}
-        page = {"claims": {"so-many-runs": entry}, "versions": results.versions(), "date": "2026-01-31"}
+        entry = {"holds": True, "measured": 9, "text": "It runs often", "order": 0, "depends": depends}
+        page = {"claims": {"runs": entry}, "versions": results.versions(), "date": "2026-01-31"}
         data = {"machine": {"kind": "this", "type": "cpu"}, "notebooks": {"lecture": page}}
         (week.folder / "results").mkdir()
         (week.folder / "results" / f"{device.kind()}.json").write_text(json.dumps(data))
@@ -297,7 +340,7 @@ def counting(week, depends, least, known=True):
 def test_a_claim_that_misses_its_machines_record_is_measured_once_more_and_not_twice(
     week, holds_in_run, code, monkeypatch
 ):
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.05)
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.05)
     result = command("--run", counting(week, "machine", holds_in_run))
     assert result.exit_code == code
     assert (week.folder / "runs").read_text() == "xx"
@@ -305,18 +348,18 @@ def test_a_claim_that_misses_its_machines_record_is_measured_once_more_and_not_t
 
 
 def test_on_a_machine_that_stays_busy_such_a_claim_is_listed(week, monkeypatch):
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.9)
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.9)
     result = command("--run", counting(week, "machine", 3))
     assert result.exit_code == 0
     assert "1 claim does not hold on this machine this time" in result.output
-    assert "So many runs: 2 (at least 3)" in result.output
+    assert "It runs often: 2 (at least 3)" in result.output
 
 
 def test_on_a_machine_that_nobody_recorded_a_miss_is_listed_and_does_not_fail(week):
     result = command("--run", counting(week, "machine", 9, known=False))
     assert result.exit_code == 0
     assert "1 claim does not hold on this machine, which nobody has recorded" in result.output
-    assert "lecture.md: So many runs: 1 (at least 9)" in result.output
+    assert "lecture.md: It runs often: 1 (at least 9)" in result.output
     assert (week.folder / "runs").read_text() == "x"
 
 
@@ -328,17 +371,32 @@ def test_a_claim_that_depends_on_nothing_has_no_second_try(week):
 def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkeypatch):
     source = counting(week, "machine", 1, known=False)
     (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.9)
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.9)
     assert "stop them first" in command("--record", source).output
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.0)
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.0)
     assert command("--record", source).exit_code == 0
     assert (week.folder / "results" / f"{device.kind()}.json").exists()
-    assert "| So many runs | machine | at least 1 | 1 |" in (week.folder / "README.md").read_text()
+    assert (
+        "| It runs often | measured | machine | at least 1 | 1 |" in (week.folder / "README.md").read_text()
+    )
     assert not source.with_suffix(".ipynb").exists()
 
 
+def test_a_build_records_the_run_that_its_page_shows(week, monkeypatch):
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds: 0.9)
+    source = counting(week, "machine", 1, known=False)
+    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    result = command(source)
+    assert result.exit_code == 0
+    assert "other programs used 90% of the processors" in result.output
+    assert (
+        "| It runs often | measured | machine | at least 1 | 1 |" in (week.folder / "README.md").read_text()
+    )
+    assert "<b>1</b>; at least 1" in source.with_suffix(".ipynb").read_text()
+
+
 def test_a_recording_that_fails_leaves_the_results_as_they_were(week, monkeypatch):
-    monkeypatch.setattr(build, "wait_for_quiet", lambda: 0.0)
+    monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.0)
     source = counting(week, "machine", 1)
     source.write_text(source.read_text() + "\n```python\nraise RuntimeError('in the middle')\n```\n")
     (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import math
+import re
 import socket
 from types import SimpleNamespace
 
@@ -12,9 +13,28 @@ from hypothesis import strategies as st
 from effdl import claims
 from effdl import results as files
 from effdl.bench import Ratio
-from effdl.claims import ClaimFailed, ClaimMissedHere, claim, not_here
+from effdl.claims import ClaimFailed, ClaimMissedHere
 
 numbers = st.floats(-1e6, 1e6)
+
+
+ANY_CLAIM = """```python
+claim(text, key=f"{name}", kind="measured", depends="nothing", measured=1, at_least=0)
+```
+"""
+
+
+def named(text):
+    """A key for a claim whose key does not matter."""
+    return "-".join(re.findall("[a-z0-9]+", text.lower()))
+
+
+def claim(text, kind="measured", **rest):
+    return claims.claim(text, kind=kind, **{"key": named(text)} | rest)
+
+
+def not_here(text, **rest):
+    claims.not_here(text, **{"key": named(text)} | rest)
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +51,9 @@ def week(tmp_path, monkeypatch):
     is not.
     """
     real = files.machine()
+    for notebook in ("lecture", "seminar"):
+        # A source that could make any claim.
+        (tmp_path / f"{notebook}.md").write_text(ANY_CLAIM)
     monkeypatch.setenv("EFFDL_NOTEBOOK", str(tmp_path / "lecture.md"))
 
     def again(notebook, kind):
@@ -331,7 +354,7 @@ def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
     assert "Recorded on h200" in shown
     assert "1.65x" in shown
     assert "Nobody" not in shown
-    assert claims.recorded(text)["h200"]["measured"] == 1.65
+    assert claims.recorded(named(text))["h200"]["measured"] == 1.65
 
 
 def test_the_table_has_an_empty_cell_where_nobody_ran(week):
@@ -342,9 +365,57 @@ def test_the_table_has_an_empty_cell_where_nobody_ran(week):
     claim("Z comes first", depends="machine", measured=2.5, at_least=3, unit="x")
     claim("On a GPU | only", depends="machine", measured=1.6, at_least=1.2, unit="x")
     lines = claims.table(week.folder).splitlines()
-    assert lines[0] == "| claim | depends on | published or bound | cpu | h200 |"
-    assert lines[2] == "| Z comes first | machine | at least 3x | 4x | 2.5x ✗ |"
-    assert lines[3] == "| On a GPU \\| only | machine | 1.70x (NVIDIA) |  | 1.6x |"
+    assert lines[0] == "Claims by kind: lecture: 2 measured."
+    assert lines[2] == "| claim | kind | depends on | published or bound | cpu | h200 |"
+    assert lines[4] == "| Z comes first | measured | machine | at least 3x | 4x | 2.5x ✗ |"
+    assert lines[5] == "| On a GPU \\| only | measured | machine | 1.70x (NVIDIA) |  | 1.6x |"
+
+
+def test_a_claim_that_the_page_no_longer_makes_has_no_row(week):
+    week.start("lecture", "cpu")
+    claim("It stays", depends="nothing", measured=1, at_least=0)
+    claim("It went", depends="nothing", measured=1, at_least=0)
+    (week.folder / "lecture.md").write_text(ANY_CLAIM.replace('f"{name}"', '"it-stays"'))
+    table = claims.table(week.folder)
+    assert "It stays" in table
+    assert "It went" not in table
+
+
+def test_the_kinds_of_claims_are_counted_page_by_page(week):
+    kinds = '```python\nclaim(a, key="a", kind="measured")\nclaim(b, key="b", kind="derived")\n```\n'
+    (week.folder / "lecture.md").write_text(kinds)
+    week.start("lecture", "cpu")
+    claim("a", depends="nothing", measured=1, at_least=0)
+    claim("b", kind="derived", depends="nothing", measured=1, at_least=0)
+    week.start("seminar", "cpu")
+    claim("c", depends="nothing", measured=1, at_least=0)
+    table = claims.table(week.folder)
+    assert table.startswith("Claims by kind: lecture: 1 measured, 1 derived; seminar: 1 measured.\n")
+
+
+@pytest.mark.parametrize("key", ["Ring sends least", "", "a--b", "x" * 61])
+def test_a_key_that_is_no_short_name_is_refused(key):
+    with pytest.raises(ValueError, match="a claim's key is a short name"):
+        claim("x", key=key, depends="nothing", measured=1, at_least=0)
+    with pytest.raises(ValueError, match="a claim's key is a short name"):
+        not_here("x", key=key)
+
+
+def test_a_claim_says_what_kind_it_is_and_shows_it_beside_the_tick(capsys, monkeypatch):
+    with pytest.raises(ValueError, match="a claim is measured, simulated or derived, not 'true'"):
+        claim("x", kind="true", depends="nothing", measured=1, at_least=0)
+    claim("It halves", kind="simulated", depends="nothing", measured=2, expected=2, unit="x")
+    assert "simulated 2x; expected 2x" in capsys.readouterr().out
+    pages = []
+    monkeypatch.setattr(claims, "publish", lambda text, html: pages.append(html))
+    claim("It halves", kind="simulated", depends="nothing", measured=2, expected=2, unit="x")
+    assert "✓ Claim holds (simulated)." in pages[0]
+
+
+def test_where_an_optimisation_loses_and_what_flatters_it_stand_below_the_claim(capsys):
+    said = {"loses": "below 1 MiB", "trap": "the first call builds the plan"}
+    claim("Fusing saves half the time", depends="machine", measured=2, at_least=1.5, unit="x", **said)
+    assert "Loses: below 1 MiB\n    Trap: the first call builds the plan\n" in capsys.readouterr().out
 
 
 def test_the_readme_keeps_all_but_the_table(week):
@@ -359,7 +430,7 @@ def test_the_readme_keeps_all_but_the_table(week):
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "stale row" not in once
-    assert "| x | nothing | at least 0 | 1 | " in once
+    assert "| x | measured | nothing | at least 0 | 1 | " in once
 
 
 def test_a_readme_without_markers_is_refused(week):
@@ -374,7 +445,7 @@ def test_html_escapes_what_the_author_wrote_and_reads_without_styles(monkeypatch
     claim("a < b & c", depends="nothing", measured=1, at_least=2, if_not="x < y")
     assert "a &lt; b &amp; c" in pages[0]
     assert "x &lt; y" in pages[0]
-    assert "✗ Claim does not hold here." in pages[0]
+    assert "✗ Claim does not hold here (measured)." in pages[0]
 
 
 @pytest.mark.parametrize(
