@@ -21,7 +21,7 @@ NO_SENTENCE = re.compile(r", over |\((the )?(largest|smallest|worst)\b|\([01]: "
 VERB = re.compile(
     r"\b(?:"
     r"add|agree|are|ask|beat|become|begin|break|came|can|cannot|change|come|compute|cost|"
-    r"deadlock|depend|differ|disappear|divide|do|double|draw|end|equal|exceed|explain|fail|"
+    r"deadlock|depend|differ|disappear|divide|do|double|draw|end|equal|err|exceed|explain|fail|"
     r"fall|fill|find|fit|follow|gain|get|give|go|grow|halve|has|have|help|hide|hold|is|keep|"
     r"lead|leave|lie|lose|lower|make|matter|miss|move|must|name|need|overlap|overtake|pass|"
     r"pay|predict|push|raise|reach|read|recover|repeat|request|reserve|return|rise|run|save|"

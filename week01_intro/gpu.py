@@ -1,9 +1,24 @@
-"""Measurements of the lecture that need a CUDA device. Each returns an :class:`effdl.bench.Comparison`."""
+"""How many warps fit on a multiprocessor, by arithmetic; and measurements that need a CUDA device.
+
+Each measurement returns an :class:`effdl.bench.Comparison`.
+"""
 
 import torch
 
 from effdl.bench import compare
 from effdl.device import device
+
+REGISTERS, MOST_WARPS = 65_536, 64
+"""Of one multiprocessor of an H100 (compute capability 9.0; CUDA C++ Programming Guide)."""
+
+
+def resident_warps(registers):
+    """Warps that fit on a multiprocessor of an H100 if each thread of a kernel uses so many registers, 1 to 255.
+
+    A warp is given registers in units of 256, eight for each of its 32 threads.
+    """
+    for_a_warp = -(-registers // 8) * 8 * 32
+    return min(MOST_WARPS, REGISTERS // for_a_warp)
 
 
 def compare_copies(nbytes=256 * 2**20):

@@ -1,9 +1,10 @@
 """What a CPU is made of, and measurements that make its parts visible: caches, latency, SIMD, threads.
 
-Everything is measured from Python, so every measurement needs a loop that runs in compiled code. The
-docstrings say which loop that is.
+Everything is measured from Python, so every measurement needs a loop whose own cost is known or small. The docstrings
+say which loop that is.
 """
 
+import array
 import itertools
 import os
 import platform
@@ -14,9 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse
 import torch
-from scipy.sparse.csgraph import breadth_first_order
 
 from effdl.bench import compare
 from effdl.device import cores, cpu_model
@@ -64,8 +63,8 @@ def read_bandwidth(sizes, rounds=5, traffic=64 * MIB):
     """
     views = []
     for size in sizes:
-        array = np.ones(size // 4, np.float32)
-        views.append(np.broadcast_to(array, (max(1, traffic // size), array.size)))
+        numbers = np.ones(size // 4, np.float32)
+        views.append(np.broadcast_to(numbers, (max(1, traffic // size), numbers.size)))
     best = np.full(len(views), np.inf)
     for _ in range(rounds):
         for i, view in enumerate(views):
@@ -76,34 +75,47 @@ def read_bandwidth(sizes, rounds=5, traffic=64 * MIB):
 
 
 def ring(nodes, shuffled, seed=0):
-    """A graph of ``nodes`` nodes, each with one edge to the next: in memory order, or in random order."""
+    """An array of ``nodes`` 8-byte numbers, each the index of the next one: in memory order, or in random order."""
     order = np.random.default_rng(seed).permutation(nodes) if shuffled else np.arange(nodes)
-    following = np.empty(nodes, np.int32)
+    following = np.empty(nodes, np.int64)
     following[order] = np.roll(order, -1)
-    starts = np.arange(nodes + 1, dtype=np.int32)
-    return scipy.sparse.csr_matrix((np.ones(nodes), following, starts), shape=(nodes, nodes))
+    return array.array("q", following.tobytes())
 
 
-def step_seconds(counts, rounds=2):
+def walk(following, steps):
+    """Follow the ring from its first node; return the index after so many steps."""
+    at = 0
+    for _ in itertools.repeat(None, steps):
+        at = following[at]
+    return at
+
+
+def step_seconds(counts, steps=50_000, rounds=7):
     """Seconds per step of walks around rings of ``counts`` nodes: a list in memory order, one in random order.
 
-    The loop is SciPy's breadth-first search. On a ring its queue never holds more than one node: where to read
-    next is known only when the last read has returned, so the time of a step is a latency. Both walks run the
-    same instructions; only the order of addresses differs.
+    The loop is Python's own, which takes some 25 ns a step; the read in it cannot start before the last has
+    returned, so what comes on top is a latency. Both walks run the same instructions; only the order of addresses
+    differs. Walks are timed in interleaved rounds; the median counts.
     """
-    walks = [ring(nodes, shuffled) for shuffled, nodes in itertools.product((False, True), counts)]
-    best = np.full(len(walks), np.inf)
-    for _ in range(rounds):
-        for i, walk in enumerate(walks):
+    rings = [ring(nodes, shuffled) for shuffled, nodes in itertools.product((False, True), counts)]
+    times = np.empty((rounds, len(rings)))
+    for round_ in range(rounds):
+        for i, following in enumerate(rings):
             start = time.perf_counter()
-            breadth_first_order(walk, 0, return_predecessors=False)
-            best[i] = min(best[i], (time.perf_counter() - start) / walk.shape[0])
-    return best[: len(counts)].tolist(), best[len(counts) :].tolist()
+            walk(following, steps)
+            times[round_, i] = (time.perf_counter() - start) / steps
+    medians = np.median(times, axis=0)
+    return medians[: len(counts)].tolist(), medians[len(counts) :].tolist()
 
 
-def walk_bytes(nodes):
-    """Bytes that the walk over a ring of ``nodes`` nodes touches: four int32 arrays of that length."""
-    return 4 * 4 * nodes
+def compare_strides(strides, values=2**24, pairs=7):
+    """Time sums over every k-th of ``values`` float32 numbers, for each k in ``strides``, in interleaved rounds.
+
+    Returns a :class:`effdl.bench.Comparison` with the strides as names. All sums walk over the same 64 MiB; a sum
+    with stride k uses one number in k of what it walks over. The loop is NumPy's.
+    """
+    numbers = np.ones(values, np.float32)
+    return compare({str(k): numbers[::k].sum for k in strides}, pairs=pairs)
 
 
 def simd_seconds(operations=("add", "sigmoid"), rounds=20):

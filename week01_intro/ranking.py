@@ -203,6 +203,35 @@ def spread(values: np.ndarray) -> float:
     return float(high / low)
 
 
+TIMER_CASES = {"the same function twice": (40, 40, 18), "8 % more work": (50, 54, 12)}
+"""Units of work of a and of b, and how often of TIMER_TRIALS a timer must say what is true of them."""
+TIMER_TRIALS = 20
+TIMER_SPECIFICATION = [((case,), "passes") for case in TIMER_CASES]
+"""Cases for effdl.notebook.check_exercise: (what is compared), what timer_verdict says."""
+
+
+def timer_verdict(
+    timer: Callable[..., tuple[float, float, float]],
+    case: str,
+    work: Callable[..., Sequence[Callable[[], Any]]] = repeat_work,
+    clock: Callable[[], float] = perf_counter,
+) -> str:
+    """Try a timer where the answer is known: ``"passes"``, or how often its interval told the truth.
+
+    ``timer(a, b, pairs, clock)`` returns how many times as long b takes as a, and the ends of a 98 % interval.
+    ``work`` makes functions that do so many units of work each, as :func:`repeat_work` does.
+    """
+    less, more, needed = TIMER_CASES[case]
+    a, b = work(less, more)
+    right = 0
+    for _ in range(TIMER_TRIALS):
+        _, low, high = timer(a, b, 20, clock)
+        right += low <= 1 <= high if less == more else low > 1
+    return (
+        "passes" if right >= needed else f"right in {right} of {TIMER_TRIALS}, at least {needed} are needed"
+    )
+
+
 def drift_bias(order: str, degree: int) -> int:
     """What a drift t**degree of the machine adds to B's total over A's, if call t is A or B as ``order`` says.
 

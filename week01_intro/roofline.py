@@ -4,6 +4,8 @@ S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performa
 architectures", Communications of the ACM 52(4), 2009.
 """
 
+import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,7 +92,11 @@ def measure(operations, pairs=9):
 
     Ceilings and operations come from one interleaved run: a machine that is slow today is slow for both.
     """
-    with torch.no_grad():
+    # cuDNN would round a convolution's inputs to TF32, and the roof is one of float32.
+    float32 = (
+        torch.backends.cudnn.flags(allow_tf32=False) if device().type == "cuda" else contextlib.nullcontext()
+    )
+    with torch.no_grad(), float32:
         times = compare({name: operation.run for name, operation in operations.items()}, pairs=pairs)
     copy, square = (operations[probe] for probe in PROBES)
     bandwidth = copy.nbytes / times.median(PROBES[0])
@@ -101,6 +107,51 @@ def measure(operations, pairs=9):
 def predict(operation, ceilings):
     """Seconds that the roofline predicts for an operation; see :func:`seconds`."""
     return seconds(operation.flops, operation.nbytes, ceilings)
+
+
+def limit(flops, nbytes, ceilings, overhead):
+    """What sets the time of a call: ``"overhead"``, ``"bandwidth"`` or ``"compute"``.
+
+    ``overhead`` is the seconds of a call that does next to nothing. The largest of the three times is the limit.
+    """
+    times = {
+        "overhead": overhead,
+        "bandwidth": nbytes / ceilings.bandwidth,
+        "compute": flops / ceilings.flops,
+    }
+    return max(times, key=times.__getitem__)
+
+
+def gelu_in_steps(x):
+    """GELU of a float32 tensor by its tanh formula, one operation at a time: eight passes over memory."""
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def gelu_in_blocks(x, out, block):
+    """The same into ``out``, ``block`` values at a time: one step leaves in the cache what the next one reads."""
+    for start in range(0, len(x), block):
+        out[start : start + block] = gelu_in_steps(x[start : start + block])
+    return out
+
+
+def compare_gelu(n, block, pairs=7):
+    """Time GELU over ``n`` float32 values three ways: in steps, in blocks of ``block``, in PyTorch's one kernel.
+
+    On a CPU with one thread: two that wait for each other would be at the mercy of what else the machine does.
+    """
+    x = torch.randn(n, device=device())
+    out = torch.empty_like(x)
+    ways = {
+        "in steps": lambda: gelu_in_steps(x),
+        "in blocks": lambda: gelu_in_blocks(x, out, block),
+        "one kernel": lambda: torch.nn.functional.gelu(x, approximate="tanh"),
+    }
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return compare(ways, pairs=pairs)
+    finally:
+        torch.set_num_threads(before)
 
 
 def compare_fresh_memory(n, pairs=6):

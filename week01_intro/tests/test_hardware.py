@@ -8,12 +8,9 @@ from week01_intro import hardware
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_ring_visits_every_node_once_and_closes(shuffled):
-    walk = hardware.ring(1000, shuffled)
-    at, seen = 0, []
-    for _ in range(1000):
-        seen.append(at)
-        at = walk.indices[walk.indptr[at]]
-    assert at == 0
+    ring = hardware.ring(1000, shuffled)
+    seen = [hardware.walk(ring, steps) for steps in range(1000)]
+    assert hardware.walk(ring, 1000) == 0
     assert sorted(seen) == list(range(1000))
     jumps = np.abs(np.diff(seen)) > 1
     assert jumps.mean() > 0.9 if shuffled else not jumps.any()
@@ -22,9 +19,10 @@ def test_ring_visits_every_node_once_and_closes(shuffled):
 def test_measurements_have_one_positive_time_per_size():
     sizes = [4096, 8192]
     assert len(hardware.read_bandwidth(sizes, rounds=1, traffic=2**16)) == 2
-    in_order, shuffled = hardware.step_seconds([16, 32], rounds=1)
+    in_order, shuffled = hardware.step_seconds([16, 32], steps=10, rounds=1)
     assert len(in_order) == len(shuffled) == 2
     assert min(in_order + shuffled) > 0
+    assert set(hardware.compare_strides((1, 16), values=2**10, pairs=2).timings) == {"1", "16"}
 
 
 def test_caches_are_those_for_data_of_core_0_whose_size_the_system_knows(tmp_path, monkeypatch):

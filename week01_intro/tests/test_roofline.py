@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from effdl.bench import Comparison
 from effdl.device import Ceilings
-from week01_intro import roofline
+from week01_intro import gpu, roofline
 from week01_intro.roofline import attainable, conv3x3, elementwise, matmul, measure, predict
 
 CEILINGS = Ceilings(bandwidth=1e10, flops=1e11, dtype=torch.float32, threads=1)
@@ -65,3 +65,24 @@ def test_measured_ceilings_predict_their_own_probes(monkeypatch):
     assert (times.median("copy"), times.median("square matmul")) == (3e-5, 5e-5)
     for probe in roofline.PROBES:
         assert predict(operations[probe], ceilings) == pytest.approx(times.median(probe))
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1000])
+def test_gelu_in_blocks_and_in_steps_are_that_of_pytorch(block):
+    x = torch.randn(300)
+    right = torch.nn.functional.gelu(x, approximate="tanh")
+    torch.testing.assert_close(roofline.gelu_in_steps(x), right)
+    torch.testing.assert_close(roofline.gelu_in_blocks(x, torch.empty_like(x), block), right)
+
+
+@pytest.mark.parametrize(
+    ("flops", "nbytes", "said"), [(1, 1, "overhead"), (1e6, 9e6, "bandwidth"), (9e6, 1e6, "compute")]
+)
+def test_the_limit_is_the_largest_of_three_times(flops, nbytes, said):
+    ceilings = Ceilings(bandwidth=1e9, flops=1e9, dtype=torch.float32, threads=1)
+    assert roofline.limit(flops, nbytes, ceilings, overhead=1e-3) == said
+
+
+@pytest.mark.parametrize(("registers", "warps"), [(1, 64), (32, 64), (33, 51), (64, 32), (128, 16), (255, 8)])
+def test_registers_limit_the_warps_of_a_multiprocessor(registers, warps):
+    assert gpu.resident_warps(registers) == warps
