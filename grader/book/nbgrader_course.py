@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.course import Course, CourseError, Part
+from grader.course import Course, CourseError, Part, refuse_strangers
 from grader.lean import nbformat  # noqa: F401  (before nbgrader imports jsonschema the slow way)
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NbCourse:
 
     @classmethod
     def open(cls, root: Path | str) -> NbCourse:
-        """Read `root`'s nbgrader_config.py and course.toml; raises CourseError where there is neither folder."""
+        """Read `root`'s nbgrader_config.py and course.toml; raises CourseError where that is no course's folder."""
         import nbgrader.coursedir
         from jupyter_core.paths import jupyter_config_path
         from traitlets.config import Config
@@ -41,6 +41,7 @@ class NbCourse:
         root = Path(root).resolve()
         if not root.is_dir():
             raise CourseError(f"{root}: no such folder; name the course with --course")
+        refuse_strangers(root)
         config = Config()
         for folder in (*reversed(jupyter_config_path()), str(root)):
             if (Path(folder) / "nbgrader_config.py").is_file():
