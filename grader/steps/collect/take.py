@@ -129,6 +129,7 @@ def _install(
     if not chosen:
         raise Refused("holds no files")
     refuse_own(own, chosen)
+    course.close_step("submitted")
     if target.exists():
         result.notes.append("replaces an earlier submission")
         shutil.rmtree(target)
