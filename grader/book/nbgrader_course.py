@@ -67,7 +67,7 @@ class NbCourse:
             folder_alike(path, 0o770 if self.folders.groupshared else 0o700)
 
     def _top(self, step: str) -> Path | None:
-        """Return the folder below the root that a step is, None where it lies elsewhere, and is perhaps others' too."""
+        """Return the folder below the root that a step is, None where it lies elsewhere and may be others' too."""
         path = self.path(step, "student", "assignment")
         return self.root / path.relative_to(self.root).parts[0] if path.is_relative_to(self.root) else None
 
