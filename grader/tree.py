@@ -37,10 +37,19 @@ _SHOWN = 5
 # What a program reads, or runs, because it lies where the program was started or was told to look. Names up to the
 # first dot: a folder or a compiled module of that name is read too.
 _RUNS = re.compile(
-    r"nbgrader_config|(jupyter|ipython|ipcluster|ipcontroller|ipengine)\w*_config|(site|user)customize|conftest"
+    r"nbgrader_config|jupytext|(jupyter|ipython|ipcluster|ipcontroller|ipengine)\w*_config|(site|user)customize|conftest"
 )
 # In a folder with a HEAD git sees a repository, and takes commands from its config.
-_READ = {"course.toml", "gradebook.db", "head", "pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini"}
+_READ = {
+    "course.toml",
+    "gradebook.db",
+    "head",
+    "matplotlibrc",
+    "pyproject.toml",
+    "pytest.ini",
+    "setup.cfg",
+    "tox.ini",
+}
 
 
 def is_leftover(name: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from grader.text import plain
-from grader.tree import is_setting
+from grader.tree import is_leftover, is_setting
 
 _TEXT = "txt py md csv tsv json jsonl log toml yaml yml rst cfg ini sh c h cpp cu cl triton patch diff"
 _SHOWN = {
@@ -36,7 +36,7 @@ def is_active(name: str) -> bool:
     Known to be still is what has no dot, or an ending that stands in the lists above.
     """
     still = "." not in name or _ending(name) in _SHOWN or _ending(name) in _SAVED.split()
-    return is_setting(name) or not still
+    return is_setting(name) or is_leftover(name) or not still
 
 
 def defuse(folder: Path, course: Path) -> list[str]:

@@ -221,7 +221,16 @@ ACTIVE += (
     "sitecustomize.py",
     "jupyter_config.json",
 )
-ACTIVE += (".html", "i.html.", "j.html ", "course.toml")
+ACTIVE += (
+    ".html",
+    ".jupytext.py",
+    ".pdbrc",
+    "jupytext.toml",
+    "matplotlibrc",
+    "i.html.",
+    "j.html ",
+    "course.toml",
+)
 
 
 def test_what_a_browser_or_a_program_might_run_is_renamed_and_the_courses_own_files_are_not(tmp_path):

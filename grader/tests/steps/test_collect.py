@@ -464,6 +464,8 @@ LEFT = (
         "conftest.py",
         "deep/conftest.cpython-311.so",
         "pytest.ini",
+        "jupytext.toml",
+        "deep/MatplotlibRC",
     ),
     *(
         "setup.cfg",
