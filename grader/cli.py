@@ -207,6 +207,15 @@ def collect(
         str | None, typer.Option(help="Regular expression for names, with (?P<student>...).")
     ] = None,
     deadline: Annotated[datetime | None, typer.Option(help="For git; UTC. Default: course.toml's.")] = None,
+    allowed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", metavar="PREFIX", help="For git: host and group of repositories; may be repeated."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="For git over ssh: the private key that may read them.")
+    ] = None,
     course: CourseOption = None,
 ) -> None:
     """Take what students handed in: folders, zip files, or git repositories at a deadline."""
@@ -216,7 +225,8 @@ def collect(
     with progress(f"Collecting {assignment}") as advance:
         watch = lambda result, done, total: advance(result.student, total)  # noqa: E731
         if source.suffix == ".csv":
-            results = collecting.collect_git(root, assignment, source, deadline=deadline, progress=watch)
+            options = {"allowed": allowed or [], "key": key, "deadline": deadline}
+            results = collecting.collect_git(root, assignment, source, progress=watch, **options)
         else:
             options = {"names": names} if names else {}
             results = collecting.collect(root, assignment, source, progress=watch, **options)

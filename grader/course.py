@@ -25,6 +25,42 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+_MARKS = ("course.toml", "nbgrader_config.py", "nbgrader_config.json", "gradebook.db")  # of a course root
+_STRANGERS = "submitted", "autograded", "feedback"  # nbgrader's folders of what students wrote
+_RENAMED = re.compile(r"\b(?:submitted|autograded|feedback)_directory\s*=\s*['\"]([^'\"]+)")
+
+
+def course_around(path: Path) -> Path | None:
+    """Return the course in whose folders of students' work `path` lies, None where it lies in none.
+
+    There a `course.toml`, `nbgrader_config.py` or `checks/` is a stranger's, and nothing of it may be run.
+    """
+    path = path.resolve()
+    for root in reversed(path.parents):  # the outermost first: whatever lies below may be a stranger's
+        if path.relative_to(root).parts[0] in _strangers_folders(root):
+            return root
+    return None
+
+
+def _strangers_folders(root: Path) -> set[str]:
+    """Return the names of the folders of a course that hold students' work, nothing where `root` is no course."""
+    if not any((root / name).is_file() for name in _MARKS):
+        return set()
+    config = root / "nbgrader_config.py"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    # Not executed to find out: so far nobody has said that this is a course to be trusted.
+    renamed = {name for name in map(str, _RENAMED.findall(text)) if not Path(name).is_absolute()}
+    return {*_STRANGERS, *(Path(name).parts[0] for name in renamed)}
+
+
+def refuse_strangers(root: Path) -> None:
+    """Raise CourseError where `root` lies among what students handed in to another course."""
+    if (course := course_around(root)) is not None:
+        raise CourseError(
+            f"{root}: lies among the students' files of {course}; name that course, not a submission"
+        )
+
+
 @dataclass(frozen=True)
 class Part:
     """One notebook of an assignment, the modules that the student edits, and what each item is worth."""
@@ -90,8 +126,9 @@ class Course:
 
     @classmethod
     def load(cls, root: Path | str) -> Course:
-        """Read `root/course.toml`; raises CourseError for what is missing or malformed."""
+        """Read `root/course.toml`; raises CourseError for what is missing, malformed or a student's."""
         root = Path(root).resolve()
+        refuse_strangers(root)
         path = root / "course.toml"
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -117,11 +154,14 @@ class Course:
 
     @classmethod
     def find(cls, start: Path | str | None = None) -> Course:
-        """Load the nearest course: `start`, its `assignments/`, then the same in each parent folder."""
+        """Load the nearest course: `start`, its `assignments/`, then the same in each parent folder.
+
+        Among the files of students it is the course that they were handed in to, whatever lies nearer.
+        """
         start = Path(start or Path.cwd()).resolve()
         for folder in (start, *start.parents):
             for root in (folder, folder / "assignments"):
-                if (root / "course.toml").is_file():
+                if (root / "course.toml").is_file() and course_around(root) is None:
                     return cls.load(root)
         raise CourseError(f"{start}: no course.toml here or above; run inside the course repository")
 

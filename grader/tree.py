@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,39 @@ COURSES_OWN = {"checks", *TRIALS}
 STAMP = "timestamp.txt"
 """The file of a submitted folder that says when it was handed in, as nbgrader names it."""
 _SHOWN = 5
+# What a program reads, or runs, because it lies where the program was started or was told to look. Names up to the
+# first dot: a folder or a compiled module of that name is read too.
+_RUNS = re.compile(
+    r"nbgrader_config|jupytext|(jupyter|ipython|ipcluster|ipcontroller|ipengine)\w*_config|(site|user)customize|conftest"
+)
+# In a folder with a HEAD git sees a repository, and takes commands from its config.
+_READ = {
+    "course.toml",
+    "gradebook.db",
+    "head",
+    "matplotlibrc",
+    "pyproject.toml",
+    "pytest.ini",
+    "setup.cfg",
+    "tox.ini",
+}
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a file or folder of this name is what programs leave beside work, or keep out of sight.
+
+    Names with a dot in front are git's own, settings of shells and editors, caches: some run where they lie.
+    """
+    return (name.startswith(".") and name not in (".", "..")) or name in NOT_SUBMITTED
+
+
+def is_setting(path: str) -> bool:
+    """Return whether a program would run this file, or take settings from it, where somebody works beside it.
+
+    Upper and lower case are one here, as they are to some file systems.
+    """
+    parts = [part.casefold().strip(" .") for part in path.split("/")]
+    return parts[-1] in _READ or any(_RUNS.fullmatch(part.partition(".")[0]) for part in parts)
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -1,4 +1,7 @@
-"""Files and folders that are complete or absent, whenever the process is killed: written aside, then renamed."""
+"""Files and folders that are complete or absent, whenever the process is killed: written aside, then renamed.
+
+What is kept of a class lies in folders that others may not enter, and has the rights of its folder.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,44 @@ import contextlib
 import ctypes
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 # Beside the folder that is being replaced; nbgrader passes over names that begin with a dot.
 _BUILDING, _OLD = ".{}.building", ".{}.old"
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that is seen in full or not at all."""
+    """Write a file that is seen in full or not at all, by those who may read its folder."""
     aside = path.with_name(f".{path.name}.new")
-    aside.write_text(text, encoding="utf-8", errors="replace")
+    with open_alike(aside, "w") as file:
+        file.write(text)
     aside.replace(path)
+
+
+def open_alike(path: Path, mode: str) -> IO[str]:
+    """Open a text file for writing; a new one is for those to read and write who may do so in its folder."""
+    rights = stat.S_IMODE(path.parent.stat().st_mode) & 0o666
+
+    def opener(name: str, flags: int) -> int:
+        new = not os.path.exists(name)
+        descriptor = os.open(name, flags, 0o600)
+        if new:
+            os.fchmod(descriptor, rights)
+        return descriptor
+
+    return open(path, mode, encoding="utf-8", errors="replace", opener=opener)
+
+
+def folder_alike(path: Path, rights: int | None = None) -> Path:
+    """Make the folder `path` where it is missing, with `rights`, or else with those of the folder that it lies in."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(stat.S_IMODE(path.parent.stat().st_mode) if rights is None else rights)
+    return path
 
 
 @contextlib.contextmanager

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.course import Course, CourseError, Part
+from grader.book.private import close_to_others
+from grader.course import Course, CourseError, Part, refuse_strangers
 from grader.lean import nbformat  # noqa: F401  (before nbgrader imports jsonschema the slow way)
+from grader.whole_files import folder_alike
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config
+
+
+_OF_STUDENTS = "submitted", "autograded", "feedback"
 
 
 @dataclass
@@ -32,7 +37,7 @@ class NbCourse:
 
     @classmethod
     def open(cls, root: Path | str) -> NbCourse:
-        """Read `root`'s nbgrader_config.py and course.toml; raises CourseError where there is neither folder."""
+        """Read `root`'s nbgrader_config.py and course.toml; raises CourseError where that is no course's folder."""
         import nbgrader.coursedir
         from jupyter_core.paths import jupyter_config_path
         from traitlets.config import Config
@@ -41,6 +46,7 @@ class NbCourse:
         root = Path(root).resolve()
         if not root.is_dir():
             raise CourseError(f"{root}: no such folder; name the course with --course")
+        refuse_strangers(root)
         config = Config()
         for folder in (*reversed(jupyter_config_path()), str(root)):
             if (Path(folder) / "nbgrader_config.py").is_file():
@@ -49,7 +55,28 @@ class NbCourse:
             config.CourseDirectory.root = str(root)
         folders = nbgrader.coursedir.CourseDirectory(config=config)
         data = Course.load(root) if (root / "course.toml").is_file() else None
-        return cls(root, config, folders, data)
+        course = cls(root, config, folders, data)
+        kept = [root / ".grader", *course._database()]
+        kept += [path for step in _OF_STUDENTS if (path := course._top(step))]
+        close_to_others(kept, group=folders.groupshared)
+        return course
+
+    def close_step(self, step: str) -> None:
+        """Make the folder of a step that writes about students, where it is missing: none for others to enter."""
+        if path := self._top(step):
+            folder_alike(path, 0o770 if self.folders.groupshared else 0o700)
+
+    def _top(self, step: str) -> Path | None:
+        """Return the folder below the root that a step is, None where it lies elsewhere and may be others' too."""
+        path = self.path(step, "student", "assignment")
+        return self.root / path.relative_to(self.root).parts[0] if path.is_relative_to(self.root) else None
+
+    def _database(self) -> list[Path]:
+        """Return the file that the gradebook is, none where it is a server's."""
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self.folders.db_url)
+        return [Path(url.database)] if url.drivername.startswith("sqlite") and url.database else []
 
     def path(self, step: str, student: str, assignment: str) -> Path:
         """Return a folder of the course; `step` is source, release, submitted, autograded or feedback."""
@@ -66,10 +93,14 @@ class NbCourse:
         return cell_seconds(self.config)
 
     def gradebook(self) -> Gradebook:
-        """Open the gradebook; close it when done."""
+        """Open the gradebook; close it when done. A new one is a file that only its owner reads."""
         from nbgrader.api import Gradebook
 
         find_alembic()
+        for path in self._database():
+            if not path.exists():
+                path.touch(0o600)
+                path.chmod(0o660 if self.folders.groupshared else 0o600)
         return Gradebook(self.folders.db_url, self.folders.course_id)
 
     def submissions(self, assignment: str) -> dict[str, Path]:

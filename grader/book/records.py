@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError
-from grader.whole_files import write_whole
+from grader.whole_files import folder_alike, open_alike, write_whole
 
 if TYPE_CHECKING:
     from grader.examine.report import Report
@@ -57,10 +57,15 @@ class Record:
 
 def results_folder(root: Path, assignment: str) -> Path:
     """Return where the full reports of an assignment lie, hidden checks included: for instructors only."""
-    folder = root / ".grader" / assignment
+    return folder_alike(_kept_in(root) / assignment)
+
+
+def _kept_in(root: Path) -> Path:
+    """Return the folder of all that is kept beside the gradebook; nobody but its owner may enter it."""
+    folder = root / ".grader"
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder.parent / ".gitignore").write_text("*\n")
+        folder_alike(folder, 0o700)
+        (folder / ".gitignore").write_text("*\n")
     return folder
 
 
@@ -93,11 +98,10 @@ def keep_report(root: Path, assignment: str, student: str, notebook: str, report
 
 def log_run(root: Path, assignment: str, student: str, lines: list[str]) -> None:
     """Append what happened to the submission's own log, with the time; a line of a student's stays one line."""
-    folder = results_folder(root, assignment) / "logs"
-    folder.mkdir(exist_ok=True)
+    folder = folder_alike(results_folder(root, assignment) / "logs")
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     text = "".join(f"{now} {_one_line(line)}\n" for line in lines)
-    with (folder / f"{student}.log").open("a", encoding="utf-8") as file:
+    with open_alike(folder / f"{student}.log", "a") as file:
         file.write(text)
 
 
@@ -109,9 +113,7 @@ def _one_line(text: str, limit: int = 1000) -> str:
 @contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
     """Hold the course's lock; it goes with the process. Raises CourseError while another process holds it."""
-    folder = root / ".grader"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    with open_alike(_kept_in(root) / "lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

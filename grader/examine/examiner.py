@@ -90,7 +90,7 @@ class Examiner:
     def examine(
         self,
         part: Part,
-        folder: Path | str,
+        folder: Path | str | Packed,
         *,
         hidden: bool = True,
         items: Iterable[str] | None = None,
@@ -98,14 +98,13 @@ class Examiner:
         seed: int | None = None,
         on_check: Callable[[CheckResult], None] | None = None,
     ) -> Report:
-        """Run the checks of `part` against the files in `folder`.
+        """Run the checks of `part` against the files in `folder`, or against those that were read already.
 
         `hidden` adds the checks that students do not have, `items` keeps only those of some items, `names`
         only those with these names. The same `seed` gives the same inputs. Never raises for what a submission
         does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can be started.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
+        if not isinstance(folder, Packed) and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder}: not a folder; name the folder that holds {part.files[0]}")
         seed = secrets.randbits(62) if seed is None else seed
         wanted = checks_of(part, hidden=hidden)
@@ -115,7 +114,7 @@ class Examiner:
         if names is not None:
             keep = set(names)
             wanted = [check for check in wanted if check.name in keep]
-        packed = Packed(folder, part.files)
+        packed = folder if isinstance(folder, Packed) else Packed(Path(folder), part.files)
         report = Report([], notes=list(packed.notes), isolation=self.isolation, seed=seed)
         if self.weakness:
             report.notes.append(self.weakness)
@@ -127,7 +126,8 @@ class Examiner:
                 if on_check:
                     on_check(result)
         finally:
-            packed.close()
+            if packed is not folder:
+                packed.close()
         return report
 
     def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:

@@ -26,9 +26,10 @@ import numpy as np
 from grader.examine.checks import StudentError, Undecided
 from grader.examine.place import Place
 from grader.sandbox import network, wire
-from grader.sandbox.build import MIB, WORKER_UIDS, Limits, Request, SandboxError
+from grader.sandbox.build import MIB, Limits, Request, SandboxError
 from grader.sandbox.cgroup import CgroupError, Usage
 from grader.sandbox.packed import Packed
+from grader.sandbox.users import WORKER_UIDS
 
 KEPT_OUTPUT = 1 * MIB  # of each of stdout and stderr; the rest is counted and dropped
 MAX_OUTPUT = 1024 * MIB  # a submission that prints more is stopped

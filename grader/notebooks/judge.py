@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grader.examine.examiner import Examiner
     from grader.examine.report import Report
     from grader.notebooks.run import Prepared
+    from grader.sandbox.packed import Packed
 
 UNSETTLED = ("undecided", "error")
 
@@ -78,7 +79,7 @@ def _from_record(source: Any, roles: dict[str, Any], tags: list[str] | None) -> 
 def judge(
     notebook: nbformat.NotebookNode,
     part: Part | None,
-    folder: Path,
+    folder: Path | Packed,
     examiner: Examiner,
     wall: float = 30,
     *,
@@ -89,8 +90,8 @@ def judge(
     """Fill in the outputs of a rebuilt notebook, from which nbgrader reads the scores.
 
     A part of course.toml is examined: the score of each check cell comes from the checks on the files in
-    `folder`, and no cell runs. A plain notebook runs in a worker that has `folder`, `wall` seconds per cell, its
-    tests in another as far as `prepared` says so.
+    `folder`, or on those that were read already, and no cell runs. A plain notebook runs in a worker that has
+    them, `wall` seconds per cell, its tests in another as far as `prepared` says so.
     Returns the report of a part, the ids that a person must settle, and notes for the instructor.
     Of a part only the checks in `names` run (None: all); the verdicts in `standing` hold as they are.
     """
@@ -117,7 +118,11 @@ def judge(
 
 
 def _run_plain(
-    notebook: nbformat.NotebookNode, folder: Path, examiner: Examiner, wall: float, prepared: Prepared | None
+    notebook: nbformat.NotebookNode,
+    folder: Path | Packed,
+    examiner: Examiner,
+    wall: float,
+    prepared: Prepared | None,
 ) -> list[str]:
     from grader.notebooks.run import run_notebook
 

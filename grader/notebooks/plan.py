@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.notebooks.rebuild import grade_id, is_answer, without_hidden_tests
-from grader.whole_files import write_whole
+from grader.whole_files import folder_alike, write_whole
 
 if TYPE_CHECKING:
     from grader.lean import nbformat
@@ -65,7 +65,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder_alike(path.parent)
         write_whole(path, json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
 
     @classmethod

@@ -96,7 +96,7 @@ def run_split(
 def run_notebook(
     place: Place,
     notebook: nbformat.NotebookNode,
-    folder: Path,
+    folder: Path | Packed,
     wall_per_cell: float,
     prepared: Prepared | None,
 ) -> tuple[list[list[dict[str, Any]]], list[str]]:
@@ -104,7 +104,7 @@ def run_notebook(
 
     Returns the outputs of the cells that run, in order, and notes for the instructor.
     """
-    files = Packed(folder)
+    files = folder if isinstance(folder, Packed) else Packed(folder)
     try:
         if prepared and prepared.plan.is_split:
             steps = steps_of(prepared.plan, notebook)
@@ -113,7 +113,8 @@ def run_notebook(
             cells = [{"source": cell.source, "cell_id": cell.id} for cell in filter(runs, notebook.cells)]
             ran = run_shared(place, cells, files, wall_per_cell)
     finally:
-        files.close()
+        if files is not folder:
+            files.close()
     return ran.outputs, ran.notes
 
 

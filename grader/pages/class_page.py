@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError
+from grader.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
         happened=lambda result: replace(result, notes=_remarkable(result)).summary(),
     )
     path = results_folder(course.root, assignment) / "summary.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

@@ -40,12 +40,12 @@ def grade_if_needed(
     from grader.sandbox.build import SandboxError
 
     try:
-        work = Work.look(shared, student, folder, held)
-        if force:
-            work.record = None
-        elif known := work.unchanged():
-            return known, None
-        return grade_one(work, starting.result())
+        with Work.look(shared, student, folder, held) as work:
+            if force:
+                work.record = None
+            elif known := work.unchanged():
+                return known, None
+            return grade_one(work, starting.result())
     except (SandboxError, CourseError):
         raise
     except Exception as error:

@@ -107,7 +107,7 @@ def _judge_notebook(
     names = run if kept is not None else None
     # A module is judged as it was submitted.
     report, unsettled, notes = judge(
-        notebook, part, work.folder, examiner, shared.wall, standing=kept, names=names
+        notebook, part, work.packed, examiner, shared.wall, standing=kept, names=names
     )
     order = {check: place for place, check in enumerate(keys)}
     report.checks.sort(key=lambda check: order.get(check.name, len(order)))
@@ -161,11 +161,17 @@ def _copy_files(work: Work, target: Path, notes: list[str]) -> None:
     source = course.path("source", ".", assignment)
     # Of the course's own names a student may have a folder too.
     left = [pattern for pattern in ignored if pattern not in TRIALS]
-    names = list(regular_files(work.folder, left, notes, limited=True))
+    # What a worker is to see is what was read once, and what the verdict's key is the hash of.
+    packed = {*work.packed.names, STAMP}
+    names = [name for name in regular_files(work.folder, left, notes, limited=True) if name in packed]
     notes += unusual.file_notes(work.folder, names, source)
     for name in names:
         try:
-            copy_file(work.folder / name, target / name)
+            if name == STAMP:
+                copy_file(work.folder / name, target / name)
+                continue
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(work.packed.read(name))
         except OSError as error:  # a path that is too long here, or a folder of the same name
             notes.append(f"{plain(name, 80)}: left out ({error.strerror})")
     theirs = set(course.config.Autograde.get("exclude_overwriting", {}).get(assignment, ()))

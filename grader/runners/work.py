@@ -24,6 +24,7 @@ from grader.book.results import Graded
 from grader.course import Part
 from grader.notebooks.judge import UNSETTLED
 from grader.notebooks.rebuild import Template
+from grader.sandbox.packed import Packed
 from grader.tree import COURSES_OWN, STAMP
 
 if TYPE_CHECKING:
@@ -60,21 +61,33 @@ class Work:
     folder: Path
     record: Record | None
     held: Held | None
-    submission: str = ""  # hash of the files that a worker sees
+    packed: Packed  # the files that a worker sees, read once: its digest is what verdicts follow from
+    notebooks: dict[str, str] = field(default_factory=dict)  # hash of each that was asked for
     basis: str = ""
 
     @classmethod
     def look(cls, shared: Shared, student: str, folder: Path, held: Held | None) -> Work:
-        """Read the submission and what is kept of it."""
+        """Read the submission and what is kept of it; close it when done."""
         record = records.load(shared.course.root, shared.assignment, student)
-        submission = folder_digest(folder, [STAMP])
+        parts = [part for name in shared.templates if (part := shared.part(name))]
+        packed = Packed(folder, [name for part in parts for name in part.files])
+        notebooks = {name: file_digest(folder / f"{name}.ipynb") for name in shared.templates}
         stamp = file_digest(folder / STAMP)
-        basis = digest_of(shared.basis, submission, stamp)
-        return cls(shared, student, folder, record, held, submission, basis)
+        basis = digest_of(shared.basis, packed.digest, stamp, *notebooks.values())
+        return cls(shared, student, folder, record, held, packed, notebooks, basis)
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.packed.close()
 
     def keys(self, notebook: str) -> dict[str, Key]:
-        found = self.shared.keys[notebook].items()
-        return {name: replace(key, submission=self.submission) for name, key in found}
+        # A worker sees no plain notebook, but runs its cells; it may be larger than what is packed.
+        seen = self.packed.digest
+        if self.shared.part(notebook) is None:
+            seen = digest_of(seen, self.notebooks[notebook])
+        return {name: replace(key, submission=seen) for name, key in self.shared.keys[notebook].items()}
 
     def reasons(self, notebook: str, check: str) -> list[str]:
         """Return why this check (PLAIN: this notebook) must run, nothing where its verdict stands."""

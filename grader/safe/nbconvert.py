@@ -7,13 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from grader.safe.formgrader import guard
 from grader.safe.html import clean_html, render_markdown
 
 
 def configure(config: Any) -> None:
-    """Let nbgrader's formgrader and feedback show only clean HTML; call it from an nbgrader_config.py."""
+    """Let nbgrader's formgrader and feedback show only clean HTML, and formgrader run nothing of a submission.
+
+    Call it from an nbgrader_config.py.
+    """
     from jinja2 import pass_context
     from nbconvert.preprocessors import Preprocessor
+
+    guard()
 
     @pass_context
     def markdown2html(context: Any, source: str) -> str:

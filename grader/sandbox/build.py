@@ -32,11 +32,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from grader.sandbox import network, seccomp
+from grader.sandbox.users import WORKER_UIDS
 
 MIB = 1 << 20
-# Root's workers run as these users, a job each, and nobody else should: the kernel counts descriptors in flight,
-# waiting signals, pipes and more per user, so that one job's hoard would be its neighbours' want.
-WORKER_UIDS = range(64001, 65001)
 SUBMISSION = "/submission"
 
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000

@@ -39,6 +39,7 @@ def export(course_root: Path | str, to: Path | str = "grades.csv") -> list[Path]
     try:
         for assignment in gradebook.assignments:
             refresh_late_penalties(gradebook, course, assignment.name)
+        to.touch(0o600)  # grades are for nobody else on the machine; who has put a file there knows better
         plugin = CsvExportPlugin(config=course.config)
         plugin.to = str(to)
         plugin.export(gradebook)
@@ -49,6 +50,7 @@ def export(course_root: Path | str, to: Path | str = "grades.csv") -> list[Path]
         gradebook.close()
     second = to.with_name(f"{to.stem}-final.csv")
     names = list(course.data.assignments)
+    second.touch(0o600)
     with second.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["student_id", *names, "weighted_sum", "grade"])

@@ -47,6 +47,7 @@ def feedback(
     refresh_late_penalties(gradebook, course, assignment)
     gradebook.close()
     course.folders.assignment_id = assignment
+    course.close_step("feedback")
     pages = {}
     for done, student in enumerate(wanted, 1):
         course.folders.student_id = student

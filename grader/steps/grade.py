@@ -80,6 +80,7 @@ def grade(
         from grader.book.ledger import Ledger
 
         ledger = Ledger(gradebook, assignment, course.config)
+        course.close_step("autograded")
         for student in folders:
             repair(shared.autograded(student))
         results: list[Graded] = []
@@ -117,10 +118,14 @@ def explain(
         held = Ledger(gradebook, assignment, course.config).held().get(student)
     finally:
         gradebook.close()
-    work = Work.look(shared, student, folders[student], held)
+    with Work.look(shared, student, folders[student], held) as work:
+        return _reasons(work, student, assignment)
+
+
+def _reasons(work: Work, student: str, assignment: str) -> list[str]:
     when = f"graded {work.record.graded} UTC" if work.record and work.record.graded else "not graded yet"
     lines = [f"{student}, {assignment}: {when}."]
-    for notebook, keys in shared.keys.items():
+    for notebook, keys in work.shared.keys.items():
         for check in keys:
             reasons = work.reasons(notebook, check)
             name = f"{notebook}, {check}" if check else notebook

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.syntax import Syntax
 
-from grader.course import Assignment, Course, CourseError, Part
+from grader.course import Assignment, Course, CourseError, Part, course_around
 
 
 def start(course: Course, name: str, directory: Path) -> Assignment:
@@ -37,6 +37,11 @@ def start(course: Course, name: str, directory: Path) -> Assignment:
 def find(directory: Path) -> Assignment:
     """Return the assignment of which `directory` is a copy, with paths into that copy."""
     directory = directory.resolve()
+    if (around := course_around(directory)) is not None:
+        raise CourseError(
+            f"{directory}: a submission to {around}, whose own checks are not run; "
+            f"say: grader examine HW {directory} --part N"
+        )
     course = Course.find(directory)
     for assignment in course.assignments.values():
         if assignment.source == directory and any(

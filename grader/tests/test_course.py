@@ -1,6 +1,13 @@
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
 import pytest
 
-from grader.course import Course, CourseError, parse_size
+from grader.book.nbgrader_course import NbCourse
+from grader.course import Course, CourseError, course_around, parse_size
+from grader.steps import workspace
 
 GOOD = """
 [course]
@@ -70,3 +77,58 @@ def test_unknown_names_are_answered_with_those_there_are(tmp_path):
 @pytest.mark.parametrize(("text", "size"), [("1KiB", 1024), ("1.5 MiB", 3 << 19), ("2GiB", 2 << 30)])
 def test_sizes_are_binary(text, size):
     assert parse_size(text) == size
+
+
+@pytest.fixture
+def eves(tmp_path):
+    """A submission that looks like a course, in a course whose graded work lies in a folder of another name."""
+    root = write(tmp_path / "course", GOOD)
+    config = "c = get_config()\nc.CourseDirectory.autograded_directory = 'judged/in/{student_id}'\n"
+    (root / "nbgrader_config.py").write_text(config)
+    folder = write(root / "submitted" / "eve" / "hw", GOOD.replace('"C"', '"eve\'s"'))
+    ran = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    for name in (
+        "nbgrader_config.py",
+        "checks/part1_public.py",
+        "work.py",
+        "part1.md",
+        "conftest.py",
+        "test_it.py",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(ran)
+    (folder / "test_it.py").write_text("def test(): assert False")
+    return folder
+
+
+def test_a_course_among_the_files_of_students_is_none(eves, tmp_path):
+    root = eves.parents[2]
+    assert Course.find(eves).root == root
+    assert Course.find(eves / "checks").name == "C"
+    assert course_around(root) is None
+    assert course_around(root / "source" / "hw") is None
+    assert course_around(root / "judged" / "in" / "eve") == root
+    assert course_around(root / "autograded" / "eve") == root
+    link = tmp_path / "link"
+    link.symlink_to(eves)
+    for path in (eves, link, eves / "source" / ".."):
+        for load in (Course.load, NbCourse.open):
+            with pytest.raises(CourseError, match="lies among the students' files"):
+                load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_check_of_a_submission_runs(eves, tmp_path):
+    with pytest.raises(CourseError, match=r"a submission to .*grader examine HW"):
+        workspace.find(eves)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pytest_passes_over_what_students_handed_in(eves):
+    names = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    settings = names["tool"]["pytest"]["ini_options"]["norecursedirs"]
+    (eves.parents[2] / "pytest.ini").write_text(f"[pytest]\nnorecursedirs = {' '.join(settings)}\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(eves.parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=eves.parents[3])
+    assert "no tests ran" in done.stdout, done.stdout + done.stderr
+    assert not (eves.parents[3] / "ran").exists()

@@ -29,7 +29,18 @@ ROOMS = [
     "base",
 ]
 WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill")}
-STANDARD_ONLY = {"build", "cgroup", "network", "packed", "procfs", "seccomp", "standstill", "wire", "zygote"}
+STANDARD_ONLY = {
+    "build",
+    "cgroup",
+    "network",
+    "packed",
+    "procfs",
+    "seccomp",
+    "standstill",
+    "users",
+    "wire",
+    "zygote",
+}
 
 
 def modules() -> dict[str, Path]:

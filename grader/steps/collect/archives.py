@@ -12,12 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from grader.steps.collect.room import Refused, Room, order
 from grader.text import plain
-from grader.tree import (
-    MAX_DEPTH,
-    NOT_SUBMITTED,
-    left_out,
-    summed_up,
-)
+from grader.tree import MAX_DEPTH, summed_up
 
 
 def unzip(archive: Path, target: Path, room: Room) -> list[str]:
@@ -31,7 +26,7 @@ def unzip(archive: Path, target: Path, room: Room) -> list[str]:
         with zipfile.ZipFile(archive) as opened:
             entries = [(_name(entry), entry) for entry in opened.infolist() if not entry.is_dir()]
             for name, entry in sorted(entries, key=lambda item: order(item[0], room.expected)):
-                if name in taken or NOT_SUBMITTED & set(PurePosixPath(name).parts):
+                if name in taken or not room.wants(name):
                     continue
                 if why := _unsafe(name, entry):
                     unsafe.append(why)
@@ -42,7 +37,7 @@ def unzip(archive: Path, target: Path, room: Room) -> list[str]:
     except (RuntimeError, NotImplementedError, OSError) as error:
         told = "it has a password" if "encrypted" in str(error) else plain(str(error), 120)
         raise Refused(f"{plain(archive.name, 80)}, a zip file, cannot be unpacked: {told}") from None
-    return summed_up(unsafe, "such entries, not taken") + left_out(room.refused)
+    return summed_up(unsafe, "such entries, not taken") + room.notes()
 
 
 def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, name: str, room: Room) -> bool:

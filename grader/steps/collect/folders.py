@@ -12,13 +12,11 @@ from pathlib import Path
 from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
 from grader.steps.collect.archives import unzip
+from grader.steps.collect.ours import own_texts
 from grader.steps.collect.room import Collected, Refused, Room
 from grader.steps.collect.take import check_student, expected_files, take_submission
 from grader.text import plain
-from grader.tree import (
-    NOT_SUBMITTED,
-    walk,
-)
+from grader.tree import is_leftover, walk
 
 MAX_CLASS_FILES = 200_000  # in a zip file with a whole class
 MAX_CLASS_BYTES = 16 << 30
@@ -43,7 +41,7 @@ def collect(
     """
     course, source = NbCourse.open(course_root), Path(source)
     pattern = _name_pattern(names)
-    expected = expected_files(course, assignment)
+    expected, own = expected_files(course, assignment), own_texts(course, assignment)
     with tempfile.TemporaryDirectory() as scratch:
         if source.is_file():
             source = _open_class(source, Path(scratch))
@@ -53,7 +51,7 @@ def collect(
         for done, (student, (path, timestamp)) in enumerate(sorted(found.items()), 1):
             result = Collected(student, timestamp=timestamp)
             results.append(result)
-            take_submission(course, assignment, path, expected, result)
+            take_submission(course, assignment, path, expected, own, result)
             if progress:
                 progress(result, done, len(found))
     return sorted(results, key=lambda result: result.student)
@@ -73,13 +71,13 @@ def _name_pattern(names: str) -> re.Pattern[str]:
 
 def _open_class(archive: Path, scratch: Path) -> Path:
     try:
-        room = Room((), MAX_CLASS_FILES, MAX_CLASS_BYTES)
+        room = Room((), MAX_CLASS_FILES, MAX_CLASS_BYTES, any_name=True)
         unzip(archive, scratch, room)
         if not room.files:
             raise Refused(f"more than {MAX_CLASS_FILES} files or {MAX_CLASS_BYTES >> 30} GiB")
     except Refused as error:
         raise CourseError(f"{archive}: {error}") from None
-    inside = [path for path in scratch.iterdir() if path.name not in NOT_SUBMITTED]
+    inside = [path for path in scratch.iterdir() if not is_leftover(path.name)]
     # A class may be zipped with one folder around it.
     holds_many = len(inside) == 1 and inside[0].is_dir() and len(list(inside[0].iterdir())) > 1
     only_folders = holds_many and all(p.is_dir() or p.suffix == ".zip" for p in inside[0].iterdir())
@@ -92,7 +90,7 @@ def _by_student(
     found: dict[str, tuple[Path, datetime]] = {}
     refused = []
     for path in sorted(source.iterdir()):
-        if path.name in NOT_SUBMITTED or path.name.startswith("."):
+        if is_leftover(path.name):
             continue
         is_archive = path.is_file() and path.suffix.lower() == ".zip"
         try:

@@ -1,23 +1,52 @@
-"""Submissions from git repositories."""
+"""Submissions from git repositories, whose addresses and contents students choose."""
 
 from __future__ import annotations
 
 import csv
 import os
+import re
+import shlex
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
+from grader.steps.collect.addresses import Address, check_address, parse_allowed
+from grader.steps.collect.ours import own_texts
 from grader.steps.collect.room import Collected, Refused, Room, order
 from grader.steps.collect.take import check_student, expected_files, take_submission
 from grader.text import plain
-from grader.tree import left_out, summed_up
+from grader.tree import summed_up
 
-_GIT_SECONDS = 300
+SECONDS = 300.0  # for one repository, all its commands together
+MOST_BYTES = 1 << 30  # of one repository as it is sent, history included
+_MOST_LISTED = 8 << 20  # bytes of the list of its files; a few trees that name each other list without end
+_MEMORY = 1 << 30  # bytes of address space of each of git's processes
+# What of the instructor's environment git gets: where programs lie, and how this machine reaches the network.
+_KEPT = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
+_KEPT += ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY")
+# A shell sets the limits: what Python runs between fork and exec may hang where it has threads.
+_LIMITED = 'ulimit -c 0; ulimit -f "$1"; ulimit -v "$2"; shift 2; exec git "$@"'
+_SETTINGS = {
+    "credential.helper": "",
+    "core.hooksPath": "/dev/null",
+    "core.askPass": "",
+    "core.bigFileThreshold": "16m",  # larger files go through memory in pieces
+    "core.packedGitWindowSize": "16m",  # of address space
+    "core.packedGitLimit": "256m",
+    "fetch.unpackLimit": "1",  # keeps what comes in one file, which has a limit
+    "fetch.recurseSubmodules": "false",
+    "http.followRedirects": "false",  # the address that was checked is the address that is asked
+    "transfer.bundleURI": "false",
+}
 
 
 def collect_git(
@@ -25,17 +54,24 @@ def collect_git(
     assignment: str,
     repositories: Path | str,
     *,
+    allowed: Sequence[str],
+    key: Path | None = None,
     deadline: datetime | None = None,
     progress: Callable[[Collected, int, int], None] | None = None,
 ) -> list[Collected]:
     """Take the last commit before `deadline` of every repository in a CSV file of `student,url` lines.
 
+    Only repositories below one of the addresses in `allowed` are asked, over https without credentials, or over
+    ssh with the file `key` and no other key. No setting, helper, agent or prompt of the instructor's is used.
     `deadline` is the assignment's own where it is None; one without a time zone is UTC. A commit's date is
     what its author's computer said: fetch soon after the deadline. Raises CourseError for a file that is no
-    such table, or without any deadline.
+    such table, for an address in `allowed` that is none, or without any deadline.
     """
     course = NbCourse.open(course_root)
-    expected = expected_files(course, assignment)
+    expected, own = expected_files(course, assignment), own_texts(course, assignment)
+    addresses = parse_allowed(allowed)
+    if key is not None and not key.is_file():
+        raise CourseError(f"--key {key}: not a file; name the private key that may read the repositories")
     if deadline is None and course.data and assignment in course.data.assignments:
         deadline = course.data.assignments[assignment].deadline
     if deadline is None:
@@ -45,12 +81,16 @@ def collect_git(
     lines = _read_repositories(Path(repositories))
     results = []
     for done, (name, url) in enumerate(lines, 1):
-        result = Collected(name)
+        result = Collected(plain(name, 80))
         try:
             result.student = check_student(name)
+            if sum(_same(name, other) for other, _ in lines) > 1:
+                raise Refused(f"{result.student} stands in more than one line of {repositories}; keep one")
+            address = check_address(url, addresses)
             with tempfile.TemporaryDirectory() as scratch:
-                folder = _checkout(url, deadline, Path(scratch), expected, result)
-                take_submission(course, assignment, folder, expected, result)
+                git = _Git(Path(scratch), address, key)
+                folder = _checkout(git, url, deadline, Path(scratch), Room(expected), result)
+                take_submission(course, assignment, folder, expected, own, result)
         except Refused as error:
             result.refused = str(error)
         results.append(result)
@@ -59,12 +99,18 @@ def collect_git(
     return sorted(results, key=lambda result: result.student)
 
 
+def _same(name: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+
+
 def _read_repositories(path: Path) -> list[tuple[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[field.strip() for field in row] for row in csv.reader(file) if row]
     except OSError as error:
         raise CourseError(f"{path}: {error.strerror}; write a CSV file with lines student,url") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CourseError(f"{path}: no CSV file in UTF-8 ({error}); write lines student,url") from None
     if rows and rows[0][0].lower() in ("student", "student_id"):
         rows = rows[1:]
     for row in rows:
@@ -73,24 +119,23 @@ def _read_repositories(path: Path) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def _checkout(url: str, deadline: datetime, scratch: Path, expected: set[str], result: Collected) -> Path:
+def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room, result: Collected) -> Path:
     """Write the files of the last commit before `deadline` to a folder; return it."""
-    bare, folder = scratch / "bare", scratch / "files"
+    folder = scratch / "files"
     folder.mkdir()
-    if url.startswith("-"):
-        raise Refused(f"{url!r} is no address of a repository")
-    _git("clone", "--quiet", "--bare", "--", url, str(bare))
-    inside = ("--git-dir", str(bare))
-    commit = _git(*inside, "rev-list", "-1", f"--before={deadline.isoformat()}", "HEAD").strip()
+    git.clone(url)
+    commit = git.told("rev-list", "-1", f"--before={deadline.isoformat()}", "HEAD").strip()
     if not commit:
-        raise Refused(f"{url}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
-    seconds = int(_git(*inside, "show", "--no-patch", "--format=%ct", commit).split()[0])
+        raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
+    seconds = int(git.told("show", "--no-patch", "--format=%ct", commit).split()[0])
     result.timestamp = datetime.fromtimestamp(seconds, UTC)
     result.notes.append(f"commit {commit[:10]}")
-    listed = _git(*inside, "ls-tree", "-r", "-l", "-z", commit).split("\0")
+    listed = git.told("ls-tree", "-r", "-l", "-z", commit).split("\0")
     entries = [(name, *head.split()) for head, _, name in (line.partition("\t") for line in listed) if name]
-    room, special = Room(expected), []
-    for name, mode, _, blob, size in sorted(entries, key=lambda entry: order(entry[0], expected)):
+    special = []
+    for name, mode, _, blob, size in sorted(entries, key=lambda entry: order(entry[0], room.expected)):
+        if not room.wants(name):
+            continue
         if mode not in ("100644", "100755") or ".." in PurePosixPath(name).parts:
             special.append(f"{plain(name, 80)!r}: a link or a submodule, not taken")
         elif room.take(name, int(size)):
@@ -102,28 +147,99 @@ def _checkout(url: str, deadline: datetime, scratch: Path, expected: set[str], r
                 room.refused += 1
                 continue
             with file:
-                _git(*inside, "cat-file", "blob", blob, into=file)
-    result.notes += summed_up(special, "links or submodules, not taken") + left_out(room.refused)
+                git.run("cat-file", "blob", blob, into=file)
+    result.notes += summed_up(special, "links or submodules, not taken") + room.notes()
     return folder
 
 
-def _git(*arguments: str, into: object = subprocess.PIPE) -> str:
-    """Run git without the user's hooks, questions or helper programs; raises Refused with what it says."""
-    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never", *arguments]
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            check=True,
-            stdout=into,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            timeout=_GIT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Refused(f"git {arguments[0]} took more than {_GIT_SECONDS} s") from None
-    except subprocess.CalledProcessError as error:
-        told = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise Refused(f"git says: {told[-1] if told else error}") from None
-    return (done.stdout or b"").decode("utf-8", "surrogateescape")
+class _Git:
+    """git on one repository: nothing of the instructor's is in its reach, and it has limits."""
+
+    def __init__(self, scratch: Path, address: Address, key: Path | None):
+        """Raises Refused for an address that needs a key where there is none."""
+        self._bare, self._end = scratch / "bare", time.monotonic() + SECONDS
+        home = scratch / "home"  # a home of its own: .netrc holds passwords, .config and .gitconfig commands
+        home.mkdir()
+        self._environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+            "HOME": str(home),
+            "LC_ALL": "C",
+            "GIT_ALLOW_PROTOCOL": address.scheme,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+        if address.scheme == "ssh":
+            if key is None:
+                raise Refused(
+                    "ssh needs a key: --key FILE, one that may read the class's repositories and nothing else"
+                )
+            self._environment |= {"GIT_SSH_COMMAND": _ssh(key), "GIT_SSH_VARIANT": "ssh"}
+
+    def clone(self, url: str) -> None:
+        options = "--quiet --bare --single-branch --no-tags --no-recurse-submodules --template="
+        self._run(["clone", *options.split(), "--", url, str(self._bare)], MOST_BYTES)
+
+    def told(self, *arguments: str) -> str:
+        """Return what a command says of the repository."""
+        with tempfile.TemporaryFile() as output:
+            self.run(*arguments, into=output, most=_MOST_LISTED)
+            output.seek(0)
+            return output.read().decode("utf-8", "surrogateescape")
+
+    def run(self, *arguments: str, into: IO[bytes], most: int = MOST_BYTES) -> None:
+        """Run a command on the repository; what it says goes to a file, of `most` bytes."""
+        self._run(["--git-dir", str(self._bare), *arguments], most, into)
+
+    def _run(self, arguments: list[str], most: int, into: IO[bytes] | None = None) -> None:
+        """Raise Refused with what git says, or with the limit that it met."""
+        settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        command = ["sh", "-c", _LIMITED, "sh", str(most >> 9), str(_MEMORY >> 10), *settings, *arguments]
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=into or subprocess.DEVNULL,
+                stderr=errors,
+                env=self._environment,
+                cwd=self._bare.parent,
+                start_new_session=True,
+            )
+            try:
+                process.wait(max(0.0, self._end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise Refused(f"its repository took git more than {SECONDS:g} s") from None
+            finally:
+                # git's helpers, such as ssh, outlive it.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if process.returncode:
+                errors.seek(0)
+                raise Refused(_why(errors.read(1 << 20).decode("utf-8", "replace"), process.returncode, most))
+
+
+def _why(told: str, code: int, most: int) -> str:
+    lines = told.strip().splitlines()
+    says = f"git says: {plain(lines[-1], 200) if lines else f'exit code {code}'}"
+    if "redirect" in told:
+        return f"its host answers with another address; write that one (GitLab's end in .git); {says}"
+    if code < 0 or re.search(r"out of memory|File too large|index-pack|signal", told):
+        return f"its repository takes more than {most >> 20} MiB, or more memory than git gets here; {says}"
+    return says
+
+
+def _ssh(key: Path) -> str:
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "ForwardAgent": "no",
+        "ClearAllForwardings": "yes",
+        "PermitLocalCommand": "no",
+        "StrictHostKeyChecking": "yes",
+        "ConnectTimeout": "30",
+    }
+    settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return shlex.join(["ssh", "-F", "none", *settings, "-i", str(key.resolve())])

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from grader.tree import MAX_BYTES, MAX_FILES, MAX_NOTEBOOK
+from grader.text import plain
+from grader.tree import (
+    MAX_BYTES,
+    MAX_FILES,
+    MAX_NOTEBOOK,
+    is_leftover,
+    is_setting,
+    left_out,
+    summed_up,
+)
 
 
 class Refused(Exception):
@@ -32,10 +41,39 @@ def order(name: str, expected: Collection[str]) -> tuple[bool, int, str]:
 
 
 class Room:
-    """What is left of the limits of one submission."""
+    """What is left of the limits of one submission, and which of its files are a student's to hand in."""
 
-    def __init__(self, expected: Collection[str], files: int = MAX_FILES, size: int = MAX_BYTES):
+    def __init__(
+        self,
+        expected: Collection[str],
+        files: int = MAX_FILES,
+        size: int = MAX_BYTES,
+        *,
+        any_name: bool = False,
+    ):
+        """Begin with room for `files` files of `size` bytes; `any_name` is for a folder that holds a class."""
         self.expected, self.files, self.size, self.refused = expected, files, size, 0
+        self._any_name = any_name
+        self._settings: list[str] = []
+
+    def wants(self, name: str) -> bool:
+        """Return whether a file of this relative path may be handed in at all, before it takes any room."""
+        if any(map(is_leftover, PurePosixPath(name).parts)):
+            return False
+        if self._any_name or PurePosixPath(name).name in self.expected:
+            return True
+        if is_setting(name):
+            self._settings.append(name)
+            return False
+        return True
+
+    def notes(self) -> list[str]:
+        """Return in sentences what was left out so far."""
+        told = [
+            f"{plain(name, 80)}: not taken, a program would run it or take settings from it"
+            for name in self._settings
+        ]
+        return summed_up(told, "files that programs take settings from, not taken") + left_out(self.refused)
 
     def most(self, name: str) -> int:
         """Return how many bytes this file may have."""

@@ -14,15 +14,10 @@ from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
 from grader.notebooks.rebuild import LARGE_NOTEBOOK, without_outputs
 from grader.steps.collect.archives import unzip
+from grader.steps.collect.ours import refuse_own
 from grader.steps.collect.room import Collected, Refused, Room, order
 from grader.text import plain
-from grader.tree import (
-    NOT_SUBMITTED,
-    STAMP,
-    left_out,
-    summed_up,
-    walk,
-)
+from grader.tree import STAMP, is_leftover, summed_up, walk
 
 _STUDENT = re.compile(r"[^\W_][\w.@+-]{0,63}")  # letters and digits of any script
 
@@ -49,9 +44,14 @@ def check_student(name: str) -> str:
 
 
 def take_submission(
-    course: NbCourse, assignment: str, path: Path, expected: set[str], result: Collected
+    course: NbCourse,
+    assignment: str,
+    path: Path,
+    expected: set[str],
+    own: list[tuple[str, str]],
+    result: Collected,
 ) -> None:
-    """Copy one submission into the course, or say in `result` why not."""
+    """Copy one submission into the course, or say in `result` why not; `own` is what `own_texts` returns."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if path.is_file():
@@ -63,30 +63,31 @@ def take_submission(
                 inside = Path(scratch) / "inside"
                 result.notes += unzip(*files.values(), inside, Room(expected))
                 files = _files(inside, expected, result.notes)
-            _install(course, assignment, files, expected, result)
+            _install(course, assignment, files, expected, own, result)
     except Refused as error:
         result.refused = str(error)
 
 
 def _files(folder: Path, expected: set[str], notes: list[str]) -> dict[str, Path]:
     """Return the regular files under `folder` by their relative names, what is expected first, within limits."""
-    found, special = [], []
+    found, special, room = [], [], Room(expected)
     for current, folders, files in walk(folder):
         for name in [*folders, *files]:
             path = Path(current, name)
             status = path.lstat()
             relative = path.relative_to(folder).as_posix()
             if stat.S_ISREG(status.st_mode):
-                found.append((relative, status.st_size))
+                if room.wants(relative):
+                    found.append((relative, status.st_size))
             elif not stat.S_ISDIR(status.st_mode):
                 special.append(f"{plain(relative, 80)}: a link or a special file, not taken")
-        folders[:] = [name for name in folders if name not in NOT_SUBMITTED]
+        folders[:] = [name for name in folders if not is_leftover(name)]
     notes += summed_up(special, "links or special files, not taken")
-    room, chosen = Room(expected), {}
+    chosen = {}
     for relative, size in sorted(found, key=lambda item: order(item[0], expected)):
         if room.take(relative, size):
             chosen[relative] = folder / relative
-    notes += left_out(room.refused)
+    notes += room.notes()
     return chosen
 
 
@@ -102,7 +103,12 @@ def _top_folder(names: list[PurePosixPath], expected: set[str]) -> str:
 
 
 def _install(
-    course: NbCourse, assignment: str, files: dict[str, Path], expected: set[str], result: Collected
+    course: NbCourse,
+    assignment: str,
+    files: dict[str, Path],
+    expected: set[str],
+    own: list[tuple[str, str]],
+    result: Collected,
 ) -> None:
     target = course.path("submitted", result.student, assignment)
     top = _top_folder([PurePosixPath(name) for name in files], expected)
@@ -116,8 +122,14 @@ def _install(
         if len(elsewhere) == 1:
             chosen[name] = files[elsewhere[0]]
             result.notes.append(f"{name} was taken from {plain(elsewhere[0], 80)}")
+    for folder in ("checks", STAMP):  # `grader check` runs the one; the other is a file of ours
+        if inside := [name for name in chosen if name.casefold().startswith(f"{folder}/")]:
+            result.notes.append(f"the folder {folder} is not taken; the course has its own")
+            chosen = {name: file for name, file in chosen.items() if name not in inside}
     if not chosen:
         raise Refused("holds no files")
+    refuse_own(own, chosen)
+    course.close_step("submitted")
     if target.exists():
         result.notes.append("replaces an earlier submission")
         shutil.rmtree(target)

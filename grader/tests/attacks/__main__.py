@@ -92,6 +92,10 @@ def run(attacks: Sequence[Attack], *, stock: bool) -> tuple[list[Outcome], list[
 
                 ours += notebook_runner.run(chosen, progress=tell)
                 theirs += notebook_runner.run(chosen, stock=True, progress=tell) if stock else []
+            elif kind == "steps":
+                from grader.tests.attacks import steps_runner
+
+                ours += steps_runner.run(chosen, progress=tell)
             else:
                 from grader.tests.attacks import files_runner
 

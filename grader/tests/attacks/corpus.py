@@ -10,7 +10,8 @@ function say the rest. They are read with `ast`: loading the corpus runs nothing
     FAMILY = "verdict"
 
 Its folder says who runs it: `parts/` hold modules that answer the checks of a small part, `notebooks/` the
-solution cells of a plain nbgrader notebook, `files/` functions that write a submission's folder.
+solution cells of a plain nbgrader notebook, `files/` functions that write a submission's folder, `steps/` what is
+aimed at the steps around the sandbox.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-FAMILIES = ("verdict", "clock", "secrets", "harm", "accident")
-KINDS = ("parts", "notebooks", "files")
+FAMILIES = ("verdict", "clock", "secrets", "harm", "accident", "steps")
+KINDS = ("parts", "notebooks", "files", "steps")
 
 
 @dataclass(frozen=True)

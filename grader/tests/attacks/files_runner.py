@@ -90,11 +90,12 @@ def run(
             lab.build(folder / "course", canaries)
             accidents = [a for a in attacks if a.family == "accident" and "STOCK" not in a.options]
             return list(stock_class(accidents, folder, canaries, _hand_in, progress).values())
-        _build(folder / "course", canaries)
+        build(folder / "course", canaries)
         return _ours(attacks, folder, canaries, progress)
 
 
-def _build(root: Path, canaries: Canaries) -> None:
+def build(root: Path, canaries: Canaries) -> None:
+    """Write the course to `root` and release its assignment."""
     from grader.steps.release import release
 
     source = root / "source" / lab.ASSIGNMENT
@@ -111,7 +112,7 @@ def _build(root: Path, canaries: Canaries) -> None:
     release(root, lab.ASSIGNMENT)
 
 
-def _right(root: Path, canaries: Canaries) -> dict[str, str]:
+def right_files(root: Path, canaries: Canaries) -> dict[str, str]:
     """Return the files of a right submission."""
     part = json.loads((root / "release" / lab.ASSIGNMENT / "part1.ipynb").read_text(encoding="utf-8"))
     for cell in part["cells"]:
@@ -124,14 +125,16 @@ def _right(root: Path, canaries: Canaries) -> dict[str, str]:
     }
 
 
-def _make(attack: Attack, folder: Path, right: dict[str, str]) -> None:
+def make(attack: Attack, folder: Path, right: dict[str, str], **names: object) -> None:
+    """Let an attack write what it hands in to `folder`; `names` are the global names that it finds besides."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scope: dict[str, object] = {"__file__": str(attack.path)}
+    scope: dict[str, object] = {"__file__": str(attack.path), **names}
     exec(compile(attack.path.read_text(encoding="utf-8"), str(attack.path), "exec"), scope)
     scope["make"](folder, dict(right))
 
 
-def _student(attack: Attack) -> str:
+def student_of(attack: Attack) -> str:
+    """Return the id of the student who an attack is."""
     return attack.options.get("STUDENT", attack.name)
 
 
@@ -144,11 +147,11 @@ def _ours(
     from grader.steps.grade import grade
 
     root = folder / "course"
-    right = _right(root, canaries)
+    right = right_files(root, canaries)
     harm: dict[str, list[str]] = {attack.name: [] for attack in attacks}
     told: dict[str, list[str]] = {attack.name: [] for attack in attacks}
     before = contents(root, without="submitted")
-    outside = _precious(folder)
+    outside = precious(folder)
     beside = neighbours(attacks)
     for attack in attacks:
         progress(f"collecting {attack.name}")
@@ -159,12 +162,12 @@ def _ours(
     except Exception as error:
         everywhere.append(f"the class is not graded: {type(error).__name__}: {error}"[:500])
     graded = {result.student: result for result in results}
-    scores = _scores(root)
+    scores = module_scores(root)
     everywhere += changes(before, contents(root, without="submitted")) + left_behind(folder)
-    everywhere += changes(outside, _precious(folder))
+    everywhere += changes(outside, precious(folder))
     outcomes = []
     for attack in attacks:
-        student, result = _student(attack), graded.get(_student(attack))
+        student, result = student_of(attack), graded.get(student_of(attack))
         found, said = harm[attack.name] + everywhere, told[attack.name]
         if result is not None:
             said += [result.error] * bool(result.error) + result.notes
@@ -213,9 +216,9 @@ def _collect(
         (inbox / neighbour).mkdir(parents=True, exist_ok=True)
         (inbox / neighbour / name).write_text(text, encoding="utf-8")
     if attack.options.get("INTO") == "submitted":
-        _make(attack, root / "submitted" / _student(attack) / lab.ASSIGNMENT, right)
+        make(attack, root / "submitted" / student_of(attack) / lab.ASSIGNMENT, right)
     else:
-        _make(attack, inbox / _student(attack), right)
+        make(attack, inbox / student_of(attack), right)
     more = {"names": attack.options["NAMES"]} if "NAMES" in attack.options else {}
     try:
         for result in collect(root, lab.ASSIGNMENT, inbox, **more):
@@ -225,7 +228,7 @@ def _collect(
         harm.append(f"collecting stops: {type(error).__name__}: {error}"[:300])
 
 
-def _scores(root: Path) -> dict[str, dict[str, float]]:
+def module_scores(root: Path) -> dict[str, dict[str, float]]:
     """Return what each student has for lab and part, without what only a person can give."""
     from grader.book.nbgrader_course import NbCourse
 
@@ -299,7 +302,7 @@ def _walk(folder: Path) -> list[Path]:
     return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
 
 
-def _precious(folder: Path) -> dict[str, bytes]:
+def precious(folder: Path) -> dict[str, bytes]:
     """Return the files beside the course, which a submission may name but not change."""
     place = folder / "outside"
     if not place.exists():
@@ -314,5 +317,5 @@ def _precious(folder: Path) -> dict[str, bytes]:
 
 def _hand_in(attack: Attack, root: Path) -> str:
     right = {"lab.ipynb": json.dumps(lab.answered(root, lab.HONEST)[0]), "part1.ipynb": "{}", "sums.py": ""}
-    _make(attack, root / "submitted" / _student(attack) / lab.ASSIGNMENT, right)
-    return _student(attack)
+    make(attack, root / "submitted" / student_of(attack) / lab.ASSIGNMENT, right)
+    return student_of(attack)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from grader.sandbox import build as sandbox
+from grader.sandbox import users
 
 MIB = 1 << 20
 _SCRATCH = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
@@ -100,7 +100,7 @@ def files_left() -> list[str]:
                 owner = path.lstat().st_uid
             except OSError:
                 continue
-            if owner in sandbox.WORKER_UIDS:
+            if owner in users.WORKER_UIDS:
                 found.append(f"{path} is left")
     return found
 

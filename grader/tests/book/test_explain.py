@@ -6,8 +6,10 @@ import pytest
 
 from grader.book import keys as cache
 from grader.book.records import load
+from grader.runners import local
 from grader.sandbox.packed import Packed
 from grader.steps.grade import explain, grade
+from grader.tests.conftest import RIGHT
 
 pytestmark = pytest.mark.usefixtures("one_examiner")
 
@@ -137,21 +139,45 @@ def test_a_check_depends_on_the_checks_that_it_calls_and_no_others(tmp_path):
     assert functions["two"].startswith("@check")
 
 
+def digest(folder):
+    packed = Packed(folder)
+    packed.close()
+    return packed.digest
+
+
 def test_a_file_named_like_a_folder_that_is_skipped_is_part_of_what_a_verdict_follows_from(tmp_path):
     digests = set()
     for name in ("venv", "inner/timestamp.txt", ".git", "inner/checks/a.py"):
         for text in ("a", "b"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-            digests.add(cache.folder_digest(tmp_path, ["timestamp.txt"]))
+            digests.add(digest(tmp_path))
     assert len(digests) == 8
     (tmp_path / "timestamp.txt").write_text("2026-11-29 00:00:00 UTC\n")
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "x.js").write_text("x")
-    assert cache.folder_digest(tmp_path, ["timestamp.txt"]) in digests
+    assert digest(tmp_path) in digests
     packed = Packed(tmp_path)
     assert sorted(packed.names) == [".git", "inner/checks/a.py", "inner/timestamp.txt", "venv"]
     packed.close()
+
+
+def test_what_changes_while_it_is_graded_is_judged_as_it_was_read(released_course, hand_in, monkeypatch):
+    module = hand_in("ann", "def total(x):\n    return 0\n") / "sums.py"
+    wrong = module.read_text()
+
+    def swapped(work, examiner):
+        module.write_text(RIGHT)
+        done = local_grade(work, examiner)
+        module.write_text(wrong)
+        return done
+
+    local_grade = local.grade_one
+    monkeypatch.setattr(local, "grade_one", swapped)
+    assert grade(released_course, "hw1")[0].score < 4
+    monkeypatch.undo()
+    assert (released_course / "autograded" / "ann" / "hw1" / "sums.py").read_text() == wrong
+    assert grade(released_course, "hw1")[0].score < 4
 
 
 def test_a_check_follows_from_the_checks_of_the_checks_that_it_calls_and_from_any_file(sample_course):

@@ -202,28 +202,62 @@ def test_an_ordinary_table_and_a_plot_stay_as_they_are():
     assert "data:image/png;base64,aGk=" in clean_html('<img src="data:image/png;base64,aGk=">')
 
 
-def test_pages_and_configurations_of_a_submission_are_renamed_and_the_courses_own_are_not(tmp_path):
+STILL = ("sums.py", "notes.txt", "README", "data.CSV", "plot.PNG", "weights.pth", "lab.ipynb", "report.pdf")
+ACTIVE = (
+    "a.html",
+    "b.SVG",
+    "deep/c.xhtml",
+    "d.xml",
+    "data:page.html",
+    "e.xht",
+    "f.mhtml",
+    "g.js",
+    "h.unheard-of",
+)
+ACTIVE += (
+    "nbgrader_config.py",
+    "NBGRADER_CONFIG.PY",
+    "conftest.py",
+    "sitecustomize.py",
+    "jupyter_config.json",
+)
+ACTIVE += (
+    ".html",
+    ".jupytext.py",
+    ".pdbrc",
+    "jupytext.toml",
+    "matplotlibrc",
+    "i.html.",
+    "j.html ",
+    "course.toml",
+)
+
+
+def test_what_a_browser_or_a_program_might_run_is_renamed_and_the_courses_own_files_are_not(tmp_path):
     graded, course = tmp_path / "graded", tmp_path / "course"
-    names = [
-        "a.html",
-        "b.SVG",
-        "deep/c.xhtml",
-        "nbgrader_config.py",
-        "d.xml",
-        "ours.html",
-        "sums.py",
-        "notes.txt",
-    ]
-    for name in names:
+    for name in (*STILL, *ACTIVE, "ours.html", "changed.html"):
         (graded / name).parent.mkdir(parents=True, exist_ok=True)
         (graded / name).write_text("x")
     course.mkdir()
     (course / "ours.html").write_text("x")
+    (course / "changed.html").write_text("y")
     notes = defuse(graded, course)
-    left = sorted(str(path.relative_to(graded)) for path in graded.rglob("*") if path.is_file())
-    renamed = ["a.html.txt", "b.SVG.txt", "d.xml.txt", "deep/c.xhtml.txt", "nbgrader_config.py.txt"]
-    assert left == sorted([*renamed, "notes.txt", "ours.html", "sums.py"])
-    assert len(notes) == len(renamed)
+    left = {str(path.relative_to(graded)) for path in graded.rglob("*") if path.is_file()}
+    assert left == {*STILL, "ours.html", *(f"{name}.txt" for name in (*ACTIVE, "changed.html"))}
+    assert len(notes) == len(ACTIVE) + 1
+
+
+def test_a_name_that_leaves_no_room_or_is_taken_is_made_harmless_all_the_same(tmp_path):
+    graded = tmp_path / "graded"
+    (graded / "x.html.txt").mkdir(parents=True)
+    for name in ("x.html", f"{'y' * 250}.html", f"{'y' * 250}.htm2", "z\x1b[2J.html"):
+        (graded / name).write_text("x")
+    notes = defuse(graded, tmp_path)
+    names = sorted(path.name for path in graded.iterdir())
+    assert len(names) == 5
+    assert [name for name in names if not name.endswith(".txt")] == []
+    assert "x.html.1.txt" in names
+    assert all(note.isprintable() for note in notes)
 
 
 @pytest.fixture

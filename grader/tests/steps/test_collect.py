@@ -1,20 +1,25 @@
 """Submissions from folders, zip files and git; nothing of them lands outside its own folder."""
 
 import os
+import shutil
 import stat
-import subprocess
 import zipfile
 from datetime import UTC, datetime
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
 from grader.steps.collect import collect, collect_git
+from grader.steps.collect import git as git_steps
+from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.room import Refused, Room
 from grader.steps.collect.take import check_student
+from grader.tests.attacks.host import ADDRESS, Host, commit, git
+from grader.tests.conftest import SUMS
 
 NOTEBOOK = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'
 
@@ -232,38 +237,299 @@ def test_names_without_a_student_group_are_refused(course, tmp_path):
         collect(course, "hw1", tmp_path, names=".*")
 
 
-def commit(folder, date, text):
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    host = Host(tmp_path / "host")
+    monkeypatch.setenv("PATH", host.path)
+    return host
+
+
+def from_git(course, tmp_path, *lines, **more):
+    (tmp_path / "repositories.csv").write_text("\n".join(lines), encoding="utf-8")
+    more = {"allowed": [ADDRESS], "key": tmp_path / "host" / "key", **more}
+    return {r.student: r for r in collect_git(course, "hw1", tmp_path / "repositories.csv", **more)}
+
+
+def write_and_commit(folder, date, text):
     (folder / "sums.py").write_text(text)
-    environment = {**os.environ, "GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date}
-    options = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-    for arguments in (("add", "-A"), (*options, "commit", "-qm", text)):
-        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
+    commit(folder, date)
 
 
-def test_the_last_commit_before_the_deadline_is_taken(course, tmp_path):
-    repository = tmp_path / "repository"
-    fill(repository)
+def test_the_last_commit_before_the_deadline_is_taken(course, tmp_path, host):
+    repository = host.folder("ann")
+    (repository / "part1_sums.ipynb").write_text(NOTEBOOK)
     (repository / "link.py").symlink_to("/etc/passwd")
-    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
-    commit(repository, "2029-12-30T12:00:00Z", "first")
-    commit(repository, "2029-12-31T12:00:00Z", "in time")
-    commit(repository, "2030-01-01T00:00:01Z", "too late")
-    table = tmp_path / "repositories.csv"
-    table.write_text(f"student,url\nann,{repository}\nbob,{tmp_path}/nowhere\n-x,{repository}\n")
-    results = {result.student: result for result in collect_git(course, "hw1", table)}
+    write_and_commit(repository, "2029-12-30T12:00:00Z", "first")
+    write_and_commit(repository, "2029-12-31T12:00:00Z", "in time")
+    write_and_commit(repository, "2030-01-01T00:00:01Z", "too late")
+    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/nowhere", f"-x,{ADDRESS}/ann"]
+    results = from_git(course, tmp_path, "student,url", *lines)
     assert (course / "submitted" / "ann" / "hw1" / "sums.py").read_text() == "in time"
     assert collected(course, "ann") == WHOLE
     assert results["ann"].timestamp == datetime(2029, 12, 31, 12, tzinfo=UTC)
+    assert any("link.py" in note and "not taken" in note for note in results["ann"].notes)
     assert "git says" in results["bob"].refused
     assert "no student id" in results["-x"].refused
 
 
-def test_a_repository_begun_after_the_deadline_is_refused(course, tmp_path):
-    repository = tmp_path / "repository"
-    fill(repository)
-    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
-    commit(repository, "2031-01-01T00:00:00Z", "late")
-    table = tmp_path / "repositories.csv"
-    table.write_text(f"ann,{repository}\n")
-    (result,) = collect_git(course, "hw1", table)
-    assert "no commit before 2030-01-01" in result.refused
+def test_a_repository_begun_after_the_deadline_is_refused(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2031-01-01T00:00:00Z", "late")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann")
+    assert "no commit before 2030-01-01" in results["ann"].refused
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "{course}",
+            "file://{course}",
+            "..",
+            ".",
+            "../../repository",
+            "{course}/.git",
+            "ext::sh -c id",
+            "git://h/c/a",
+        ),
+        *(
+            "http://git.example.org/class/a",
+            "--upload-pack=id",
+            "git@-oProxyCommand=id:class/a",
+            "-oX@h:class/a",
+        ),
+        *(
+            "ssh://-oProxyCommand=id/class/a",
+            "ssh://git@git.example.org/class/../course",
+            "transport::https://h/a",
+        ),
+        *("https://me:secret@git.example.org/class/a", "https://git.example.org/class/%2e%2e/course"),
+        *(
+            "git@git.example.org:class/a?x",
+            "git@git.example.org:class/a b",
+            "https://git.example.org/class/a\\b",
+        ),
+        *("git@git.example.org:class/-a", "https://[::1]/class/a", "h:class/a", "x" * 600),
+        "https://git.example.org/class/\u0430",
+    ],
+)
+def test_what_is_no_plain_https_or_ssh_address_is_refused_and_never_reaches_git(
+    course, tmp_path, host, address
+):
+    git(course, "init", "-q")
+    commit(course)
+    address = address.format(course=course)
+    results = from_git(
+        course, tmp_path, f'ann,"{address}"', allowed=[ADDRESS, "https://git.example.org/class"]
+    )
+    assert "is no address of a repository" in results["ann"].refused
+    assert not host.log.exists()
+    assert not (course / "submitted").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("git@git.example.org:class/ann", True),
+        ("git@git.example.org:/class/ann/", True),
+        ("ssh://git@GIT.example.org/class/deep/ann.git", True),
+        ("git@git.example.org:classes/ann", False),
+        ("git@git.example.org:class", False),
+        ("git@git.example.org.evil.org:class/ann", False),
+        ("me@git.example.org:class/ann", False),
+        ("ssh://git@git.example.org:22/class/ann", False),
+        ("https://git.example.org/class/ann", False),
+        ("git@git.example.org:course/source", False),
+    ],
+)
+def test_an_address_must_lie_below_what_from_says_piece_by_piece(address, inside):
+    allowed = parse_allowed([ADDRESS])
+    if inside:
+        assert check_address(address, allowed).path[0] == "class"
+    else:
+        with pytest.raises(Refused, match="lies at no --from"):
+            check_address(address, allowed)
+
+
+def test_git_is_not_asked_before_somebody_says_where_repositories_lie(course, tmp_path, host):
+    with pytest.raises(CourseError, match="say with --from"):
+        from_git(course, tmp_path, f"ann,{ADDRESS}/ann", allowed=[])
+    with pytest.raises(CourseError, match="neither an https nor an ssh address"):
+        from_git(course, tmp_path, f"ann,{ADDRESS}/ann", allowed=["../class"])
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann", key=None)
+    assert "ssh needs a key" in results["ann"].refused
+
+
+def test_no_setting_key_or_word_of_the_instructors_reaches_git(course, tmp_path, host, monkeypatch):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    home, ran = tmp_path / "home", tmp_path / "ran"
+    home.mkdir()
+    touch = f"touch {ran}"
+    (home / ".gitconfig").write_text(
+        f'[url "https://elsewhere.example.org/"]\n insteadOf = {ADDRESS}/\n[core]\n sshCommand = {touch}\n'
+        f" fsmonitor = {touch}\n[credential]\n helper = !{touch}\n[init]\n templateDir = {home}\n"
+    )
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(home))
+    for name in (
+        "GIT_SSH_COMMAND",
+        "GIT_SSH",
+        "GIT_ASKPASS",
+        "SSH_ASKPASS",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_PROXY_COMMAND",
+    ):
+        monkeypatch.setenv(name, touch)
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    monkeypatch.setenv("GRADER_TOKEN", "secret")
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", f"'core.sshCommand={touch}'")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann")
+    assert results["ann"].refused == ""
+    assert not ran.exists()
+    environment = (tmp_path / "host" / "log.environment").read_text()
+    assert not [word for word in ("AUTH_SOCK", "secret", touch) if word in environment]
+    asked = host.log.read_text().split()
+    for option in ("BatchMode=yes", "IdentityAgent=none", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"):
+        assert option in asked
+    assert asked[:2] == ["-F", "none"]
+
+
+def test_a_repository_too_large_or_without_end_is_refused_and_the_next_is_taken(
+    course, tmp_path, host, monkeypatch
+):
+    large, endless = host.folder("large"), host.folder("endless")
+    (large / "noise.bin").write_bytes(os.urandom(3 << 20))
+    commit(large)
+    # A few trees that each hold the one before ten times: a list of 10 to the 9th files.
+    blob = git(endless, "hash-object", "-w", "--stdin", put_in="x")
+    entry = f"100644 blob {blob}\t"
+    for _ in range(9):
+        listed = "".join(f"{entry}{name}\n" for name in "abcdefghij")
+        entry = f"040000 tree {git(endless, 'mktree', put_in=listed)}\t"
+    git(endless, "update-ref", "HEAD", git(endless, "commit-tree", "-m", "x", entry.split()[2]))
+    write_and_commit(host.folder("bob"), "2029-01-01T00:00:00Z", "x = 1")
+    monkeypatch.setattr(git_steps, "MOST_BYTES", 2 << 20)
+    lines = [
+        f"{name},{ADDRESS}/{folder}" for name, folder in (("a", "large"), ("b", "endless"), ("bob", "bob"))
+    ]
+    results = from_git(course, tmp_path, *lines)
+    assert "takes more than 2 MiB" in results["a"].refused
+    assert "takes more than 8 MiB" in results["b"].refused
+    assert results["bob"].refused == ""
+
+
+def test_a_host_that_never_answers_is_given_up_with_all_that_git_started(course, tmp_path, host, monkeypatch):
+    pid = tmp_path / "pid"
+    (tmp_path / "host" / "bin" / "ssh").write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 1000\n")
+    monkeypatch.setattr(git_steps, "SECONDS", 3)
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann")
+    assert "took git more than 3 s" in results["ann"].refused
+    assert (
+        not psutil.pid_exists(int(pid.read_text()))
+        or psutil.Process(int(pid.read_text())).status() == "zombie"
+    )
+
+
+def test_a_student_in_two_lines_is_taken_from_neither(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    write_and_commit(host.folder("eve"), "2029-01-01T00:00:00Z", "x = 2")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann", f"ann,{ADDRESS}/eve")
+    assert "more than one line" in results["ann"].refused
+    assert not (course / "submitted").exists()
+
+
+def test_the_courses_own_files_are_no_students_work_wherever_they_come_from(course, tmp_path, host):
+    source = course / "source" / "hw1"
+    shutil.copytree(source, host.folder("eve"), dirs_exist_ok=True)
+    commit(host.root / "class" / "eve")
+    shutil.copytree(source, tmp_path / "in" / "eve")
+    fill(
+        tmp_path / "in" / "ann",
+        **{"sums.py": SUMS.replace("### BEGIN SOLUTION", "").replace("### END SOLUTION", "")},
+    )
+    fill(tmp_path / "in" / "bob", **{"mine.py": (source / "checks" / "part1_hidden.py").read_text()})
+    told = "these are the course's own files, not a student's work"
+    assert told in from_git(course, tmp_path, f"eve,{ADDRESS}/eve")["eve"].refused
+    ann, bob, eve = collect(course, "hw1", tmp_path / "in")
+    assert ann.refused == ""  # the same lines, without the marks that only the course's file has
+    assert bob.refused == f"mine.py holds the hidden check total_of_the_empty_list_secretly: {told}"
+    assert eve.refused == f"sums.py holds the reference solution of sums.py: {told}"
+
+
+LEFT = (
+    *("nbgrader_config.py", "deep/NBGRADER_CONFIG.PY", "nbgrader_config.json", "course.toml", "gradebook.db"),
+    *("jupyter_config.py", "jupyter_server_config.json", "ipython_config.py", "ipython_kernel_config.py"),
+    *(
+        "sitecustomize.py",
+        "usercustomize/__init__.py",
+        "conftest.py",
+        "deep/conftest.cpython-311.so",
+        "pytest.ini",
+        "jupytext.toml",
+        "deep/MatplotlibRC",
+    ),
+    *(
+        "setup.cfg",
+        "tox.ini",
+        "pyproject.toml",
+        "HEAD",
+        "checks/part1_public.py",
+        "Checks/a.py",
+        "timestamp.txt/a",
+    ),
+)
+UNSEEN = (
+    *(
+        ".ipython/profile_default/startup/00.py",
+        ".jupyter/jupyter_config.py",
+        ".git/config",
+        ".gitattributes",
+    ),
+    *(
+        ".gitmodules",
+        ".envrc",
+        ".pdbrc",
+        ".vscode/tasks.json",
+        "deep/.git/hooks/post-checkout",
+        ".venv/bin/python",
+    ),
+)
+KEPT = (
+    "model_config.py",
+    "deep/checks/a.py",
+    "setup.py",
+    "heads.txt",
+    "a.head",
+    "weights.pth",
+    "course.toml.md",
+)
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "git"])
+def test_what_a_program_would_run_or_read_is_not_taken(course, tmp_path, host, how):
+    files = {
+        "sums.py": "x = 1\n",
+        "part1_sums.ipynb": NOTEBOOK,
+        **dict.fromkeys((*LEFT, *UNSEEN, *KEPT), "x"),
+    }
+    place = host.folder("ann") if how == "git" else tmp_path / "in" / "ann"
+    (tmp_path / "in").mkdir()
+    if how == "zip":
+        zipped(tmp_path / "in" / "ann.zip", files)
+    else:
+        for name, text in files.items():
+            if how == "git" and name.startswith((".git/", "deep/.git")):
+                continue
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
+    if how == "git":
+        commit(place, "2029-01-01T00:00:00Z")
+        result = from_git(course, tmp_path, f"ann,{ADDRESS}/ann")["ann"]
+    else:
+        (result,) = collect(course, "hw1", tmp_path / "in")
+    assert result.refused == ""
+    assert collected(course, "ann") == {*WHOLE, *KEPT}
+    assert "HEAD: not taken, a program would run it or take settings from it" in result.notes
+    assert any(
+        note.endswith("more files that programs take settings from, not taken") for note in result.notes
+    )
+    assert "the folder checks is not taken; the course has its own" in result.notes
