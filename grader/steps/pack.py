@@ -40,9 +40,10 @@ def look(assignment: Assignment, directory: Path) -> Packing:
         wanted = (notebook, *part.files)
         gone = [name for name in wanted if not (directory / name).is_file()]
         found.missing += [f"{name} of part {part.number}" for name in gone]
-        for name in part.files:
-            if name not in gone:
-                found.notes += _unfinished(directory / name)
+        there = [directory / name for name in part.files if name not in gone]
+        found.notes += [note for path in there for note in _unreadable(path)]
+        if stubs := [f"{path.name} ({count})" for path in there if (count := _stubs(path))]:
+            found.notes.append(f"part {part.number}, functions not implemented yet: {', '.join(stubs)}")
         if notebook not in gone:
             found.notes += _unwritten(directory / notebook, part)
     size, notebooks = 0, {f"{part.notebook}.ipynb" for part in assignment.parts.values()}
@@ -83,19 +84,21 @@ def write(directory: Path, names: list[str], target: Path) -> None:
         ) from None
 
 
-def _unfinished(path: Path) -> list[str]:
-    """Return a note on a module that cannot be read or still raises in the place of a solution."""
+def _unreadable(path: Path) -> list[str]:
+    """Return a note on a module that is not valid Python."""
     try:
-        tree = ast.parse(path.read_bytes(), path.name)
+        ast.parse(path.read_bytes(), path.name)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         return [
             f"{path.name}{f', line {line}' if line else ''}: not valid Python: {getattr(error, 'msg', error)}"
         ]
-    left = sum(
-        isinstance(node, ast.Raise) and "not implemented yet:" in ast.unparse(node) for node in ast.walk(tree)
-    )
-    return [f"{path.name}: {left} function{'s' if left > 1 else ''} not implemented yet"] if left else []
+    return []
+
+
+def _stubs(path: Path) -> int:
+    """Return how many functions still raise in the place of a solution."""
+    return path.read_bytes().count(b'raise NotImplementedError("not implemented yet: ')
 
 
 def _unwritten(path: Path, part: Part) -> list[str]:
@@ -110,11 +113,9 @@ def _unwritten(path: Path, part: Part) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{path.name}: not a notebook that can be read; save it again in Jupyter"]
     blank = ("", "*Write your answer here.*", "# YOUR CODE HERE\nraise NotImplementedError()")
-    return [
-        f"{path.name}: the answer {name} is still empty ({part.reports[name]:g} points)"
-        for name, text in answers.items()
-        if name in part.reports and text in blank
-    ]
+    empty = [name for name, text in answers.items() if name in part.reports and text in blank]
+    points = sum(part.reports[name] for name in empty)
+    return [f"{path.name}, answers still empty: {', '.join(empty)} ({points:g} points)"] if empty else []
 
 
 def refuse_foreign_imports(directory: Path, part: Part) -> None:

@@ -1,7 +1,9 @@
 """The checks tried before a release: none passes what no check may pass, and who does is named."""
 
 import pytest
+from typer.testing import CliRunner
 
+from grader.cli import app
 from grader.course import Course
 from grader.steps import trials
 
@@ -127,3 +129,19 @@ def test_each_check_that_cannot_fail_is_named_with_what_it_passes_and_a_second_r
     found, names = tried()
     assert names == {"misspells", "tolerates_everything_and_says_why"}
     assert any(says(one, "tolerates_everything_and_says_why", "zeros") for one in found)
+
+
+def test_the_command_releases_nothing_where_a_check_cannot_fail_unless_it_is_told_to(
+    sample_course, one_examiner, monkeypatch
+):
+    monkeypatch.chdir(sample_course)
+    result = CliRunner().invoke(app, ["release", "hw1"])
+    said = str(result.exception)
+    assert "part1_public.py: total_adds passes a table of earlier answers" in said
+    assert "part1_hidden.py: spread_of_equal_numbers_secretly passes answers whose every number is 0" in said
+    assert said.endswith("Nothing was released; --no-trials releases hw1 all the same")
+    assert not (sample_course / "release").exists()
+    assert not (sample_course / "gradebook.db").exists()
+    result = CliRunner().invoke(app, ["release", "hw1", "--no-trials"])
+    assert result.exit_code == 0, result.output
+    assert (sample_course / "release" / "hw1" / "sums.py").is_file()
