@@ -39,7 +39,7 @@ def grader(monkeypatch):
     return run
 
 
-def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_course, grader):
+def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_course, grader, one_examiner):
     repository = sample_course.parent
     code, said = grader("start", "hw1", "mine", here=repository)
     assert code == 0, said
@@ -102,7 +102,7 @@ def test_an_instructor_examines_one_folder_and_gets_every_verdict_as_json(sample
     }
 
 
-def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grader, tmp_path):
+def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grader, tmp_path, one_examiner):
     (tmp_path / "empty").mkdir()
     code, said = grader("examine", "hw1", tmp_path / "empty", "--part", 1, here=sample_course)
     assert code == 0
@@ -145,7 +145,7 @@ def test_a_check_without_isolation_works_where_there_are_no_namespaces(sample_co
 
 
 def test_hidden_checks_run_where_the_repository_has_them_and_a_released_one_says_that_it_has_none(
-    sample_course, grader, tmp_path
+    sample_course, grader, tmp_path, one_examiner
 ):
     repository = sample_course.parent
     grader("start", "hw1", "mine", here=repository)
@@ -160,7 +160,7 @@ def test_hidden_checks_run_where_the_repository_has_them_and_a_released_one_says
     assert "no hidden checks here, because this repository was released to a class" in said
 
 
-def test_an_item_finds_its_part_and_no_table_of_another_part_is_shown(sample_course, grader):
+def test_an_item_finds_its_part_and_no_table_of_another_part_is_shown(sample_course, grader, one_examiner):
     course = sample_course / "course.toml"
     text = course.read_text()
     second = text[text.index("[assignments.hw1.parts.1]") :].replace("parts.1", "parts.2")
