@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from grader.course import Course, CourseError
+from grader.course import Assignment, CourseError
 from grader.steps import for_students
 from grader.steps.command import (
     BOTH,
@@ -125,10 +125,9 @@ def release(
         raise CourseError("nothing to release: name an assignment, or a folder with --to")
     root = root_of(course)
     for name in assignments or []:
-        if trials:
-            _try_checks(root, name)
         with console.status(f"Releasing {name} ..."):
-            folder = releases.release(root, name)
+            before = (lambda known: _try_checks(root, known)) if trials else (lambda known: None)
+            folder = releases.release(root, name, before=before)
         console.print(f"{name}: released to {folder}", highlight=False)
     if to is not None:
         with console.status("Writing the repository ..."):
@@ -265,16 +264,12 @@ def export(
         console.print(str(path), highlight=False)
 
 
-def _try_checks(root: Path, name: str) -> None:
+def _try_checks(root: Path, known: Assignment) -> None:
     """Raise CourseError with a sentence for each check that passes what it must not pass."""
     from grader.examine.examiner import Examiner
-    from grader.notebooks.source import validate
     from grader.steps import trials
 
-    known = Course.load(root).assignments.get(name) if (root / "course.toml").is_file() else None
-    if known is None or not known.parts or validate(known):
-        return  # nothing to try, or the release says what is wrong
-    with Examiner("auto") as examiner, progress(f"Trying the checks of {name}") as advance:
+    with Examiner("auto") as examiner, progress(f"Trying the checks of {known.name}") as advance:
         if examiner.isolation != "namespaces" or examiner.weakness:
             told = examiner.weakness or "no isolation on this machine"
             console.print(f"note: the checks were not tried, {told}", markup=False, soft_wrap=True)
@@ -282,5 +277,5 @@ def _try_checks(root: Path, name: str) -> None:
         found = trials.problems(root, known, examiner, advance)
     if found:
         raise CourseError(
-            "\n".join([*found, f"Nothing was released; --no-trials releases {name} all the same"])
+            "\n".join([*found, f"Nothing was released; --no-trials releases {known.name} all the same"])
         )

@@ -29,13 +29,20 @@ _NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/", "grader/s
 _LONG = 40  # characters; a shorter solution may well stand in the text by chance
 
 
-def release(course_root: Path | str, assignment: str, say: Callable[[str], None] = print) -> Path:
+def release(
+    course_root: Path | str,
+    assignment: str,
+    say: Callable[[str], None] = print,
+    *,
+    before: Callable[[Assignment], None] = lambda known: None,
+) -> Path:
     """Write the released copy of `assignment` and record it in the gradebook; return its folder.
 
     Runs nbgrader's own `generate_assignment` with this course's configuration, also for a course made
     elsewhere. Tells `say`, line by line, which tests of plain notebooks can be kept apart from the student's
-    code, and what to rewrite so that more can. Raises CourseError where the source is inconsistent or a secret
-    would get out; then nothing has changed, and an earlier release is still there.
+    code, and what to rewrite so that more can. `before` is called with an assignment that has checks, once its
+    source is found consistent: what it raises ends the release. Raises CourseError where the source is inconsistent
+    or a secret would get out; then nothing has changed, and an earlier release is still there.
     """
     from nbgrader.converters import GenerateAssignment
 
@@ -47,6 +54,7 @@ def release(course_root: Path | str, assignment: str, say: Callable[[str], None]
         if problems := validate(known):
             raise CourseError("\n".join(problems))
         _refuse_plain_configuration(course, assignment)
+        before(known)
         build_assignment(known)
     folder = course.path("release", ".", assignment)
     with (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from grader.book.results import Graded
     from grader.examine.report import CheckResult, Report
 
-_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow", "skipped": "dim"}
+_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow", "not measured": "yellow", "skipped": "dim"}
 
 
 def program() -> str:
@@ -78,7 +78,7 @@ def _missing(lost: list[CheckResult]) -> list[str]:
         return []
     first, *others = lost
     kinds = {kind: [check.verdict for check in others].count(kind) for kind in (c.verdict for c in others)}
-    more = [f"{count} more: {kind}" for kind, count in kinds.items()]
+    more = [f"{count} more: {'not run' if kind == 'skipped' else kind}" for kind, count in kinds.items()]
     return [
         f"{first.name}, {first.verdict}: {first.why}" if first.why else f"{first.name}, {first.verdict}",
         *more,
