@@ -6,13 +6,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: lab notebooks record clean demo test test-all matrix
 
 lab: .venv/installed
+	@echo "Jupyter keeps this terminal until you press Ctrl-C; for grader and git, open another one in this folder."
 	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; this is ' + sys.version.split()[0] + '. Try: make PYTHON=python3.12')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
+	@echo "Installing PyTorch, Jupyter and what they need into .venv: a few minutes, 2 to 3 GB on disk."
+	$(BIN)/pip install --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --editable .
+	$(BIN)/python -m grader.steps.jupyter
 	touch $@
 
 notebooks: .venv/installed

@@ -1,4 +1,4 @@
-"""The command line: `grader doctor | start | check | solution | examine | release | collect | grade | ...`."""
+"""The command line: `grader doctor | start | check | pack | solution | new | examine | release | ...`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +15,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from grader.course import Course, CourseError, Part
+from grader.course import Assignment, CourseError
+from grader.steps import for_students
+from grader.steps.command import (
+    BOTH,
+    INSTRUCTORS,
+    AssignmentArgument,
+    CourseOption,
+    IsolationOption,
+    console,
+    course_of,
+    examine_part,
+    in_a_folder,
+    progress,
+    root_of,
+)
 
 # Heavy modules (torch, nbgrader) are imported by the command that needs them, so that `--help` is instant.
 
@@ -28,34 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-console = Console()
-
-STUDENTS, INSTRUCTORS, BOTH = "Students and self-learners", "Instructors", "Everybody"
-
-
-def _known_isolation(value: str) -> str:
-    if value not in (known := ("auto", "namespaces", "plain")):
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
-    return value
-
-
-def _in_a_folder(path: Path | None) -> Path | None:
-    # Found before the work, not after it.
-    if path is not None and not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{path}: its folder does not exist; make it, or name another file")
-    return path
-
-
-CourseOption = Annotated[
-    Path | None, typer.Option("--course", help="The course root; found from here upwards when not given.")
-]
-IsolationOption = Annotated[
-    str,
-    typer.Option(
-        help="namespaces (sandbox), plain (none: your own code only), or auto.", callback=_known_isolation
-    ),
-]
-AssignmentArgument = Annotated[str, typer.Argument(metavar="HW", help="Such as hw1_distributed.")]
+app.add_typer(for_students.app)
 
 
 def main() -> None:
@@ -85,77 +70,13 @@ def doctor() -> None:
     console.print(table)
 
 
-@app.command(rich_help_panel=STUDENTS)
-def start(
-    assignment: AssignmentArgument,
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="New folder; default ./HW.")] = None,
-    course: CourseOption = None,
-) -> None:
-    """Make your own copy of an assignment to work in."""
-    from grader.steps import workspace
-
-    directory = directory or Path(assignment)
-    with console.status("Making your copy ..."):
-        copy = workspace.start(_course(course), assignment, directory)
-    for part in copy.parts.values():
-        console.print(
-            f"Part {part.number}, {part.title}: read {directory / part.notebook}.ipynb", highlight=False
-        )
-        console.print(f"  and edit {', '.join(part.files)}.", highlight=False)
-    console.print(f"Then: cd {directory} && grader check", highlight=False)
-
-
-@app.command(rich_help_panel=STUDENTS)
-def check(
-    part: Annotated[int | None, typer.Argument(help="Which part; all when not given.")] = None,
-    item: Annotated[str | None, typer.Option(help="Only the checks of this item.")] = None,
-    directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
-    isolation: IsolationOption = "auto",
-) -> None:
-    """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
-    from grader.examine.examiner import Examiner
-    from grader.steps import terminal as render
-    from grader.steps import workspace
-
-    assignment = workspace.find(directory)
-    parts = [assignment.part(part)] if part else list(assignment.parts.values())
-    if item and not any(item in entry.items for entry in parts):
-        there = ", ".join(name for entry in parts for name in entry.items)
-        raise CourseError(f"{item} is not an item of {assignment.name}; items: {there}")
-    passed = True
-    with console.status("Starting the workers ..."):
-        examiner = Examiner(isolation)
-    with examiner:
-        for entry in parts:
-            report = _examine(examiner, entry, directory, hidden=False, items=[item] if item else None)
-            console.print(render.table(report, f"{assignment.name}, part {entry.number}: {entry.title}"))
-            for note in report.notes:
-                console.print(f"note: {note}", style="dim", markup=False)
-            console.print(
-                render.summary(report, dict.fromkeys(r.item for r in report.checks)), highlight=False
-            )
-            passed = passed and all(result.verdict == "pass" for result in report.checks)
-    raise typer.Exit(0 if passed else 1)
-
-
-@app.command(rich_help_panel=STUDENTS)
-def solution(
-    item: Annotated[str, typer.Argument(help="The item or the file whose reference you want to read.")],
-    directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
-) -> None:
-    """Show the reference solution beside yours, once you have tried."""
-    from grader.steps import workspace
-
-    console.print(workspace.solution(directory, item, wide=console.width >= 160))
-
-
 @app.command(rich_help_panel=INSTRUCTORS)
 def examine(
     assignment: AssignmentArgument,
     path: Annotated[Path, typer.Argument(help="The folder of files to examine.")],
     part: Annotated[int, typer.Option(help="Which part of the assignment.")],
     json: Annotated[
-        Path | None, typer.Option(help="Write the verdicts to this file.", callback=_in_a_folder)
+        Path | None, typer.Option(help="Write the verdicts to this file.", callback=in_a_folder)
     ] = None,
     hidden: Annotated[bool, typer.Option(help="Run the hidden checks too.")] = True,
     seed: Annotated[int | None, typer.Option(help="Repeat a run: the seed that its report names.")] = None,
@@ -166,10 +87,10 @@ def examine(
     from grader.examine.examiner import Examiner
     from grader.steps import terminal as render
 
-    entry = _course(course).assignment(assignment).part(part)
+    entry = course_of(course).assignment(assignment).part(part)
     with Examiner(isolation) as examiner:
-        report = _examine(examiner, entry, path, hidden=hidden, seed=seed)
-    console.print(render.table(report, f"{assignment}, part {part}: {path}", for_instructor=True))
+        report = examine_part(examiner, entry, path, hidden=hidden, seed=seed)
+    console.print(render.details(report, f"{assignment}, part {part}: {path}", for_instructor=True))
     for note in report.notes:
         console.print(f"note: {note}", style="dim", markup=False)
     console.print(render.summary(report), f"Seed {report.seed}.", highlight=False)
@@ -178,9 +99,23 @@ def examine(
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
+def new(directory: Annotated[Path, typer.Argument(metavar="DIR", help="The new folder.")]) -> None:
+    """Make a course of your own, small and complete: it releases, collects and grades as it is."""
+    from grader.steps import terminal as render
+    from grader.steps.new import new_course
+
+    new_course(directory)
+    told = f"{directory}: a course. Read README.md there; then, inside it: {render.program()} release hw1"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
 def release(
     assignments: Annotated[list[str] | None, typer.Argument(metavar="[HW]...")] = None,
     to: Annotated[Path | None, typer.Option(help="Also write the repository that students clone.")] = None,
+    trials: Annotated[
+        bool, typer.Option(help="Try each check first, with answers that must not pass; minutes, once.")
+    ] = True,
     course: CourseOption = None,
 ) -> None:
     """Make the students' version of assignments: no solutions, no hidden checks."""
@@ -188,10 +123,11 @@ def release(
 
     if not assignments and to is None:
         raise CourseError("nothing to release: name an assignment, or a folder with --to")
-    root = _root(course)
+    root = root_of(course)
     for name in assignments or []:
         with console.status(f"Releasing {name} ..."):
-            folder = releases.release(root, name)
+            before = (lambda known: _try_checks(root, known)) if trials else (lambda known: None)
+            folder = releases.release(root, name, before=before)
         console.print(f"{name}: released to {folder}", highlight=False)
     if to is not None:
         with console.status("Writing the repository ..."):
@@ -221,7 +157,7 @@ def collect(
     """Take what students handed in: folders, zip files, or git repositories at a deadline."""
     from grader.steps import collect as collecting
 
-    root = _root(course)
+    root = root_of(course)
     with progress(f"Collecting {assignment}") as advance:
         watch = lambda result, done, total: advance(result.student, total)  # noqa: E731
         if source.suffix == ".csv":
@@ -260,7 +196,7 @@ def grade(
     from grader.steps import terminal as render
     from grader.steps.progress import Board
 
-    root = _root(course)
+    root = root_of(course)
     if explain is not None:
         for line in grading.explain(root, assignment, explain, isolation):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -300,7 +236,7 @@ def summary(
     """Write one page on the graded class: scores, checks, time, what waits for a person, notes with evidence."""
     from grader.pages import class_page as summaries
 
-    path = summaries.summary(_root(course), assignment, formgrader=formgrader)
+    path = summaries.summary(root_of(course), assignment, formgrader=formgrader)
     console.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -313,7 +249,7 @@ def feedback(
     """Write the pages that students get back: their notebooks with verdicts, scores and comments."""
     from grader.steps import feedback as feedbacks
 
-    root = _root(course)
+    root = root_of(course)
     with progress(f"Feedback on {assignment}") as advance:
         pages = feedbacks.feedback(
             root,
@@ -326,7 +262,7 @@ def feedback(
 
 @app.command(rich_help_panel=INSTRUCTORS)
 def export(
-    to: Annotated[Path, typer.Option(help="The CSV file to write.", callback=_in_a_folder)] = Path(
+    to: Annotated[Path, typer.Option(help="The CSV file to write.", callback=in_a_folder)] = Path(
         "grades.csv"
     ),
     course: CourseOption = None,
@@ -334,38 +270,22 @@ def export(
     """Write all scores, and the final grade by the weights and thresholds of course.toml, as CSV."""
     from grader.steps import export as exporting
 
-    for path in exporting.export(_root(course), to):
+    for path in exporting.export(root_of(course), to):
         console.print(str(path), highlight=False)
 
 
-def _root(course: Path | None) -> Path:
-    """Return the course root; with --course it may be any nbgrader course, without a course.toml."""
-    return course.resolve() if course else Course.find().root
+def _try_checks(root: Path, known: Assignment) -> None:
+    """Raise CourseError with a sentence for each check that passes what it must not pass."""
+    from grader.examine.examiner import Examiner
+    from grader.steps import trials
 
-
-def _course(root: Path | None) -> Course:
-    return Course.load(root) if root else Course.find()
-
-
-def _examine(examiner, part: Part, folder: Path, **options):
-    from grader.examine.examiner import checks_of
-
-    wanted = checks_of(part, hidden=options["hidden"])
-    if options.get("items"):
-        wanted = [check for check in wanted if check.item in options["items"]]
-    with progress(f"{part.assignment}, part {part.number}") as advance:
-        watch = lambda result: advance(result.name, len(wanted))  # noqa: E731
-        return examiner.examine(part, folder, on_check=watch, **options)
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar; what it yields is called with the name of each thing done and how many there are."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda name, total: bar.update(
-            task, advance=1, total=total, description=f"{title}: {escape(name)}"
+    with Examiner("auto") as examiner, progress(f"Trying the checks of {known.name}") as advance:
+        if examiner.isolation != "namespaces" or examiner.weakness:
+            told = examiner.weakness or "no isolation on this machine"
+            console.print(f"note: the checks were not tried, {told}", markup=False, soft_wrap=True)
+            return
+        found = trials.problems(root, known, examiner, advance)
+    if found:
+        raise CourseError(
+            "\n".join([*found, f"Nothing was released; --no-trials releases {known.name} all the same"])
         )

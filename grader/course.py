@@ -123,6 +123,7 @@ class Course:
     thresholds: dict[str, float]
     late: dict[str, Any]
     assignments: dict[str, Assignment]
+    hand_in: str = ""  # a sentence for students: where
 
     @classmethod
     def load(cls, root: Path | str) -> Course:
@@ -146,6 +147,7 @@ class Course:
                     name: _assignment(root, name, entry)
                     for name, entry in data.get("assignments", {}).items()
                 },
+                hand_in=str(data["course"].get("hand_in", "")),
             )
         except KeyError as error:
             raise CourseError(f"{path}: the key {error} is missing") from None

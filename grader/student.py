@@ -11,6 +11,7 @@ from IPython.display import display
 from grader.course import CourseError
 from grader.examine.examiner import Examiner
 from grader.notebooks.verdicts import as_html, as_text
+from grader.steps.pack import refuse_foreign_imports
 from grader.steps.workspace import find
 
 
@@ -18,8 +19,8 @@ def check(item: str) -> None:
     """Run the public checks of `item` on the modules beside this notebook and show what they say.
 
     The same checks grade the submission, with hidden ones on other inputs. Where this machine can isolate a
-    process the modules run in a sandbox. Raises CourseError for an item that the assignment does not have, or
-    outside a copy of an assignment.
+    process the modules run in a sandbox. Raises CourseError for an item that the assignment does not have,
+    outside a copy of an assignment, and where a module imports what is not there when it is graded.
     """
     folder = Path.cwd()
     assignment = find(folder)
@@ -27,7 +28,8 @@ def check(item: str) -> None:
     if part is None:
         items = ", ".join(name for part in assignment.parts.values() for name in part.items)
         raise CourseError(f"{item} is not an item of {assignment.name}; items: {items}")
-    report = _examiner().examine(part, folder, hidden=False, items=[item])
+    refuse_foreign_imports(folder, part)
+    report = _examiner().examine(part, folder, hidden=False, items=[item], skip=True)
     display({"text/plain": as_text(report.checks), "text/html": as_html(report.checks)}, raw=True)
     for note in report.notes:
         print(f"note: {note}")

@@ -177,7 +177,7 @@ def tamper(notebook: dict[str, Any]) -> None:
 
 def grade_class(course: Course) -> list[Graded]:
     """Grade everybody, showing who is done."""
-    from grader.cli import progress
+    from grader.steps.command import progress
 
     with progress(f"Grading {HOMEWORK}") as advance:
         return grading.grade(

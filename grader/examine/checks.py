@@ -6,17 +6,29 @@ data back, and decides here, with helpers that no submission can reach.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import contextvars
+import functools
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from grader.course import MIB, CourseError
+
+STAND_INS = {
+    "nothing": "functions that do nothing and return None",
+    "input": "functions that do nothing and return their first argument",
+    "zeros": "answers whose every number is 0",
+    "constant": "answers whose every number is 1",
+    "cached": "a table of earlier answers: with every seed the inputs are the same",
+}
+"""What no check may pass unless it says why, by name."""
 
 
 class Failed(Exception):
@@ -29,6 +41,10 @@ class Failed(Exception):
 
 class StudentError(Failed):
     """The submission raised, exited, ran out of time or memory, or lacks what was asked for."""
+
+
+class TimedOut(StudentError):
+    """The submission did not answer in time, or stood still."""
 
 
 class Undecided(Exception):
@@ -49,6 +65,7 @@ class Check:
     hidden: bool
     spec: str
     function: Callable[[Any], None] = field(repr=False)
+    accepts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,12 +107,16 @@ def check(
     memory: int | None = None,
     hint: str = "",
     forgeable: str = "",
+    accepts: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Declare a check of `item`. The docstring is the specification that a student reads.
 
     `wall` bounds everything the check runs, in seconds. `memory` (MiB) replaces the part's own limit.
     `forgeable` says why evidence from inside the student's process decides here, where nothing better exists.
+    `accepts` says which stand-ins (`STAND_INS`) this check may pass, each with the reason; a release tries them.
     """
+    if unknown := sorted(accepts.keys() - set(STAND_INS)):
+        raise CourseError(f"accepts={unknown}: no such stand-in; there are {', '.join(STAND_INS)}")
 
     def declare(function: Callable[[Any], None]) -> Callable[[Any], None]:
         where, hidden = _loading.get(([], False))
@@ -104,7 +125,19 @@ def check(
             raise CourseError(f"check {function.__name__} has no docstring; write the specification there")
         limit = None if memory is None else memory * MIB
         where.append(
-            Check(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function)
+            Check(
+                function.__name__,
+                item,
+                points,
+                wall,
+                limit,
+                hint,
+                forgeable,
+                hidden,
+                spec,
+                function,
+                dict(accepts),
+            )
         )
         return function
 
@@ -134,6 +167,24 @@ def load_checks(path: Path, *, hidden: bool) -> list[Check]:
         _loading.reset(token)
         sys.modules.pop(name, None)
     return found
+
+
+@functools.cache
+def binds(source: str, name: str) -> bool:
+    """Return whether Python text gives `name` a meaning at its top level, as far as that can be read off."""
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            for inner in ast.walk(node):
+                bound = getattr(inner, "id", "") if isinstance(getattr(inner, "ctx", None), ast.Store) else ""
+                if isinstance(inner, ast.alias):
+                    bound = inner.asname or inner.name
+                elif isinstance(inner, (ast.FunctionDef, ast.ClassDef)):
+                    bound = inner.name
+                if bound in (name, "*"):
+                    return True
+    return False
 
 
 def record(name: str, value: float | str, unit: str = "", bound: str = "") -> None:

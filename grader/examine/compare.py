@@ -7,6 +7,7 @@ ratio lies on one side of the threshold. Where 60 pairs do not bring that about,
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from grader.sandbox.packed import Packed
 
 # Few looks, because each is a chance to be wrong. Fewer than 8 pairs make no interval worth its name.
 LOOKS = (8, 11, 15, 20, 27, 35, 45, 60)
+MOST_DRAWS = 20  # of inputs, until some are new
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Contender:
         job.freeze(True)
         after = job.usage()
         if job.has_unasked():
-            raise StudentError("the worker answered before it was asked")
+            raise StudentError("your code answered before it was asked")
         cpu = after.cpu_seconds - before.cpu_seconds if before and after else None
         return result, Seconds(wall, cpu)
 
@@ -161,12 +163,13 @@ def pairs(
     """
     times: list[tuple[Seconds, Seconds]] = []
     result, longest = None, 0.0
+    seen: set[bytes] = set()
     with gather() as evidence:
         for number in range(-warmup, LOOKS[-1]):
             begin = time.perf_counter()
             if begin + 2 * longest > deadline:
                 break
-            arguments = list(inputs())
+            arguments = _new(inputs, seen)
             found = {}
             # ABBA: whatever drifts in the machine falls on both alike.
             for side in (reference, submission) if number % 2 == 0 else (submission, reference):
@@ -178,7 +181,11 @@ def pairs(
                     raise RuntimeError(f"the reference failed: {error.why}") from error
             # What the last pair measured is enough of it.
             evidence.measured.clear()
-            verify(found[submission][0], found[reference][0])
+            returned = verify(found[submission][0], found[reference][0])
+            if returned is not None:
+                raise TypeError(
+                    f"verify returned {returned!r}; it must raise Failed, as the expect functions do"
+                )
             longest = max(longest, time.perf_counter() - begin)
             if number >= 0:
                 times.append((found[reference][1], found[submission][1]))
@@ -190,6 +197,20 @@ def pairs(
     if result is None:
         raise Undecided(f"the time of the check was enough for {len(times)} pairs; {LOOKS[0]} are needed")
     return result
+
+
+def _new(inputs: Callable[[], Sequence[Any]], seen: set[bytes]) -> list[Any]:
+    """Return inputs that are not among those `seen`, to which they are added."""
+    for _ in range(MOST_DRAWS):
+        arguments = list(inputs())
+        digest = hashlib.sha256(wire.encode({"args": arguments})).digest()
+        if digest not in seen:
+            seen.add(digest)
+            return arguments
+    raise ValueError(
+        f"inputs() gave what it had given before {MOST_DRAWS} times in a row, so that a cache would be fast; "
+        "draw them from sub.rng"
+    )
 
 
 def judge(result: Comparison, threshold: float, clock: str) -> None:

@@ -10,9 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from grader.course import CourseError, Part
-from grader.examine.checks import Check, Evidence, Failed, StudentError, Undecided, gather, load_checks
+from grader.examine.checks import (
+    Check,
+    Evidence,
+    Failed,
+    StudentError,
+    TimedOut,
+    Undecided,
+    gather,
+    load_checks,
+)
 from grader.examine.job import Job, start_time
 from grader.examine.place import Place
 from grader.examine.report import CheckResult, Report
@@ -22,7 +32,7 @@ from grader.sandbox.cgroup import CgroupError, Cgroups
 from grader.sandbox.packed import Packed
 from grader.sandbox.zygote import Zygote
 
-KILLED = "a worker was killed by a signal that no limit of ours sent; what it ran was run again"
+KILLED = "your code was killed by a signal that no limit of ours sent; what it ran was run again"
 TRIES = 6  # where workers are killed; a submission that kills its own has them too, and then failed
 ISOLATIONS = ("auto", "namespaces", "plain")
 
@@ -97,12 +107,17 @@ class Examiner:
         names: Iterable[str] | None = None,
         seed: int | None = None,
         on_check: Callable[[CheckResult], None] | None = None,
+        submission: Callable[..., Submission] = Submission,
+        skip: bool = False,
     ) -> Report:
         """Run the checks of `part` against the files in `folder`, or against those that were read already.
 
         `hidden` adds the checks that students do not have, `items` keeps only those of some items, `names`
-        only those with these names. The same `seed` gives the same inputs. Never raises for what a submission
-        does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can be started.
+        only those with these names. The same `seed` gives the same inputs. `submission` makes what a check is
+        given, for those who look on. With `skip`, what is left of an item does not run once one of its checks did
+        not end in time: for a student who waits, never for a grade, where each check counts. Never raises for what
+        a submission does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can
+        be started.
         """
         if not isinstance(folder, Packed) and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder}: not a folder; name the folder that holds {part.files[0]}")
@@ -120,7 +135,11 @@ class Examiner:
             report.notes.append(self.weakness)
         try:
             for check in wanted:
-                result, notes = self._check(part, packed, check, seed)
+                late = next((one for one in report.checks if one.timed_out and one.item == check.item), None)
+                if skip and late:
+                    result, notes = _skipped(check, late), []
+                else:
+                    result, notes = self._check(part, packed, check, seed, submission)
                 report.checks.append(result)
                 report.notes += [f"{check.name}: {note}" for note in notes]
                 if on_check:
@@ -130,16 +149,18 @@ class Examiner:
                 packed.close()
         return report
 
-    def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
-        result, notes = self._check_undisturbed(part, packed, check, seed)
+    def _check(
+        self, part: Part, packed: Packed, check: Check, seed: int, submission: Callable[..., Submission]
+    ) -> tuple[CheckResult, list[str]]:
+        result, notes = self._check_undisturbed(part, packed, check, seed, submission)
         if result.verdict == "undecided":
             # A machine that was busy may be calm a moment later; a second doubt is for a person.
-            result, more = self._check_undisturbed(part, packed, check, seed)
+            result, more = self._check_undisturbed(part, packed, check, seed, submission)
             notes += [*more, "ran twice, the first run was undecided"]
         return result, notes
 
     def _check_undisturbed(
-        self, part: Part, packed: Packed, check: Check, seed: int
+        self, part: Part, packed: Packed, check: Check, seed: int, submission: Callable[..., Submission]
     ) -> tuple[CheckResult, list[str]]:
         """Run a check until no worker was killed meanwhile, and drop what disturbed runs said, be it a pass.
 
@@ -147,15 +168,15 @@ class Examiner:
         away, and have six tries at all the others.
         """
         (result, notes), again, _ = self.place.undisturbed(
-            lambda: self._check_once(part, packed, check, seed), TRIES
+            lambda: self._check_once(part, packed, check, seed, submission), TRIES
         )
         return result, [KILLED, *notes] if again else notes
 
     def _check_once(
-        self, part: Part, packed: Packed, check: Check, seed: int
+        self, part: Part, packed: Packed, check: Check, seed: int, submission: Callable[..., Submission]
     ) -> tuple[CheckResult, list[str]]:
         driver = part.driver.read_text(encoding="utf-8") if part.driver.exists() else None
-        sub = Submission(
+        sub = submission(
             *(self.place, packed, check),
             driver=driver,
             memory=part.memory,
@@ -170,7 +191,11 @@ class Examiner:
             if module and module not in packed.names:
                 raise StudentError(f"{module} is missing; put it beside the notebook")
             with gather() as evidence:
-                check.function(sub)
+                returned: Any = check.function(sub)
+            if returned is not None:
+                raise TypeError(
+                    f"it returned {returned!r}; a check raises Failed, as the expect functions do"
+                )
         except Failed as error:
             verdict, why, failure = "fail", error.why, error
         except Undecided as error:
@@ -200,6 +225,7 @@ class Examiner:
             expected=failure.expected if failure else "",
             forgeable=check.forgeable,
             wall=round(time.perf_counter() - started, 3),
+            timed_out=isinstance(failure, TimedOut),
         )
         return result, sub.notes
 
@@ -244,6 +270,16 @@ class Examiner:
             return all(job.inbox)
         finally:
             job.close()
+
+
+def _skipped(check: Check, late: CheckResult) -> CheckResult:
+    why = f"not run, since {late.name} did not end in time; mend that first"
+    return CheckResult(
+        *(check.name, check.item, 0.0, check.points, "skipped", why),
+        hidden=check.hidden,
+        spec=check.spec,
+        forgeable=check.forgeable,
+    )
 
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:

@@ -325,9 +325,9 @@ def _hung_up(sock: socket.socket) -> bool:
 
 
 def who(ranks: Sequence[int], world: int) -> str:
-    """Return these ranks' name in a sentence."""
+    """Return these ranks' name in a sentence to a student, for whom a worker is a process of their own."""
     if world == 1:
-        return "the worker"
+        return "your code"
     return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
 
 

@@ -15,7 +15,7 @@ class CheckResult:
     item: str
     points: float
     max_points: float
-    verdict: str  # pass, fail, undecided or error (the check itself broke)
+    verdict: str  # pass, fail, undecided, error (the check itself broke); skipped, where nobody grades
     why: str
     measured: list[dict[str, Any]] = field(default_factory=list)
     hint: str = ""
@@ -25,6 +25,7 @@ class CheckResult:
     expected: str = ""
     forgeable: str = ""
     wall: float = 0.0  # seconds
+    timed_out: bool = False  # the submission did not answer in time, or stood still
 
 
 @dataclass

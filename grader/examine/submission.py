@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grader.examine.checks import Check, Line, StudentError, Undecided, record
+from grader.examine.checks import Check, Line, StudentError, TimedOut, Undecided, binds, record
 from grader.examine.compare import Contender, judge, pairs
 from grader.examine.job import GRACE, KEPT_OUTPUT, Job, who
 from grader.examine.place import Place
@@ -136,7 +136,10 @@ class Submission:
 
         with contextlib.ExitStack() as stack:
             baseline = stack.enter_context(contextlib.closing(Packed(self._references, [name], others=False)))
-            reference = stack.enter_context(contextlib.closing(start(baseline, against)))
+            try:
+                reference = stack.enter_context(contextlib.closing(start(baseline, against)))
+            except StudentError as error:
+                raise RuntimeError(f"the reference {against} does not start: {error.why}") from error
             submission = stack.enter_context(contextlib.closing(start(self._packed, target)))
             result = pairs(
                 *(reference, submission, inputs, verify),
@@ -187,9 +190,12 @@ class Submission:
             job.close()
 
     def _require(self, target: str) -> None:
-        module = target.partition(":")[0]
-        if module == "driver" and self._driver is None:
-            raise FileNotFoundError(f"{target} is asked for, but this part has no driver file")
+        module, _, function = target.partition(":")
+        if module == "driver":
+            if self._driver is None:
+                raise FileNotFoundError(f"{target} is asked for, but this part has no driver file")
+            if not binds(self._driver, function):
+                raise AttributeError(f"{target} is asked for, but the part's driver defines no {function}")
         if module != "driver" and f"{module.replace('.', '/')}.py" not in self._packed.names:
             raise StudentError(f"{module}.py is missing; put it beside the notebook")
 
@@ -268,11 +274,11 @@ class Submission:
             if watch.stood:
                 asked = key not in ("port", "ready")
                 why, code = explain(job, silent, watch.seconds, self._packed.names, self.source, asked)
-                raise StudentError(why, yours=plain(code, 200), expected="an answer")
-            raise StudentError(f"{who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
+                raise TimedOut(why, yours=plain(code, 200), expected="an answer")
+            raise TimedOut(f"{who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
         answers = [job.inbox[rank].pop(0) for rank in ranks]
         if any(key not in answer for answer in answers):
-            raise StudentError("a worker answered something else than it was asked")
+            raise StudentError("your code answered something else than it was asked")
         return [answer[key] for answer in answers]
 
     def _out_of_memory(self) -> StudentError:
@@ -298,7 +304,7 @@ class Submission:
         told = [entry for entry in found if entry[2] is not None]
         _, rank, error = min(told, key=lambda entry: entry[:2], default=(False, 0, None))
         if not isinstance(error, dict):
-            return StudentError("a worker answered something else than it was asked")
+            return StudentError("your code answered something else than it was asked")
         kind, message = plain(error.get("type"), 80), plain(error.get("message"), 300)
         if kind == "NotImplementedError" and message.startswith("not implemented yet"):
             return StudentError(message)

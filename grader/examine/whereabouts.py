@@ -69,7 +69,7 @@ def explain(
         together.setdefault(found.get(rank), []).append(rank)
     told = [_sentence(place, those, world) for place, those in list(together.items())[:MOST_PLACES]]
     if len(ranks) == world:
-        who = "the worker stands" if world == 1 else f"all {world} ranks stand"
+        who = "your code stands" if world == 1 else f"all {world} ranks stand"
     else:
         who = f"{_name(ranks, world)} stand{'s' if len(ranks) == 1 else ''}"
         told.append("the others have returned" if asked else "the others wait for it to start")

@@ -140,7 +140,7 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
                     why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"
                 break
             if not job.inbox[0]:
-                why = f"the worker {job.closed[0]}"
+                why = f"the notebook {job.closed[0]}"
                 if job.out_of_memory():
                     why = f"the notebook used more than {MEMORY >> 20} MiB of memory"
                 break

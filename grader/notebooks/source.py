@@ -11,6 +11,7 @@ import ast
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,19 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # --- modules: solutions and stubs -------------------------------------------------------------------------
 
 
-def strip_solutions(text: str, name: str = "<module>") -> str:
+def not_implemented(function: str) -> str:
+    """Return the line that stands in a stub in place of a solution."""
+    return f'raise NotImplementedError("not implemented yet: {function}")'
+
+
+def strip_solutions(
+    text: str, name: str = "<module>", instead: Callable[[str], str] = not_implemented
+) -> str:
     """Return the module `text` as a student gets it, every `### BEGIN SOLUTION` region taken out.
 
-    Inside a function a region becomes `raise NotImplementedError("not implemented yet: <function>")`; at
-    class or module level it leaves nothing. Text without regions is returned unchanged. Raises CourseError,
-    naming the file `name`, where markers do not pair up or the stub would not compile.
+    Inside a function a region becomes the line `instead(qualified name)`; at class or module level it leaves
+    nothing. Text without regions is returned unchanged. Raises CourseError, naming the file `name`, where
+    markers do not pair up or the stub would not compile.
     """
     regions = solution_regions(text, name)
     if not regions:
@@ -46,7 +54,7 @@ def strip_solutions(text: str, name: str = "<module>") -> str:
         kept += lines[position:begin]
         if owner := _innermost(functions, begin + 1):
             indent = re.match(r"\s*", lines[begin]).group(0)
-            kept.append(f'{indent}raise NotImplementedError("not implemented yet: {owner}")')
+            kept.append(f"{indent}{instead(owner)}")
         position = end + 1
     stub = "\n".join(kept + lines[position:])
     try:

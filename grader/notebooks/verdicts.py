@@ -15,6 +15,7 @@ _WORDS = {
     "fail": "✗ failed",
     "undecided": "? undecided",
     "error": "? undecided",
+    "skipped": "- not run",
 }
 _WAITING = {
     "undecided": "The measurement allows no verdict. A person will decide.",
@@ -53,7 +54,7 @@ def rows(checks: Sequence[CheckResult]) -> list[Row]:
 
 def _evidence(check: CheckResult) -> list[tuple[str, str]]:
     lines = []
-    if check.verdict == "fail":
+    if check.verdict in ("fail", "skipped"):
         lines.append(("Why", check.why))
         if check.yours or check.expected:
             lines += [("Yours", check.yours), ("Expected", check.expected)]

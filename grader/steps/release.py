@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC
 from pathlib import Path
 
+from grader.book.keys import split_checks
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.course import Assignment, Course, CourseError
 from grader.notebooks import PROGRAMS
 from grader.notebooks.rebuild import grade_id, is_report
 from grader.notebooks.source import build_assignment, build_notebook, solution_regions, validate
+from grader.steps import front_page
+from grader.whole_files import replaced_folder
 
 # What a student needs of the repository besides the weeks and the assignments.
 _SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "requirements.txt", "pyproject.toml", "conftest.py")
 _SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
-# Of the grader itself: how it is tested and shown needs the sources of the assignments.
-_NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/")
+# Of the grader itself: how it is tested and shown needs the sources of the assignments; a new course holds solutions.
+_NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/", "grader/steps/new_course/")
 _LONG = 40  # characters; a shorter solution may well stand in the text by chance
 
 
-def release(course_root: Path | str, assignment: str, say: Callable[[str], None] = print) -> Path:
+def release(
+    course_root: Path | str,
+    assignment: str,
+    say: Callable[[str], None] = print,
+    *,
+    before: Callable[[Assignment], None] = lambda known: None,
+) -> Path:
     """Write the released copy of `assignment` and record it in the gradebook; return its folder.
 
     Runs nbgrader's own `generate_assignment` with this course's configuration, also for a course made
     elsewhere. Tells `say`, line by line, which tests of plain notebooks can be kept apart from the student's
-    code, and what to rewrite so that more can. Raises CourseError where the source is inconsistent or a secret
-    would get out.
+    code, and what to rewrite so that more can. `before` is called with an assignment that has checks, once its
+    source is found consistent: what it raises ends the release. Raises CourseError where the source is inconsistent
+    or a secret would get out; then nothing has changed, and an earlier release is still there.
     """
     from nbgrader.converters import GenerateAssignment
 
@@ -43,17 +53,70 @@ def release(course_root: Path | str, assignment: str, say: Callable[[str], None]
     if known is not None and known.parts:
         if problems := validate(known):
             raise CourseError("\n".join(problems))
+        _refuse_plain_configuration(course, assignment)
+        before(known)
         build_assignment(known)
-    course.gradebook().close()  # creates it, where this is the course's first release
-    course.folders.assignment_id = assignment
-    converter = GenerateAssignment(coursedir=course.folders, config=course.config)
-    converter.force = True
-    run_converter(converter, f"releasing {assignment}")
     folder = course.path("release", ".", assignment)
-    if known is not None:
-        refuse_leaks(folder, [known])
-    _decide_modes(course, assignment, say)
+    with (
+        _forgotten_on_failure(course, assignment),
+        tempfile.TemporaryDirectory(prefix="grader-release-") as aside,
+    ):
+        final, course.folders.release_directory = course.folders.release_directory, aside
+        course.folders.assignment_id = assignment
+        converter = GenerateAssignment(coursedir=course.folders, config=course.config)
+        converter.force = True
+        run_converter(converter, f"releasing {assignment}")
+        made = course.path("release", ".", assignment)
+        course.folders.release_directory = final
+        if known is not None:
+            refuse_leaks(made, [known])
+        _decide_modes(course, assignment, say)
+        with replaced_folder(folder) as building:
+            shutil.copytree(made, building, dirs_exist_ok=True)
     return folder
+
+
+def _refuse_plain_configuration(course: NbCourse, name: str) -> None:
+    """Raise CourseError where nbgrader's own conversion would run, which releases checks and solutions."""
+    preprocessors = course.config.GenerateAssignment.get("preprocessors") or []
+    if any(getattr(one, "__name__", one) == "PrepareRelease" for one in preprocessors):
+        return
+    path = course.root / "nbgrader_config.py"
+    wrong = "does not call the grader's configure" if path.is_file() else "not found"
+    raise CourseError(
+        f"{path}: {wrong}, and without it nbgrader would release the solutions and hidden checks of {name}; "
+        "nothing was released. Copy the file from a course that `grader new` makes"
+    )
+
+
+@contextlib.contextmanager
+def _forgotten_on_failure(course: NbCourse, assignment: str) -> Iterator[None]:
+    """Take an assignment that was not there before, or the whole new gradebook, away where the block fails."""
+    from nbgrader.api import MissingEntry
+    from sqlalchemy import make_url
+
+    address = make_url(course.folders.db_url)
+    database = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
+    new = database is not None and not database.exists()
+    gradebook = course.gradebook()  # creates it, where this is the course's first release
+    try:
+        known = any(one.name == assignment for one in gradebook.assignments)
+    finally:
+        gradebook.close()
+    try:
+        yield
+    except BaseException:
+        if new and database is not None:
+            database.unlink(missing_ok=True)
+        elif not known:
+            gradebook = course.gradebook()
+            try:
+                gradebook.remove_assignment(assignment)
+            except MissingEntry:
+                pass  # it had not come that far
+            finally:
+                gradebook.close()
+        raise
 
 
 def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None]) -> None:
@@ -91,63 +154,45 @@ def release_repository(course_root: Path | str, target: Path | str) -> list[str]
     course, target = Course.load(course_root), Path(target)
     if target.exists() and any(path.name != ".git" for path in target.iterdir()):
         raise CourseError(f"{target}: not empty; name a new folder, or empty this one first")
-    repository = course.root.parent
+    was_there = target.exists()
+    try:
+        return _write_repository(course, target)
+    except BaseException:
+        for path in target.iterdir() if target.exists() else ():
+            if path.name != ".git":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if target.exists() and not was_there:
+            target.rmdir()
+        raise
+
+
+def _write_repository(course: Course, target: Path) -> list[str]:
+    released = [name for name in course.assignments if (course.root / "release" / name).is_dir()]
+    if not released:
+        raise CourseError(f"{course.root / 'release'}: empty; release an assignment first")
+    # A course made by `grader new` lies anywhere, and its students need the grader all the same.
+    own = (course.root.parent / "grader" / "cli.py").is_file()
+    repository = course.root.parent if own else Path(__file__).resolve().parents[2]
     for pattern in _SHARED:
+        if pattern.startswith("week") and not own:
+            continue
         for path in sorted(repository.glob(pattern)):
             for name in _tracked(repository, path):
                 if name.startswith(_NOT_FOR_STUDENTS):
                     continue
                 _copy(repository / name, target / name)
-    released = [name for name in course.assignments if (course.root / "release" / name).is_dir()]
-    if not released:
-        raise CourseError(f"{course.root / 'release'}: empty; release an assignment first")
-    place = target / course.root.name
+    # Where a student's command finds it, whatever the folder is called at home.
+    place = target / (course.root.name if own else "assignments")
     for name in released:
         folder = course.root / "release" / name
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not _LEFT_OUT & set(path.relative_to(folder).parts):
                 _copy(path, place / "release" / name / path.relative_to(folder))
     _copy(course.root / "course.toml", place / "course.toml")
-    _write_front_page(course, released, target)
-    _let_git_keep_releases(target / ".gitignore", f"/{course.root.name}/release/")
+    front_page.write(course, released, target, repository / "Makefile")
+    _let_git_keep_releases(target / ".gitignore", f"/{place.name}/release/")
     refuse_leaks(target, list(course.assignments.values()))
     return released
-
-
-def _write_front_page(course: Course, released: list[str], target: Path) -> None:
-    """Write what a student reads first, and the targets of the Makefile that work without the sources."""
-    makefile = course.root.parent / "Makefile"
-    if makefile.is_file():
-        text = makefile.read_text(encoding="utf-8").partition("# --- needs the sources")[0]
-        text = text.replace("clean demo test", "clean")
-        (target / "Makefile").write_text(text, encoding="utf-8")
-    lines = [
-        f"# {course.name}",
-        "",
-        "The labs of the course, and its assignments as they are released. You need Linux, macOS or WSL2 on",
-        "Windows, and Python 3.11 or newer.",
-        "",
-        "```",
-        "make lab    # sets everything up in .venv and opens Jupyter; start with week01_intro/lecture.ipynb",
-        "```",
-        "",
-        "Each week's README says what its lab answers and how to run it without Jupyter, on a GPU server or hosted.",
-    ]
-    for name in released:
-        assignment = course.assignments[name]
-        due = f", due {assignment.deadline.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if assignment.deadline else ""
-        lines += [
-            "",
-            f"## {assignment.title}: `{name}`{due}",
-            "",
-            "```",
-            f".venv/bin/grader start {name}         # your own copy, in ./{name}",
-            f".venv/bin/grader check --in {name}    # the checks that grade you, less the hidden ones",
-            "```",
-            "",
-            "Hand in your copy: its notebook and the modules that you edited.",
-        ]
-    (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _tracked(repository: Path, path: Path) -> Iterator[str]:
@@ -185,7 +230,8 @@ def refuse_leaks(folder: Path, assignments: list[Assignment]) -> None:
         text = _squeeze(_text_of(path))
         for what, secret in secrets:
             if secret in text:
-                raise CourseError(f"{path}: holds {what}, which students must not get; do not publish it")
+                name = path.relative_to(folder)
+                raise CourseError(f"{name}: holds {what}, which students must not get; nothing was released")
 
 
 def _text_of(path: Path) -> str:
@@ -203,12 +249,8 @@ def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
     found = []
     for part in assignment.parts.values():
         if part.checks_hidden.is_file():
-            tree = ast.parse(part.checks_hidden.read_text(encoding="utf-8"))
-            found += [
-                (f"the name of the hidden check {node.name}", node.name)
-                for node in tree.body
-                if isinstance(node, ast.FunctionDef) and node.decorator_list
-            ]
+            _, checks = split_checks(part.checks_hidden.read_text(encoding="utf-8"), part.checks_hidden)
+            found += [(f"the name of the hidden check {name}", name) for name in checks]
         if (part.source / f"{part.notebook}.md").is_file():
             for cell in build_notebook(part).cells:
                 if is_report(cell) and len(_squeeze(cell.source)) >= _LONG:

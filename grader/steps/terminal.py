@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.console import Group
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from grader.book.results import Graded
     from grader.examine.report import CheckResult, Report
 
-_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow", "not measured": "yellow", "skipped": "dim"}
+
+
+def program() -> str:
+    """Return how `grader` is called from this folder: by its name, or by its path in an environment not activated."""
+    here = Path(sys.executable).with_name("grader")
+    if not here.is_file():
+        return f"{shlex.quote(sys.executable)} -m grader"
+    known = shutil.which("grader")
+    if known and Path(known).absolute() == here.absolute():
+        return "grader"
+    return shlex.quote(min(str(here), os.path.relpath(here), key=len))
 
 
 def number(value: float) -> str:
@@ -35,24 +54,54 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
     return found if len(found) <= limit else [*found[: limit - 1], f"and {len(found) - limit + 1} more"]
 
 
-def table(report: Report, title: str, *, for_instructor: bool = False) -> Table:
-    """Return the table of a report: points, what was measured, yours against the specification.
+def items(report: Report, title: str) -> Table:
+    """Return one line per item: its points, and of the first check that it lost, the reason.
+
+    Made for 80 columns: no name of an item or a check of common length is broken.
+    """
+    result = Table(title=title, box=None, title_justify="left", show_header=False, padding=(0, 2, 0, 0))
+    result.add_column("item", no_wrap=True)
+    result.add_column("points", no_wrap=True)
+    result.add_column("what is missing", overflow="fold")
+    for item in dict.fromkeys(check.item for check in report.checks):
+        checks = [check for check in report.checks if check.item == item]
+        lost = [check for check in checks if check.verdict != "pass"]
+        colour = _COLOURS.get(lost[0].verdict, "magenta") if lost else "green"
+        points = f"[{colour}]{number(report.points(item))}/{number(report.max_points(item))}[/]"
+        result.add_row(f"[bold]{escape(item)}[/]", points, escape("; ".join(_missing(lost))))
+    return result
+
+
+def _missing(lost: list[CheckResult]) -> list[str]:
+    """Return what became of the checks of an item that did not pass: the first one in full, the others as numbers."""
+    if not lost:
+        return []
+    first, *others = lost
+    kinds = {kind: [check.verdict for check in others].count(kind) for kind in (c.verdict for c in others)}
+    more = [f"{count} more: {'not run' if kind == 'skipped' else kind}" for kind, count in kinds.items()]
+    return [
+        f"{first.name}, {first.verdict}: {first.why}" if first.why else f"{first.name}, {first.verdict}",
+        *more,
+    ]
+
+
+def details(report: Report, title: str, *, for_instructor: bool = False) -> Group:
+    """Return every check of a report: verdict, points, specification, and what was measured or why it failed.
 
     `for_instructor` adds how a verdict could be forged.
     """
-    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=True)
-    result.add_column("check", ratio=4, overflow="fold")
-    result.add_column("points", justify="right", no_wrap=True)
-    result.add_column("what was measured, or why it failed", ratio=5, overflow="fold")
+    blocks: list[Text | Padding] = [Text(title, style="italic")]
     for check in report.checks:
-        colour = _COLOURS.get(check.verdict, "magenta")
-        head = f"[bold]{escape(check.item)}[/] {escape(check.name)} [{colour}]{check.verdict}[/]"
-        text = f"{head}\n{escape(check.spec)}"
+        head = Text(no_wrap=True, overflow="ignore")
+        head.append(check.name, style="bold")
+        head.append(f"  {check.verdict}", style=_COLOURS.get(check.verdict, "magenta"))
+        head.append(f"  {number(check.points)}/{number(check.max_points)}  ({check.item})")
+        lines = [(check.spec, "dim")]
         if check.forgeable and for_instructor:
-            text += f"\n[dim]Can be forged: {escape(check.forgeable)}[/]"
-        points = f"{number(check.points)} / {number(check.max_points)}"
-        result.add_row(text, points, escape("\n".join(explain(check))))
-    return result
+            lines.append((f"Can be forged: {check.forgeable}", "dim"))
+        lines += [(line, "") for line in explain(check)]
+        blocks += [head, *(Padding(Text(line, style=style), (0, 0, 0, 4)) for line, style in lines)]
+    return Group(*blocks)
 
 
 def explain(check: CheckResult) -> list[str]:

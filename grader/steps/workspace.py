@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 
 from grader.course import Assignment, Course, CourseError, Part, course_around
+from grader.steps.terminal import program
 
 
 def start(course: Course, name: str, directory: Path) -> Assignment:
@@ -52,7 +53,8 @@ def find(directory: Path) -> Assignment:
             return assignment
     names = ", ".join(name for name, assignment in course.assignments.items() if assignment.parts)
     raise CourseError(
-        f"{directory}: not a copy of an assignment; run `grader start HW`, then `cd HW`. Assignments: {names}"
+        f"{directory}: not a copy of an assignment; make one with `{program()} start HW`, and name it with "
+        f"`--in HW`. Assignments: {names}"
     )
 
 
@@ -97,13 +99,32 @@ def _module(assignment: Assignment, wanted: str) -> tuple[Part, str]:
     raise CourseError(f"{wanted} is neither an item nor a file of {assignment.name}; items: {items}")
 
 
+def with_hidden_checks(assignment: Assignment, directory: Path) -> Assignment:
+    """Return the assignment as the repository with its sources has it, so that hidden checks can run on a copy.
+
+    Raises CourseError in a repository that was released to a class.
+    """
+    for root in _sources(directory):
+        if (root / "course.toml").is_file() and (root / "source" / assignment.name).is_dir():
+            return Course.load(root).assignment(assignment.name)
+    raise CourseError(
+        f"{directory}: no hidden checks here, because this repository was released to a class; "
+        "they run when your work is graded"
+    )
+
+
+def _sources(directory: Path) -> list[Path]:
+    """Return course roots that may have sources: around the copy, and where the grader is installed from."""
+    folders = (*directory.resolve().parents, Path(__file__).resolve().parents[2])
+    return [root for folder in folders for root in (folder, folder / "assignments")]
+
+
 def _reference(name: str, part: Part, file: str, directory: Path) -> str:
     """Return the reference module from the repository around the copy, or from the one grader is installed from."""
     from grader.notebooks.source import solution_regions
 
-    here = directory.resolve()
-    for folder in (*here.parents, Path(__file__).resolve().parents[2]):
-        path = folder / "assignments" / "source" / name / file
+    for root in _sources(directory):
+        path = root / "source" / name / file
         if path.is_file():
             text = path.read_text(encoding="utf-8")
             if solution_regions(text, str(path)):

@@ -211,8 +211,9 @@ def one_examiner(examiner, monkeypatch) -> None:
     class Shared:
         def __init__(self, isolation: str, *, programs: object = None, zygote: Started | None = None):
             assert isolation in ("namespaces", "auto")
-            assert zygote or programs == PROGRAMS
+            assert zygote or programs in (None, PROGRAMS)
             self.examine, self.place = examiner.examine, examiner.place
+            self.isolation, self.weakness = examiner.isolation, examiner.weakness
 
         def __enter__(self) -> Shared:
             return self

@@ -1,11 +1,13 @@
 """Verdicts: what becomes of right, broken and awkward submissions, and of checks that break themselves."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from grader.course import Course, CourseError
+from grader.examine import checks
 from grader.examine.examiner import Examiner, checks_of
 from grader.examine.report import Report
 
@@ -121,3 +123,120 @@ def test_two_checks_of_one_name_are_the_authors_error(part):
 def test_an_unknown_isolation_is_refused_before_anything_starts():
     with pytest.raises(ValueError, match="isolation is 'none'"):
         Examiner("none")
+
+
+REFERENCE = "def solve(x):\n    return [y * 2 for y in x]\n"
+
+COMPARED = '''from grader.checks import check, expect_equal
+
+
+@check(item="total", points=1)
+def fast(sub):
+    """As fast as the reference."""
+    sub.compare("sums:solve", lambda: [{inputs}], against="{against}", threshold=0.01, verify={verify})
+'''
+NEW_INPUTS, EQUAL = "[sub.rng.integers(0, 1 << 30)]", "lambda mine, right: expect_equal(mine, right)"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "against", "verify", "says"),
+    [
+        (
+            NEW_INPUTS,
+            "slow_hidden:sovle",
+            EQUAL,
+            "slow_hidden:sovle does not start: .*defines no function sovle",
+        ),
+        (NEW_INPUTS, "slow_hiden:solve", EQUAL, "slow_hiden.py does not lie beside the checks"),
+        (NEW_INPUTS, "slow_hidden:solve", "lambda mine, right: mine == [0]", "verify returned False"),
+        (NEW_INPUTS, "slow_hidden:solve", "lambda mine, right: mine == right", "verify returned True"),
+        ("[7]", "slow_hidden:solve", EQUAL, "gave what it had given before 20 times in a row"),
+        ("[sub.rng.integers(0, 3)]", "slow_hidden:solve", EQUAL, "so that a cache would be fast"),
+    ],
+)
+def test_a_comparison_that_its_author_got_wrong_is_an_error_and_no_students_failure(
+    examiner, part, work, inputs, against, verify, says
+):
+    (work / "sums.py").write_text(REFERENCE)
+    (part.source / "checks" / "slow_hidden.py").write_text(REFERENCE)
+    part.checks_public.write_text(COMPARED.format(inputs=inputs, against=against, verify=verify))
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert check.verdict == "error", check
+    assert re.search(says, check.why)
+
+
+def test_a_comparison_of_different_inputs_with_a_verify_that_raises_gets_a_verdict(examiner, part, work):
+    (work / "sums.py").write_text(REFERENCE)
+    (part.source / "checks" / "slow_hidden.py").write_text(REFERENCE)
+    part.checks_public.write_text(
+        COMPARED.format(inputs=NEW_INPUTS, against="slow_hidden:solve", verify=EQUAL)
+    )
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert check.verdict == "pass", check
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return sub.call('sums:total', [1]).result == 2", "it returned False; a check raises Failed"),
+        ("return True", "it returned True"),
+        ("sub.call('driver:totl', [1])", "the part's driver defines no totl"),
+        ("sub.call('driver:hidden_in_text', [1])", "the part's driver defines no hidden_in_text"),
+    ],
+)
+def test_a_check_that_decides_by_what_it_returns_or_misspells_its_driver_is_an_error(
+    examiner, part, work, body, says
+):
+    part.driver.write_text('"""hidden_in_text"""\ndef total(x):\n    return sum(x)\n')
+    part.checks_public.write_text(
+        f"from grader.checks import check\n@check(item='total', points=1)\ndef c(sub):\n    '''S.'''\n    {body}\n"
+    )
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert check.verdict == "error"
+    assert says in check.why
+
+
+def test_a_driver_may_bind_a_name_in_any_way_at_its_top_level():
+    assert checks.binds("from sums import total as summed", "summed")
+    assert checks.binds("if True:\n    def f(): pass", "f")
+    assert checks.binds("f = g = lambda: 0", "g")
+    assert checks.binds("from sums import *", "anything")
+    assert not checks.binds("def f():\n    g = 1\n    def h(): pass", "g")
+
+
+WAITS = """
+import time
+
+
+def total(numbers):
+    while True:
+        time.sleep(0.01)
+
+
+def spread(numbers):
+    return max(numbers) - min(numbers)
+"""
+
+
+def test_what_is_left_of_an_item_after_a_time_out_is_skipped_for_who_waits_and_run_for_a_grade(
+    examiner, part, work
+):
+    (work / "sums.py").write_text(WAITS)
+    quick = part.checks_public.read_text().replace("points=1,", "points=1, wall=0.5,")
+    part.checks_public.write_text(quick)
+    hidden = part.checks_hidden.read_text().replace("points=2", "points=2, wall=0.5")
+    part.checks_hidden.write_text(hidden)
+    found = {check.name: check for check in examiner.examine(part, work, skip=True).checks}
+    assert "your code did not answer within" in found["total_adds"].why
+    skipped = found["total_of_the_empty_list_secretly"]
+    assert (skipped.verdict, skipped.points, skipped.max_points) == ("skipped", 0, 2)
+    assert skipped.why == "not run, since total_adds did not end in time; mend that first"
+    assert found["spread_is_a_difference"].verdict == "pass"
+    graded = verdicts(examiner.examine(part, work))
+    assert graded["total_of_the_empty_list_secretly"] == "fail"
+
+
+def test_a_worker_in_a_sentence_to_a_student_is_never_the_graders_process(examiner, part, work):
+    (work / "sums.py").write_text("import os\n\n\ndef total(numbers):\n    os._exit(3)\n")
+    (check,) = examiner.examine(part, work, hidden=False, items=["total"]).checks
+    assert check.why == "your code ended without an answer (exit code 3)"

@@ -168,7 +168,7 @@ def test_a_worker_alone_stands_still(hand_in, monkeypatch, name):
     # The kernel tells of the alarms of the whole machine, and another program may have one.
     monkeypatch.setattr(standstill, "_alarm_is_set", lambda: False)
     error = fails(lambda: hand_in(alone(body)).call("work:run"))
-    assert "the worker stands still" in error.why
+    assert "your code stands still" in error.why
     assert error.why.endswith(says)
 
 

@@ -1,15 +1,26 @@
 """The command line as its three kinds of users type it."""
 
+import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from grader.cli import app, console
+from grader.course import Course
+from grader.examine.examiner import checks_of
+from grader.examine.report import CheckResult, Report
+from grader.steps import terminal
+
+HOMEWORK = Course.load(Path(__file__).parents[3] / "assignments").assignment("hw1_distributed")
+RIGHT = "def total(x):\n    return sum(x)\n\n\ndef spread(x):\n    return max(x) - min(x)\n"
 
 
 @pytest.fixture
@@ -28,7 +39,7 @@ def grader(monkeypatch):
     return run
 
 
-def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_course, grader):
+def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_course, grader, one_examiner):
     repository = sample_course.parent
     code, said = grader("start", "hw1", "mine", here=repository)
     assert code == 0, said
@@ -52,7 +63,12 @@ def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_
     )
     code, said = grader("check", 1, here=mine)
     assert code == 1
-    assert "total_adds pass" in said
+    assert "total   1/1" in said
+    assert "spread_is_a_difference, fail: the spread differs from the specification" in said
+    assert "yours: 9" not in said
+    code, said = grader("check", 1, "-v", here=mine)
+    assert code == 1
+    assert "total_adds  pass  1/1" in said
     assert "yours: 9" in said
     assert "specification: 8" in said
     assert grader("check", "--item", "total", here=mine)[0] == 0
@@ -86,7 +102,7 @@ def test_an_instructor_examines_one_folder_and_gets_every_verdict_as_json(sample
     }
 
 
-def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grader, tmp_path):
+def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grader, tmp_path, one_examiner):
     (tmp_path / "empty").mkdir()
     code, said = grader("examine", "hw1", tmp_path / "empty", "--part", 1, here=sample_course)
     assert code == 0
@@ -99,7 +115,7 @@ def test_a_missing_file_fails_its_own_checks_with_a_sentence(sample_course, grad
         (("start", "hw9"), "hw9 is not an assignment of Sums; course.toml has: hw1"),
         (("examine", "hw1", ".", "--part", "3"), "hw1 has no part 3; parts in course.toml: 1"),
         (("examine", "hw1", "nowhere", "--part", "1"), "nowhere: not a folder"),
-        (("check",), "not a copy of an assignment; run `grader start HW`"),
+        (("check",), "not a copy of an assignment; make one with"),
         (("release",), "nothing to release"),
         (("check", "--isolation", "some"), "'some' is none of auto, namespaces, plain"),
         (("export", "--to", "no/where.csv"), "no/where.csv: its folder does not exist"),
@@ -126,3 +142,79 @@ def test_a_check_without_isolation_works_where_there_are_no_namespaces(sample_co
     code, said = grader("examine", "hw1", source, "--part", 1, "--isolation", "plain", here=sample_course)
     assert code == 0, said
     assert "4 of 4 points" in said
+
+
+def test_hidden_checks_run_where_the_repository_has_them_and_a_released_one_says_that_it_has_none(
+    sample_course, grader, tmp_path, one_examiner
+):
+    repository = sample_course.parent
+    grader("start", "hw1", "mine", here=repository)
+    mine = repository / "mine"
+    (mine / "sums.py").write_text(RIGHT)
+    code, said = grader("check", "--hidden", "--in", mine, here=repository)
+    assert code == 0, said
+    assert "4 of 4 points" in said
+    shutil.move(sample_course / "source", tmp_path / "elsewhere")
+    code, said = grader("check", "--hidden", "--in", mine, here=repository)
+    assert code == 2
+    assert "no hidden checks here, because this repository was released to a class" in said
+
+
+def test_an_item_finds_its_part_and_no_table_of_another_part_is_shown(sample_course, grader, one_examiner):
+    course = sample_course / "course.toml"
+    text = course.read_text()
+    second = text[text.index("[assignments.hw1.parts.1]") :].replace("parts.1", "parts.2")
+    for old, new in (
+        ("total", "sum"),
+        ("spread", "width"),
+        ("essay", "text"),
+        ("plot", "picture"),
+        ("part1", "part2"),
+    ):
+        second = second.replace(old, new)
+    course.write_text(text + second)
+    source = sample_course / "source" / "hw1"
+    shutil.copy(source / "checks" / "part1_public.py", source / "checks" / "part2_public.py")
+    renamed = (source / "checks" / "part2_public.py").read_text().replace('"total"', '"sum"')
+    (source / "checks" / "part2_public.py").write_text(renamed.replace('"spread"', '"width"'))
+    mine = sample_course.parent / "mine"
+    shutil.copytree(source, mine)
+    shutil.copy(course, mine / "course.toml")
+    code, said = grader("check", "--item", "width", "--in", mine, here=sample_course)
+    assert code == 0, said
+    assert "part 2: Sums" in said
+    assert "part 1" not in said
+
+
+@pytest.mark.parametrize("render", [terminal.items, terminal.details])
+def test_no_name_is_broken_at_80_columns(render):
+    for part in HOMEWORK.parts.values():
+        results = [
+            CheckResult(
+                *(check.name, check.item, 0.0, check.points, "fail", "some words on what is wrong " * 9),
+                spec=check.spec,
+            )
+            for check in checks_of(part)
+        ]
+        for result in results:  # each is once the first, which is shown in full
+            screen = Console(width=80, file=io.StringIO())
+            screen.print(render(Report([result]), "hw1"))
+            lines = screen.file.getvalue().splitlines()
+            assert max(map(len, lines)) <= 80
+            assert any(re.search(rf"\b{result.name}\b", line) for line in lines)
+            assert any(re.search(rf"\b{result.item}\b", line) for line in lines)
+
+
+def test_printed_commands_name_the_program_as_it_is_called_from_here(monkeypatch, tmp_path):
+    folder = tmp_path / "course" / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "grader").write_text("#!/bin/sh\n")
+    (folder / "grader").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.chdir(tmp_path / "course")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert terminal.program() == ".venv/bin/grader"
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin")
+    assert terminal.program() == "grader"
+    (folder / "grader").unlink()
+    assert terminal.program() == f"{folder}/python -m grader"

@@ -1,5 +1,6 @@
 """What students get holds all they need and no secret."""
 
+import shutil
 import subprocess
 from datetime import datetime
 
@@ -87,6 +88,81 @@ def test_an_inconsistent_assignment_is_not_released(sample_course):
     assert not (sample_course / "release").exists()
 
 
+def left_behind(course):
+    """Return what a release may write."""
+    own = ("source", "course.toml", ".grader")
+    return sorted(path.name for path in course.iterdir() if path.name not in own)
+
+
+@pytest.mark.parametrize("config", [None, "c = get_config()\n"])
+def test_without_the_graders_configuration_nothing_is_released_and_the_cause_is_named(sample_course, config):
+    path = sample_course / "nbgrader_config.py"
+    path.unlink()
+    if config is not None:
+        path.write_text(config)
+    with pytest.raises(
+        CourseError, match=r"nbgrader_config\.py: (not found|does not call).*hidden checks of hw1"
+    ):
+        release(sample_course, "hw1")
+    assert left_behind(sample_course) == ([] if config is None else ["nbgrader_config.py"])
+
+
+def leak(course):
+    """Let the statement tell a solution."""
+    path = course / "source" / "hw1" / "sums.py"
+    solution = "return max(numbers) - min(numbers)  # the largest less the smallest"
+    path.write_text(path.read_text().replace("return max(numbers) - min(numbers)", solution))
+    path = course / "source" / "hw1" / "part1_sums.md"
+    path.write_text(f"{path.read_text()}\n\nWrite `{solution}`.\n")
+
+
+def test_a_release_that_fails_leaves_nothing_behind(sample_course):
+    leak(sample_course)
+    with pytest.raises(CourseError, match=r"part1_sums\.ipynb: holds the solution .*; nothing was released"):
+        release(sample_course, "hw1")
+    assert left_behind(sample_course) == ["nbgrader_config.py"]  # no release, no gradebook
+
+
+def test_a_release_that_fails_leaves_the_earlier_one(released_course):
+    before = everything(released_course / "release")
+    leak(released_course)
+    with pytest.raises(CourseError, match="nothing was released"):
+        release(released_course, "hw1")
+    assert everything(released_course / "release") == before
+    assert [path.name for path in (released_course / "release").iterdir()] == ["hw1"]
+    gradebook = NbCourse.open(released_course).gradebook()
+    assert [one.name for one in gradebook.assignments] == ["hw1"]
+    gradebook.close()
+
+
+def test_a_new_assignment_that_fails_is_not_in_the_gradebook_beside_others(released_course):
+    course = released_course / "course.toml"
+    text = course.read_text()
+    more = text[text.index("[assignments.hw1]") :].replace("hw1", "hw2").replace("part1_sums", "part1_more")
+    course.write_text(text + more)
+    source = released_course / "source" / "hw2"
+    shutil.copytree(released_course / "source" / "hw1", source)
+    (source / "part1_sums.ipynb").unlink()
+    statement = (source / "part1_sums.md").read_text()
+    (source / "part1_more.md").write_text(f"{statement}\n\ntotal_of_the_empty_list_secretly\n")
+    (source / "part1_sums.md").unlink()
+    with pytest.raises(CourseError, match="nothing was released"):
+        release(released_course, "hw2")
+    gradebook = NbCourse.open(released_course).gradebook()
+    assert [one.name for one in gradebook.assignments] == ["hw1"]
+    gradebook.close()
+
+
+def test_a_cached_helper_in_the_hidden_file_is_no_hidden_check(sample_course):
+    path = sample_course / "source" / "hw1" / "checks" / "part1_hidden.py"
+    path.write_text(
+        f"{path.read_text()}\n\nfrom functools import cache\n\n\n@cache\ndef helper():\n    pass\n"
+    )
+    told = [what for what, _ in secrets_of(Course.load(sample_course).assignment("hw1"))]
+    assert "the name of the hidden check spread_of_equal_numbers_secretly" in told
+    assert "the name of the hidden check helper" not in told
+
+
 def test_an_unknown_assignment_is_said_in_a_sentence(sample_course):
     with pytest.raises(CourseError, match="hw7"):
         release(sample_course, "hw7")
@@ -157,6 +233,32 @@ def test_the_repository_for_students_can_be_cloned_and_worked_in(repository, tmp
     assert not part.checks_hidden.exists()
     text = everything(target)
     assert [secret for secret in SECRETS if secret in text] == []
+
+
+def test_a_repository_that_cannot_be_published_is_not_left_there(repository, tmp_path):
+    (repository / "week01_intro" / "lecture.md").write_text("total_of_the_empty_list_secretly")
+    with pytest.raises(CourseError, match=r"week01_intro/lecture\.md: holds the name of the hidden check"):
+        release_repository(repository / "assignments", tmp_path / "public")
+    assert not (tmp_path / "public").exists()
+
+
+def test_the_page_on_handing_in_says_what_where_until_when_and_what_may_be_imported(repository, tmp_path):
+    course = repository / "assignments" / "course.toml"
+    text = course.read_text().replace('name = "Sums"', 'name = "Sums"\nhand_in = "Put it under the door."')
+    course.write_text(text.replace('files = ["sums.py"]', 'files = ["sums.py"]\nextras = ["spread"]'))
+    release_repository(repository / "assignments", tmp_path / "public")
+    page = (tmp_path / "public" / "HAND-IN.md").read_text()
+    for said in (
+        "Put it under the door.",
+        "due 2030-01-01 00:00 UTC",
+        "costs 10 % of the points, from 10 minutes on; after 3 days a submission counts for nothing",
+        "| 1 | `part1_sums.ipynb` | `sums.py` | 6 | `spread` 1 |",
+        "Not the folders of this repository",
+    ):
+        assert said in page
+    front = (tmp_path / "public" / "README.md").read_text()
+    for command in ("start hw1", "check --in hw1", "pack --in hw1"):
+        assert f"\n.venv/bin/grader {command}" in front
 
 
 def test_a_folder_that_holds_something_is_not_written_over(repository, tmp_path):

@@ -334,10 +334,13 @@ def hogwild_progress(count, workers, epochs, batch):
 
 
 def hogwild_naps(workers, steps, seconds):
-    """Train where a step does nothing for some seconds, `steps` steps for each worker."""
+    """Train where a step does nothing for some seconds, `steps` steps for each worker; return how many were made."""
     from hogwild import train
 
+    made = shared_numbers(PLACES)
+
     def step(shared, ids):
+        made[os.getpid() % PLACES] += 1
         time.sleep(seconds)
 
     train(
@@ -349,7 +352,7 @@ def hogwild_naps(workers, steps, seconds):
         batch=1,
         seed=2,
     )
-    return True
+    return int(made.sum())
 
 
 def hogwild_adds(tables, columns, workers, epochs, batch):

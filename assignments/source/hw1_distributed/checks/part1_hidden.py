@@ -189,21 +189,33 @@ def orders_differ(sub):
         expect(not same, "two workers visit their shares in one order: they have the same random state")
 
 
-@check(item="hogwild", points=0.25, hint="No lock around a step: that is what HOGWILD! means.")
+@check(
+    item="hogwild",
+    points=0.25,
+    hint="No lock around a step: that is what HOGWILD! means.",
+    accepts=dict.fromkeys(("zeros", "constant"), "steps and time are measured, not what is returned"),
+)
 def steps_overlap(sub):
     """4 workers with 30 steps each that only wait take less than 2.2 times as long as one worker with 30 steps."""
     ratios = []
     for _ in range(2):  # a second look where something else kept the machine busy
         # What 4 workers take for nothing is at most a fifth of the steps: 1.2 times as long without a lock. With
         # one, 4 times the steps are 4 / 1.2 = 3.3 times as long at least.
-        start = sub.call("driver:hogwild_naps", 4, 1, 0.0).wall
+        start = naps(sub, 4, 1, 0.0)
         nap = max(0.02, 5 * start / 30)
-        one, four = (sub.call("driver:hogwild_naps", workers, 30, nap).wall for workers in (1, 4))
+        one, four = (naps(sub, workers, 30, nap) for workers in (1, 4))
         # What one worker takes beyond its naps is not the student's to add.
         ratios.append(four / min(one, 36 * nap))
         if ratios[-1] <= 2.2:
             break
     expect_at_most(min(ratios), 2.2, of="times as long with 4 times the steps on 4 workers")
+
+
+def naps(sub, workers, steps, seconds):
+    """Return the time of a training whose steps only wait, all of which were made."""
+    run = sub.call("driver:hogwild_naps", workers, steps, seconds)
+    expect_equal(run.result, workers * steps, of=f"steps made by {workers} workers")
+    return run.wall
 
 
 @check(item="hogwild", points=0.25, hint="A killed worker sends nothing; the end of its pipe tells.")
@@ -242,6 +254,7 @@ def expect_added(sub, count, workers, batch, epochs=2):
     points=0.5,
     hint="Answer each message when it comes; never wait for a certain worker.",
     forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+    accepts={"cached": "the answers follow from who speaks when, whatever the inputs"},
 )
 def nobody_waits_for_a_slow_worker(sub):
     """Without a bound, 2 workers make 5 pushes each before a third says anything."""
@@ -296,6 +309,7 @@ def a_failing_worker_comes_out(sub):
     points=0.5,
     hint="Count only workers that have neither left nor failed.",
     forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+    accepts={"cached": "the answers follow from who speaks when, whatever the inputs"},
 )
 def bounds_of_other_runs(sub):
     """Bound 0 (lock-step) and 6; three workers, of which one leaves early and one fails: nobody waits for those."""
@@ -313,6 +327,7 @@ def bounds_of_other_runs(sub):
     points=0.25,
     hint="All workers count from the start, also those not heard of yet.",
     forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+    accepts={"cached": "the answers follow from who speaks when, whatever the inputs"},
 )
 def the_slowest_of_three_sets_the_pace(sub):
     """Bound 1, three workers: none gets more than 2 pushes ahead of the slowest, which may not have spoken yet."""

@@ -293,6 +293,7 @@ def an_exception_ends_the_training(sub):
     points=0.25,
     hint="Workers count in shared memory, each in a place of its own; the caller looks while they work.",
     forgeable="what is reported, and when, only the function that is called can tell",
+    accepts=dict.fromkeys(("zeros", "constant", "cached"), "when it reports is checked, not what it returns"),
 )
 def progress_is_reported_while_workers_run(sub):
     """Workers that wait for a report get one; reports come from the caller, never fall, and end with all."""
@@ -446,6 +447,7 @@ def laps(rank, times):
     points=0.75,
     hint="Keep a pull back while its worker's pushes minus the fewest of any worker exceed the bound.",
     forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
+    accepts={"cached": "the answers follow from who speaks when, whatever the inputs"},
 )
 def a_worker_stops_at_the_bound(sub):
     """Bound 3: a fast worker makes 4 pushes while a slow one makes none, one more after its first, then goes on."""

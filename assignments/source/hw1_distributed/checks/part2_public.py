@@ -251,6 +251,7 @@ def syncbn_matches_the_global_batch(sub):
     hint="Join everything that must travel into one tensor.",
     forgeable="the name of the collective comes from the worker; the packets between the ranks, counted outside, "
     "must agree with it",
+    accepts=dict.fromkeys(("zeros", "constant"), "it counts collectives; other checks compare the values"),
 )
 def syncbn_communicates_once(sub):
     """One collective per forward and one per backward pass: as many packets as that many collectives cost here."""

@@ -1,0 +1,143 @@
+"""The commands of students and of those who learn alone: start, check, pack, solution."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grader.course import Course, CourseError
+from grader.steps.command import (
+    STUDENTS,
+    AssignmentArgument,
+    CourseOption,
+    IsolationOption,
+    console,
+    course_of,
+    examine_part,
+    in_a_folder,
+)
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=STUDENTS)
+def start(
+    assignment: AssignmentArgument,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="New folder; default ./HW.")] = None,
+    course: CourseOption = None,
+) -> None:
+    """Make your own copy of an assignment to work in."""
+    from grader.steps import terminal as render
+    from grader.steps import workspace
+
+    directory = directory or Path(assignment)
+    with console.status("Making your copy ..."):
+        copy = workspace.start(course_of(course), assignment, directory)
+    for part in copy.parts.values():
+        console.print(f"Part {part.number}, {part.title}", highlight=False, soft_wrap=True)
+        console.print(f"  read {directory / part.notebook}.ipynb", highlight=False, soft_wrap=True)
+        console.print(f"  edit {' '.join(part.files)}", highlight=False, soft_wrap=True)
+    told = f"Then: {render.program()} check --in {shlex.quote(str(directory))}"
+    console.print(told, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=STUDENTS)
+def check(
+    part: Annotated[int | None, typer.Argument(help="Which part; all when not given.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only the checks of this item.")] = None,
+    directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every check: what it asks, measured, and found.")
+    ] = False,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="The hidden checks too, where this repository has them.")
+    ] = False,
+    isolation: IsolationOption = "auto",
+) -> None:
+    """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
+    from grader.examine.examiner import Examiner
+    from grader.steps import pack as packing
+    from grader.steps import terminal as render
+    from grader.steps import workspace
+
+    assignment = workspace.find(directory)
+    if hidden:
+        assignment = workspace.with_hidden_checks(assignment, directory)
+    parts = [assignment.part(part)] if part else list(assignment.parts.values())
+    if item and not any(item in entry.items for entry in parts):
+        there = ", ".join(name for entry in parts for name in entry.items)
+        raise CourseError(f"{item} is not an item of {assignment.name}; items: {there}")
+    parts = [entry for entry in parts if item is None or item in entry.items]
+    for entry in parts:
+        packing.refuse_foreign_imports(directory, entry)
+    passed = True
+    with console.status("Starting the workers ..."):
+        examiner = Examiner(isolation)
+    with examiner:
+        for entry in parts:
+            only = [item] if item else None
+            report = examine_part(examiner, entry, directory, hidden=hidden, items=only, skip=not hidden)
+            title = f"{assignment.name}, part {entry.number}: {entry.title}"
+            console.print(render.details(report, title) if verbose else render.items(report, title))
+            for note in report.notes:
+                console.print(f"note: {note}", style="dim", markup=False)
+            unseen = () if hidden else dict.fromkeys(r.item for r in report.checks)
+            console.print(render.summary(report, unseen), highlight=False)
+            passed = passed and all(result.verdict == "pass" for result in report.checks)
+    if not passed and not verbose:
+        again = " ".join(
+            [*([str(parts[0].number)] if len(parts) == 1 else []), *(["--item", item] if item else [])]
+        )
+        told = f"{render.program()} check {again} --in {shlex.quote(str(directory))} -v".replace("  ", " ")
+        console.print(f"All of it, with measurements and hints: {told}", highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if passed else 1)
+
+
+@app.command(rich_help_panel=STUDENTS)
+def pack(
+    directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
+    to: Annotated[
+        Path | None, typer.Option(help="The zip to write; default HW.zip here.", callback=in_a_folder)
+    ] = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Write it although a file is missing.")
+    ] = False,
+) -> None:
+    """Look whether your copy is complete, and write the zip that you hand in."""
+    from grader.steps import pack as packing
+    from grader.steps import workspace
+
+    assignment = workspace.find(directory)
+    found = packing.look(assignment, directory)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    if found.missing and not incomplete:
+        raise CourseError(
+            f"{directory}: {', '.join(found.missing)} missing; nothing was written. Put it back from a fresh copy "
+            "(`start`), or say --incomplete: its checks then get no points"
+        )
+    target = to or Path(f"{assignment.name}.zip")
+    packing.write(directory, found.names, target)
+    size = max(1, target.stat().st_size >> 10)
+    told = (
+        f"{target}: {len(found.names)} files, {size} KiB. {Course.load(directory).hand_in or 'Hand it in.'}"
+    )
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    if assignment.deadline:
+        due = assignment.deadline.astimezone(UTC)
+        console.print(f"Due {due:%Y-%m-%d %H:%M} UTC.", highlight=False)
+
+
+@app.command(rich_help_panel=STUDENTS)
+def solution(
+    item: Annotated[str, typer.Argument(help="The item or the file whose reference you want to read.")],
+    directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
+) -> None:
+    """Show the reference solution beside yours, once you have tried."""
+    from grader.steps import workspace
+
+    console.print(workspace.solution(directory, item, wide=console.width >= 160))
