@@ -110,6 +110,8 @@ def check(
     part: Annotated[int | None, typer.Argument(help="Which part; all when not given.")] = None,
     item: Annotated[str | None, typer.Option(help="Only the checks of this item.")] = None,
     directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
+    hint: Annotated[bool, typer.Option("--hint", help="Give a hint where a check fails.")] = False,
+    output: Annotated[bool, typer.Option("--output", help="Show all that your code prints.")] = False,
     isolation: IsolationOption = "auto",
 ) -> None:
     """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
@@ -127,13 +129,17 @@ def check(
         examiner = Examiner(isolation)
     with examiner:
         for entry in parts:
-            report = _examine(examiner, entry, directory, hidden=False, items=[item] if item else None)
-            console.print(render.table(report, f"{assignment.name}, part {entry.number}: {entry.title}"))
+            items = [item] if item else None
+            report = _examine(examiner, entry, directory, hidden=False, items=items, output=output)
+            title = f"{assignment.name}, part {entry.number}: {entry.title}"
+            console.print(render.table(report, title, hints=hint))
             for note in report.notes:
                 console.print(f"note: {note}", style="dim", markup=False)
             console.print(
                 render.summary(report, dict.fromkeys(r.item for r in report.checks)), highlight=False
             )
+            if more := render.further(report, hints=hint):
+                console.print(more, highlight=False, markup=False)
             passed = passed and all(result.verdict == "pass" for result in report.checks)
     raise typer.Exit(0 if passed else 1)
 
@@ -169,7 +175,7 @@ def examine(
     entry = _course(course).assignment(assignment).part(part)
     with Examiner(isolation) as examiner:
         report = _examine(examiner, entry, path, hidden=hidden, seed=seed)
-    console.print(render.table(report, f"{assignment}, part {part}: {path}", for_instructor=True))
+    console.print(render.table(report, f"{assignment}, part {part}: {path}", for_instructor=True, hints=True))
     for note in report.notes:
         console.print(f"note: {note}", style="dim", markup=False)
     console.print(render.summary(report), f"Seed {report.seed}.", highlight=False)

@@ -28,7 +28,9 @@ def check(item: str) -> None:
         items = ", ".join(name for part in assignment.parts.values() for name in part.items)
         raise CourseError(f"{item} is not an item of {assignment.name}; items: {items}")
     report = _examiner().examine(part, folder, hidden=False, items=[item])
-    display({"text/plain": as_text(report.checks), "text/html": as_html(report.checks)}, raw=True)
+    display(
+        {"text/plain": as_text(report.checks, hints=False), "text/html": as_html(report.checks)}, raw=True
+    )
     for note in report.notes:
         print(f"note: {note}")
 

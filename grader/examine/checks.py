@@ -20,15 +20,26 @@ from grader.course import MIB, CourseError
 
 
 class Failed(Exception):
-    """The submission does not meet the specification; carries both sides for the table."""
+    """The submission does not meet the specification; carries both sides for the table.
 
-    def __init__(self, why: str, yours: str = "", expected: str = ""):
+    `hint` replaces the check's own where the cause is another than the one that the check's hint is about.
+    """
+
+    def __init__(self, why: str, yours: str = "", expected: str = "", *, hint: str | None = None):
         super().__init__(why)
-        self.why, self.yours, self.expected = why, yours, expected
+        self.why, self.yours, self.expected, self.hint = why, yours, expected, hint
 
 
 class StudentError(Failed):
-    """The submission raised, exited, ran out of time or memory, or lacks what was asked for."""
+    """The submission raised, exited, ran out of time or memory, or lacks what was asked for.
+
+    The check's hint is about wrong answers and would mislead here. `waits` says that no answer came in time:
+    the check's `waiting` is the hint then.
+    """
+
+    def __init__(self, why: str, yours: str = "", expected: str = "", *, waits: bool = False):
+        super().__init__(why, yours, expected)
+        self.waits = waits
 
 
 class Undecided(Exception):
@@ -49,6 +60,15 @@ class Check:
     hidden: bool
     spec: str
     function: Callable[[Any], None] = field(repr=False)
+    waiting: str = ""
+
+    def hint_for(self, failure: Failed) -> str:
+        """Return the hint that fits the cause of a failure; none for a stub, a missing file or an exception."""
+        if failure.hint is not None:
+            return failure.hint
+        if isinstance(failure, StudentError):
+            return self.waiting if failure.waits else ""
+        return self.hint
 
 
 @dataclass
@@ -89,12 +109,15 @@ def check(
     wall: float = 60,
     memory: int | None = None,
     hint: str = "",
+    waiting: str = "",
     forgeable: str = "",
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Declare a check of `item`. The docstring is the specification that a student reads.
 
     `wall` bounds everything the check runs, in seconds. `memory` (MiB) replaces the part's own limit.
-    `forgeable` says why evidence from inside the student's process decides here, where nothing better exists.
+    A student may ask for `hint` where an answer is wrong, for `waiting` where none came in time; what is raised
+    or missing speaks for itself. `forgeable` says why evidence from inside the student's process decides here,
+    where nothing better exists.
     """
 
     def declare(function: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -104,7 +127,10 @@ def check(
             raise CourseError(f"check {function.__name__} has no docstring; write the specification there")
         limit = None if memory is None else memory * MIB
         where.append(
-            Check(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function)
+            Check(
+                *(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function),
+                waiting=waiting,
+            )
         )
         return function
 

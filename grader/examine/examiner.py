@@ -97,11 +97,13 @@ class Examiner:
         names: Iterable[str] | None = None,
         seed: int | None = None,
         on_check: Callable[[CheckResult], None] | None = None,
+        output: bool = False,
     ) -> Report:
         """Run the checks of `part` against the files in `folder`.
 
         `hidden` adds the checks that students do not have, `items` keeps only those of some items, `names`
-        only those with these names. The same `seed` gives the same inputs. Never raises for what a submission
+        only those with these names. The same `seed` gives the same inputs. What ranks printed last comes with a
+        failed check, and with `output` all that was kept comes with every check. Never raises for what a submission
         does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can be started.
         """
         folder = Path(folder)
@@ -121,7 +123,7 @@ class Examiner:
             report.notes.append(self.weakness)
         try:
             for check in wanted:
-                result, notes = self._check(part, packed, check, seed)
+                result, notes = self._check(part, packed, check, seed, output)
                 report.checks.append(result)
                 report.notes += [f"{check.name}: {note}" for note in notes]
                 if on_check:
@@ -130,16 +132,18 @@ class Examiner:
             packed.close()
         return report
 
-    def _check(self, part: Part, packed: Packed, check: Check, seed: int) -> tuple[CheckResult, list[str]]:
-        result, notes = self._check_undisturbed(part, packed, check, seed)
+    def _check(
+        self, part: Part, packed: Packed, check: Check, seed: int, output: bool
+    ) -> tuple[CheckResult, list[str]]:
+        result, notes = self._check_undisturbed(part, packed, check, seed, output)
         if result.verdict == "undecided":
             # A machine that was busy may be calm a moment later; a second doubt is for a person.
-            result, more = self._check_undisturbed(part, packed, check, seed)
+            result, more = self._check_undisturbed(part, packed, check, seed, output)
             notes += [*more, "ran twice, the first run was undecided"]
         return result, notes
 
     def _check_undisturbed(
-        self, part: Part, packed: Packed, check: Check, seed: int
+        self, part: Part, packed: Packed, check: Check, seed: int, output: bool
     ) -> tuple[CheckResult, list[str]]:
         """Run a check until no worker was killed meanwhile, and drop what disturbed runs said, be it a pass.
 
@@ -147,12 +151,12 @@ class Examiner:
         away, and have six tries at all the others.
         """
         (result, notes), again, _ = self.place.undisturbed(
-            lambda: self._check_once(part, packed, check, seed), TRIES
+            lambda: self._check_once(part, packed, check, seed, output), TRIES
         )
         return result, [KILLED, *notes] if again else notes
 
     def _check_once(
-        self, part: Part, packed: Packed, check: Check, seed: int
+        self, part: Part, packed: Packed, check: Check, seed: int, output: bool
     ) -> tuple[CheckResult, list[str]]:
         driver = part.driver.read_text(encoding="utf-8") if part.driver.exists() else None
         sub = Submission(
@@ -161,6 +165,7 @@ class Examiner:
             memory=part.memory,
             seed=seed,
             references=part.checks_public.parent,
+            keep_output=output,
         )
         started = time.perf_counter()
         verdict, why, failure, evidence = "pass", "", None, Evidence()
@@ -193,13 +198,14 @@ class Examiner:
             verdict=verdict,
             why=why,
             measured=evidence.measured,
-            hint=check.hint,
+            hint=check.hint_for(failure) if failure else "",
             hidden=check.hidden,
             spec=check.spec,
             yours=failure.yours if failure else "",
             expected=failure.expected if failure else "",
             forgeable=check.forgeable,
             wall=round(time.perf_counter() - started, 3),
+            output=sub.output if output or verdict != "pass" else [],
         )
         return result, sub.notes
 

@@ -25,6 +25,7 @@ class CheckResult:
     expected: str = ""
     forgeable: str = ""
     wall: float = 0.0  # seconds
+    output: list[str] = field(default_factory=list)  # the last lines that its ranks printed
 
 
 @dataclass

@@ -35,10 +35,10 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
     return found if len(found) <= limit else [*found[: limit - 1], f"and {len(found) - limit + 1} more"]
 
 
-def table(report: Report, title: str, *, for_instructor: bool = False) -> Table:
+def table(report: Report, title: str, *, for_instructor: bool = False, hints: bool = False) -> Table:
     """Return the table of a report: points, what was measured, yours against the specification.
 
-    `for_instructor` adds how a verdict could be forged.
+    `for_instructor` adds how a verdict could be forged, `hints` the hints of what failed.
     """
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_lines=True)
     result.add_column("check", ratio=4, overflow="fold")
@@ -51,20 +51,29 @@ def table(report: Report, title: str, *, for_instructor: bool = False) -> Table:
         if check.forgeable and for_instructor:
             text += f"\n[dim]Can be forged: {escape(check.forgeable)}[/]"
         points = f"{number(check.points)} / {number(check.max_points)}"
-        result.add_row(text, points, escape("\n".join(explain(check))))
+        result.add_row(text, points, escape("\n".join(explain(check, hints=hints))))
     return result
 
 
-def explain(check: CheckResult) -> list[str]:
-    """Return the lines beside a verdict: the evidence for a pass, else the reason, both sides and the hint."""
+def explain(check: CheckResult, *, hints: bool = False) -> list[str]:
+    """Return the lines beside a verdict: the evidence for a pass, else the reason and both sides; what was printed.
+
+    Hints come on request.
+    """
     if check.verdict == "pass":
-        return measured(check)
-    lines = [check.why]
-    if check.yours or check.expected:
-        lines += [f"yours: {check.yours}", f"specification: {check.expected}"]
-    if check.hint:
-        lines.append(f"hint: {check.hint}")
-    return lines
+        lines = measured(check)
+    else:
+        sides = (("yours", check.yours), ("specification", check.expected))
+        lines = [check.why, *(f"{name}: {text}" for name, text in sides if text)]
+        if check.hint and hints:
+            lines.append(f"hint: {check.hint}")
+    return [*lines, *(f"printed: {line}" for line in check.output)]
+
+
+def further(report: Report, *, hints: bool) -> str:
+    """Return a sentence on how to get the hints of what failed, empty where there are none or they are shown."""
+    there = [check.item for check in report.checks if check.hint]
+    return "" if hints or not there else f"grader check --item {there[0]} --hint gives a hint."
 
 
 def summary(report: Report, unseen: Iterable[str] = ()) -> str:
