@@ -334,7 +334,7 @@ def _list_misses() -> None:
 
 def _write_tables(todo: list[Path]) -> None:
     # Imported late: it imports torch.
-    from effdl.claims import write_table
+    from effdl.claims_table import write_table
 
     for week in sorted({source.parent for source in todo}):
         if (week / "results").is_dir():

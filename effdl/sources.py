@@ -153,9 +153,10 @@ def claims_of(source: Path) -> list[StatedClaim]:
     for cell in read(source).cells:
         if cell.cell_type == "code":
             try:
-                found += [_stated(node) for node in ast.walk(ast.parse(cell.source)) if _calls(node, "claim")]
+                calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
             except SyntaxError:
                 continue  # lint says so
+            found += [_stated(call) for call in calls if _calls(call, "claim")]
     return found
 
 
@@ -164,8 +165,8 @@ def is_sentence(text: str) -> bool:
     return "*" in text or bool(VERB.search(text) and not NO_SENTENCE.search(text))
 
 
-def _calls(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == name
+def _calls(call: ast.Call, name: str) -> bool:
+    return getattr(call.func, "id", getattr(call.func, "attr", "")) == name
 
 
 def _stated(call: ast.Call) -> StatedClaim:

@@ -12,6 +12,7 @@ from grader.examine.expect import (
     expect_close,
     expect_equal,
     expect_lines,
+    expect_related,
     expect_slope_at_most,
     expect_traffic,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "expect_close",
     "expect_equal",
     "expect_lines",
+    "expect_related",
     "expect_slope_at_most",
     "expect_traffic",
     "gather",

@@ -90,7 +90,9 @@ def examine(
     entry = course_of(course).assignment(assignment).part(part)
     with Examiner(isolation) as examiner:
         report = examine_part(examiner, entry, path, hidden=hidden, seed=seed)
-    console.print(render.details(report, f"{assignment}, part {part}: {path}", for_instructor=True))
+    console.print(
+        render.details(report, f"{assignment}, part {part}: {path}", for_instructor=True, hints=True)
+    )
     for note in report.notes:
         console.print(f"note: {note}", style="dim", markup=False)
     console.print(render.summary(report), f"Seed {report.seed}.", highlight=False)

@@ -30,7 +30,9 @@ def check(item: str) -> None:
         raise CourseError(f"{item} is not an item of {assignment.name}; items: {items}")
     refuse_foreign_imports(folder, part)
     report = _examiner().examine(part, folder, hidden=False, items=[item], skip=True)
-    display({"text/plain": as_text(report.checks), "text/html": as_html(report.checks)}, raw=True)
+    display(
+        {"text/plain": as_text(report.checks, hints=False), "text/html": as_html(report.checks)}, raw=True
+    )
     for note in report.notes:
         print(f"note: {note}")
 

@@ -133,6 +133,41 @@ def test_wrong_solution_is_caught(examiner, tmp_path, wrong, unsettled):
             assert "damaged" not in result.why, result
 
 
+ONE_CHECK = [
+    "ring_sums",
+    "ring_drops_the_remainder",
+    "ring_exchanges_whole_tensors",
+    "syncbn_averages_means",
+    "syncbn_biased_running_variance",
+    "syncbn_saves_in_the_class",
+    "metrics_counts_padded_rows",
+    "accumulation_averages_twice",
+    "adam_averages_twice",
+    "counting_overwrites",
+    "pairs_in_one_direction",
+    "glove_loses_repeated_ids",
+    "pipeline_does_not_scale",
+    "print_separator_at_the_end",
+]
+"""Mistakes of those that a check of something else once charged a second time."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_CHECK)
+def test_one_mistake_costs_one_check(examiner, tmp_path, name, unsettled):
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == name)
+    part = part_of(wrong.file)
+    if wrong.needs and lacks(examiner, wrong.needs):
+        pytest.skip(wrong.needs)
+    (item,) = {check.item for check in checks_of(part) if check.name == wrong.caught_by}
+    # Without comparisons of times, which would have to run alone.
+    names = [check.name for check in checks_of(part) if check.item == item and check.name not in TIMED]
+    with unsettled(part, names, wrong.text) as to_examine:
+        if to_examine:
+            folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
+            assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_every_check_is_tripped_by_a_wrong_solution(part):
     caught = {wrong.caught_by for wrong in WRONG if part_of(wrong.file) == part}

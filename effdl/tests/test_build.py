@@ -11,7 +11,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from effdl import build, claims, device, results
+from effdl import build, claims, claims_table, device, results
 from effdl.build import BuildError
 
 LECTURE = """# A lab
@@ -370,7 +370,7 @@ def test_a_claim_that_depends_on_nothing_has_no_second_try(week):
 
 def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkeypatch):
     source = counting(week, "machine", 1, known=False)
-    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    (week.folder / "README.md").write_text(f"{claims_table.BEGIN}\n{claims_table.END}\n")
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.9)
     assert "stop them first" in command("--record", source).output
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.0)
@@ -385,7 +385,7 @@ def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkey
 def test_a_build_records_the_run_that_its_page_shows(week, monkeypatch):
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds: 0.9)
     source = counting(week, "machine", 1, known=False)
-    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    (week.folder / "README.md").write_text(f"{claims_table.BEGIN}\n{claims_table.END}\n")
     result = command(source)
     assert result.exit_code == 0
     assert "other programs used 90% of the processors" in result.output
@@ -399,7 +399,7 @@ def test_a_recording_that_fails_leaves_the_results_as_they_were(week, monkeypatc
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.0)
     source = counting(week, "machine", 1)
     source.write_text(source.read_text() + "\n```python\nraise RuntimeError('in the middle')\n```\n")
-    (week.folder / "README.md").write_text(f"{claims.BEGIN}\n{claims.END}\n")
+    (week.folder / "README.md").write_text(f"{claims_table.BEGIN}\n{claims_table.END}\n")
     before = (week.folder / "results" / f"{device.kind()}.json").read_bytes()
     result = command("--record", source)
     assert result.exit_code == 1

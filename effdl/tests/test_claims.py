@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effdl import claims
+from effdl import claims, claims_table
 from effdl import results as files
 from effdl.bench import Ratio
 from effdl.claims import ClaimFailed, ClaimMissedHere
@@ -309,7 +309,7 @@ def test_infinity_is_recorded_as_valid_json(week):
     claim("x", depends="nothing", measured=math.inf, at_most=2)
     text = (week.folder / "results" / "cpu.json").read_text()
     assert "Infinity" not in text
-    assert "nan ✗" in claims.table(week.folder)
+    assert "nan ✗" in claims_table.table(week.folder)
 
 
 def test_recording_needs_a_whole_notebook_and_a_word_of_this_machine_guards_it(week, monkeypatch):
@@ -332,10 +332,10 @@ def test_a_broken_results_file_is_named(week, capsys):
     not_here("x")  # a reader is told, and not stopped
     assert "cpu.json is not JSON" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"cpu\.json is not JSON"):
-        claims.table(week.folder)
+        claims_table.table(week.folder)
     (week.folder / "results" / "cpu.json").write_text('{"machine": {"device": "a chip"}, "notebooks": {}}')
     with pytest.raises(ValueError, match="does not say which kind of machine"):
-        claims.table(week.folder)
+        claims_table.table(week.folder)
 
 
 def test_what_nobody_ran_is_said_and_what_was_recorded_is_shown(week, capsys):
@@ -364,7 +364,7 @@ def test_the_table_has_an_empty_cell_where_nobody_ran(week):
     week.start("lecture", "h200")
     claim("Z comes first", depends="machine", measured=2.5, at_least=3, unit="x")
     claim("On a GPU | only", depends="machine", measured=1.6, at_least=1.2, unit="x")
-    lines = claims.table(week.folder).splitlines()
+    lines = claims_table.table(week.folder).splitlines()
     assert lines[0] == "Claims by kind: lecture: 2 measured."
     assert lines[2] == "| claim | kind | depends on | published or bound | cpu | h200 |"
     assert lines[4] == "| Z comes first | measured | machine | at least 3x | 4x | 2.5x ✗ |"
@@ -376,7 +376,7 @@ def test_a_claim_that_the_page_no_longer_makes_has_no_row(week):
     claim("It stays", depends="nothing", measured=1, at_least=0)
     claim("It went", depends="nothing", measured=1, at_least=0)
     (week.folder / "lecture.md").write_text(ANY_CLAIM.replace('f"{name}"', '"it-stays"'))
-    table = claims.table(week.folder)
+    table = claims_table.table(week.folder)
     assert "It stays" in table
     assert "It went" not in table
 
@@ -389,7 +389,7 @@ def test_the_kinds_of_claims_are_counted_page_by_page(week):
     claim("b", kind="derived", depends="nothing", measured=1, at_least=0)
     week.start("seminar", "cpu")
     claim("c", depends="nothing", measured=1, at_least=0)
-    table = claims.table(week.folder)
+    table = claims_table.table(week.folder)
     assert table.startswith("Claims by kind: lecture: 1 measured, 1 derived; seminar: 1 measured.\n")
 
 
@@ -420,12 +420,12 @@ def test_where_an_optimisation_loses_and_what_flatters_it_stand_below_the_claim(
 
 def test_the_readme_keeps_all_but_the_table(week):
     readme = week.folder / "README.md"
-    readme.write_text(f"before\n{claims.BEGIN}\nstale row\n{claims.END}\nafter\n")
+    readme.write_text(f"before\n{claims_table.BEGIN}\nstale row\n{claims_table.END}\nafter\n")
     week.start("lecture", "cpu")
     claim("x", depends="nothing", measured=1, at_least=0)
-    claims.write_table(week.folder)
+    claims_table.write_table(week.folder)
     once = readme.read_text()
-    claims.write_table(week.folder)
+    claims_table.write_table(week.folder)
     assert readme.read_text() == once
     assert once.startswith("before\n")
     assert once.endswith("after\n")
@@ -436,7 +436,7 @@ def test_the_readme_keeps_all_but_the_table(week):
 def test_a_readme_without_markers_is_refused(week):
     (week.folder / "README.md").write_text("nothing here")
     with pytest.raises(ValueError, match="claims:begin"):
-        claims.write_table(week.folder)
+        claims_table.write_table(week.folder)
 
 
 def test_html_escapes_what_the_author_wrote_and_reads_without_styles(monkeypatch):

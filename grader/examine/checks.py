@@ -32,19 +32,25 @@ STAND_INS = {
 
 
 class Failed(Exception):
-    """The submission does not meet the specification; carries both sides for the table."""
+    """The submission does not meet the specification; carries both sides for the table.
 
-    def __init__(self, why: str, yours: str = "", expected: str = ""):
+    `hint` replaces the check's own where the cause is another than the one that the check's hint is about.
+    """
+
+    def __init__(self, why: str, yours: str = "", expected: str = "", *, hint: str | None = None):
         super().__init__(why)
-        self.why, self.yours, self.expected = why, yours, expected
+        self.why, self.yours, self.expected, self.hint = why, yours, expected, hint
 
 
 class StudentError(Failed):
-    """The submission raised, exited, ran out of time or memory, or lacks what was asked for."""
+    """The submission raised, exited, ran out of time or memory, or lacks what was asked for.
+
+    The check's hint is about wrong answers and would mislead here.
+    """
 
 
 class TimedOut(StudentError):
-    """The submission did not answer in time, or stood still."""
+    """The submission did not answer in time, or stood still: the check's `waiting` is the hint."""
 
 
 class Undecided(Exception):
@@ -66,6 +72,15 @@ class Check:
     spec: str
     function: Callable[[Any], None] = field(repr=False)
     accepts: Mapping[str, str] = field(default_factory=dict)
+    waiting: str = ""
+
+    def hint_for(self, failure: Failed) -> str:
+        """Return the hint that fits the cause of a failure; none for a stub, a missing file or an exception."""
+        if failure.hint is not None:
+            return failure.hint
+        if isinstance(failure, StudentError):
+            return self.waiting if isinstance(failure, TimedOut) else ""
+        return self.hint
 
 
 @dataclass
@@ -106,14 +121,17 @@ def check(
     wall: float = 60,
     memory: int | None = None,
     hint: str = "",
+    waiting: str = "",
     forgeable: str = "",
     accepts: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Declare a check of `item`. The docstring is the specification that a student reads.
 
     `wall` bounds everything the check runs, in seconds. `memory` (MiB) replaces the part's own limit.
-    `forgeable` says why evidence from inside the student's process decides here, where nothing better exists.
-    `accepts` says which stand-ins (`STAND_INS`) this check may pass, each with the reason; a release tries them.
+    A student may ask for `hint` where an answer is wrong, for `waiting` where none came in time; what is raised
+    or missing speaks for itself. `forgeable` says why evidence from inside the student's process decides here,
+    where nothing better exists. `accepts` says which stand-ins (`STAND_INS`) this check may pass, each with the
+    reason; a release tries them.
     """
     if unknown := sorted(accepts.keys() - set(STAND_INS)):
         raise CourseError(f"accepts={unknown}: no such stand-in; there are {', '.join(STAND_INS)}")
@@ -126,17 +144,9 @@ def check(
         limit = None if memory is None else memory * MIB
         where.append(
             Check(
-                function.__name__,
-                item,
-                points,
-                wall,
-                limit,
-                hint,
-                forgeable,
-                hidden,
-                spec,
-                function,
-                dict(accepts),
+                *(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function),
+                accepts=dict(accepts),
+                waiting=waiting,
             )
         )
         return function

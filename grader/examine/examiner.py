@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -109,15 +110,17 @@ class Examiner:
         on_check: Callable[[CheckResult], None] | None = None,
         submission: Callable[..., Submission] = Submission,
         skip: bool = False,
+        output: bool = False,
     ) -> Report:
         """Run the checks of `part` against the files in `folder`, or against those that were read already.
 
         `hidden` adds the checks that students do not have, `items` keeps only those of some items, `names`
         only those with these names. The same `seed` gives the same inputs. `submission` makes what a check is
         given, for those who look on. With `skip`, what is left of an item does not run once one of its checks did
-        not end in time: for a student who waits, never for a grade, where each check counts. Never raises for what
-        a submission does; raises CourseError for checks that cannot be loaded and SandboxError where no worker can
-        be started.
+        not end in time: for a student who waits, never for a grade, where each check counts. What ranks printed
+        last comes with a failed check, and with `output` all that was kept comes with every check. Never raises for
+        what a submission does; raises CourseError for checks that cannot be loaded and SandboxError where no worker
+        can be started.
         """
         if not isinstance(folder, Packed) and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder}: not a folder; name the folder that holds {part.files[0]}")
@@ -133,13 +136,14 @@ class Examiner:
         report = Report([], notes=list(packed.notes), isolation=self.isolation, seed=seed)
         if self.weakness:
             report.notes.append(self.weakness)
+        make = partial(submission, keep_output=output)
         try:
             for check in wanted:
                 late = next((one for one in report.checks if one.timed_out and one.item == check.item), None)
                 if skip and late:
                     result, notes = _skipped(check, late), []
                 else:
-                    result, notes = self._check(part, packed, check, seed, submission)
+                    result, notes = self._check(part, packed, check, seed, make)
                 report.checks.append(result)
                 report.notes += [f"{check.name}: {note}" for note in notes]
                 if on_check:
@@ -218,7 +222,7 @@ class Examiner:
             verdict=verdict,
             why=why,
             measured=evidence.measured,
-            hint=check.hint,
+            hint=check.hint_for(failure) if failure else "",
             hidden=check.hidden,
             spec=check.spec,
             yours=failure.yours if failure else "",
@@ -226,6 +230,7 @@ class Examiner:
             forgeable=check.forgeable,
             wall=round(time.perf_counter() - started, 3),
             timed_out=isinstance(failure, TimedOut),
+            output=sub.output if sub.keep_output or verdict != "pass" else [],
         )
         return result, sub.notes
 

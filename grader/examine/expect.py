@@ -11,30 +11,50 @@ from grader.examine.checks import Failed, Line, record
 from grader.later import torch
 
 
-def expect(condition: bool, why: str, *, yours: Any = "", spec: Any = "") -> None:
-    """Fail with the sentence `why` unless `condition` is the Boolean True."""
+def expect(condition: bool, why: str, *, yours: Any = "", spec: Any = "", hint: str | None = None) -> None:
+    """Fail with the sentence `why` unless `condition` is the Boolean True.
+
+    `hint` takes the place of the check's own here, as it does in every function of this module.
+    """
     if condition is not True:
-        raise Failed(why, _short(yours), _short(spec))
+        raise Failed(why, _short(yours), _short(spec), hint=hint)
 
 
-def expect_equal(actual: Any, expected: Any, *, of: str = "value") -> None:
-    """Fail unless both are of one type and equal (tensors: same shape, dtype and every element)."""
+def expect_equal(actual: Any, expected: Any, *, of: str = "value", hint: str | None = None) -> None:
+    """Fail unless both are of one type and equal (tensors: same shape, dtype and every element).
+
+    The first entry that differs is shown: of tensors, lists and tuples by its place, of mappings by its key.
+    """
     if isinstance(expected, torch.Tensor):
         _expect_tensor(actual, expected, of)
         if not torch.equal(actual, expected):
-            raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
-    elif type(actual) is not type(expected) or _differ(actual, expected):
-        raise Failed(f"{of} differs from the specification", _short(actual), _short(expected))
+            # Two NaNs differ, as for torch.equal.
+            raise _first_of(actual, expected, actual != expected, of, hint)
+    elif type(actual) is not type(expected):
+        raise Failed(
+            f"{of} is {_kind(actual)}, not {_kind(expected)}", _short(actual), _short(expected), hint=hint
+        )
+    elif _differ(actual, expected):
+        where, one, two = _first_within(actual, expected)
+        raise Failed(f"{of} differs from the specification{where}", one, two, hint=hint)
     record(of, "equal")
 
 
 def expect_close(
-    actual: Any, expected: Any, *, atol: float, rtol: float = 0.0, why: str, of: str = "value"
+    actual: Any,
+    expected: Any,
+    *,
+    atol: float,
+    rtol: float = 0.0,
+    why: str,
+    of: str = "value",
+    hint: str | None = None,
 ) -> None:
     """Fail unless |actual - expected| <= atol + rtol |expected| everywhere; NaN never passes.
 
     `actual` may be a list of tensors, one per rank, against one expected tensor or a list of as many. `why`
     gives the reason for the tolerance. Shapes and dtypes must agree. Numbers are taken as float64 scalars.
+    The first entry beyond the bound is shown, and the factor where it is the same everywhere.
     """
     if isinstance(actual, (list, tuple)):
         many = isinstance(expected, (list, tuple))
@@ -56,23 +76,55 @@ def expect_close(
             break
     record(f"largest error, {of}", worst, bound=f"{bound} ({why})")
     if failure:
+        failure.hint = hint
         raise failure
 
 
-def expect_at_most(value: float, bound: float, *, of: str) -> None:
+def expect_related(
+    actual: Any, expected: Any, *, at_least: float = 0.9, of: str = "value", hint: str | None = None
+) -> None:
+    """Fail unless `actual` has the direction of `expected`: the cosine between them is `at_least` this.
+
+    For a check whose matter is bytes, memory or precision: a factor, or a few wrong entries, cost points where
+    values are checked, and not here too; numbers that have nothing to do with the task still fail. Lists, shapes and
+    dtypes as in `expect_close`.
+    """
+    many = isinstance(actual, (list, tuple))
+    targets = expected if isinstance(expected, (list, tuple)) else [expected] * (len(actual) if many else 1)
+    answers = list(actual) if many else [actual]
+    if len(answers) != len(targets) or not answers:
+        raise Failed(f"{of}: {len(answers)} values where {len(targets) or 'some'} are expected", hint=hint)
+    worst = 1.0
+    for rank, (one, two) in enumerate(zip(answers, targets, strict=True)):
+        name = f"{of} of rank {rank}" if many else of
+        _expect_tensor(one, two, name)
+        here, there = one.double().flatten(), two.double().flatten()
+        cosine = float((here @ there) / (here.norm() * there.norm()))
+        worst = min(worst, cosine) if math.isfinite(cosine) else -math.inf
+        if not cosine >= at_least:
+            raise Failed(
+                f"{name} has little to do with the specification, so that what was measured says nothing",
+                _short(one),
+                _short(two),
+                hint=hint,
+            )
+    record(f"likeness to the specification, {of}", worst, bound=f"at least {at_least:g}; 1 is its direction")
+
+
+def expect_at_most(value: float, bound: float, *, of: str, hint: str | None = None) -> None:
     """Fail unless `value` is a number no larger than `bound`."""
     value = _number(value, of)
-    _expect_bound(value, bound, value <= bound, "at most", of)
+    _expect_bound(value, bound, value <= bound, "at most", of, hint)
 
 
-def expect_at_least(value: float, bound: float, *, of: str) -> None:
+def expect_at_least(value: float, bound: float, *, of: str, hint: str | None = None) -> None:
     """Fail unless `value` is a number no smaller than `bound`."""
     value = _number(value, of)
-    _expect_bound(value, bound, value >= bound, "at least", of)
+    _expect_bound(value, bound, value >= bound, "at least", of, hint)
 
 
 def expect_slope_at_most(
-    line: Line | None, bound: float, *, fixed: float, of: str, unit: float = 1.0
+    line: Line | None, bound: float, *, fixed: float, of: str, unit: float = 1.0, hint: str | None = None
 ) -> None:
     """Fail if values grow by more than `bound` per unit of size, or one lies above `fixed + bound * size`.
 
@@ -82,15 +134,21 @@ def expect_slope_at_most(
     """
     if line is None:
         return
-    _expect_bound(line.slope / unit, bound / unit, line.slope <= bound, "at most", of)
+    _expect_bound(line.slope / unit, bound / unit, line.slope <= bound, "at most", of, hint)
     for size, value in zip(line.sizes, line.values, strict=True):
         limit = fixed + bound * size
         whole = f"{of}, times {size:g}, and whatever is held at any size"
-        _expect_bound(value / unit, limit / unit, value <= limit, "at most", whole)
+        _expect_bound(value / unit, limit / unit, value <= limit, "at most", whole, hint)
 
 
 def expect_traffic(
-    count: int | None, unit: float, *, of: str, at_most: float, at_least: float | None = None
+    count: int | None,
+    unit: float,
+    *,
+    of: str,
+    at_most: float,
+    at_least: float | None = None,
+    hint: str | None = None,
 ) -> None:
     """Fail unless bytes or packets from a `Run`, in multiples of `unit`, lie within the bounds.
 
@@ -99,9 +157,9 @@ def expect_traffic(
     if count is None:
         record(of, "not measured: no network namespace on this machine; the grader measures it")
         return
-    expect_at_most(count / unit, at_most, of=of)
+    expect_at_most(count / unit, at_most, of=of, hint=hint)
     if at_least is not None:
-        expect_at_least(count / unit, at_least, of=of)
+        expect_at_least(count / unit, at_least, of=of, hint=hint)
 
 
 def expect_lines(text: str, lines: Sequence[str], *, of: str = "output") -> None:
@@ -136,19 +194,91 @@ def _compare(
     worst = float(error.nan_to_num(nan=math.inf).max())
     if bool((excess <= 0).all()):
         return worst, None
-    where = int(excess.flatten().argmax())
-    index = [int(i) for i in torch.unravel_index(torch.tensor(where), error.shape)]
+    beyond = excess > 0
+    where, index = _first(beyond)
+    told = f" at {index}" if error.dim() else ""
+    if (many := int(beyond.sum())) > 1:
+        told += f", the first of {many} such entries in {beyond.numel()}"
+    if factor := _factor(actual.to(wide), expected.to(wide)):
+        told += f": {factor}{' everywhere' if error.numel() > 1 else ''}"
     return worst, Failed(
-        f"{of} is off by {float(error.flatten()[where]):.3g} at {index}; allowed {bound}",
+        f"{of} is off by {float(error.flatten()[where]):.3g}{told}; allowed {bound}",
         _short(actual.flatten()[where]),
         _short(expected.flatten()[where]),
     )
 
 
-def _expect_bound(value: float, bound: float, holds: bool, words: str, of: str) -> None:
+def _factor(actual: Any, expected: Any) -> str:
+    """Return by which one factor all entries differ, in words; empty where there is none, or it is 1.
+
+    One number is always some multiple of another: there, only whole numbers, and their inverses, are worth telling.
+    """
+    here, there = actual.flatten(), expected.flatten()
+    size = (there.abs() ** 2).sum()
+    if here.is_complex() or not float(size) or not bool(here.isfinite().all()):
+        return ""
+    factor = float((here * there).sum() / size)
+    if abs(factor - 1) < 1e-3 or not math.isfinite(factor):
+        return ""
+    if len(here) == 1:
+        whole = abs(factor) if abs(factor) > 1 else 1 / abs(factor) if factor else 0.0
+        told = 1.5 < whole < 1e4 and abs(whole - round(whole)) < 1e-3 * whole
+        return f"{factor:.4g} times the specification" if told else ""
+    if float((here - factor * there).abs().max()) > 1e-3 * max(abs(factor), 1e-3) * float(
+        (size / len(there)).sqrt()
+    ):
+        return ""
+    if abs(factor) < 1e-6:
+        return "zero"
+    return (
+        f"{factor:.3f} times the specification"
+        if 0.1 <= abs(factor) < 1e4
+        else f"{factor:.4g} times the specification"
+    )
+
+
+def _first(differs: torch.Tensor) -> tuple[int, list[int]]:
+    """Return the place of the first True, in the flattened tensor and as an index."""
+    where = int(differs.flatten().to(torch.uint8).argmax())
+    return where, [int(i) for i in torch.unravel_index(torch.tensor(where), differs.shape)]
+
+
+def _first_of(
+    actual: torch.Tensor, expected: torch.Tensor, differs: torch.Tensor, of: str, hint: str | None
+) -> Failed:
+    where, index = _first(differs)
+    at = f" at {index}" if differs.dim() else ""
+    if (many := int(differs.sum())) > 1:
+        at += f", the first of {many} such entries in {differs.numel()}"
+    one, two = _short(actual.flatten()[where]), _short(expected.flatten()[where])
+    return Failed(f"{of} differs from the specification{at}", one, two, hint=hint)
+
+
+def _first_within(actual: Any, expected: Any) -> tuple[str, str, str]:
+    """Return where two values of one type begin to differ, as words, and what each has there."""
+    if isinstance(expected, (list, tuple)):
+        for place, (one, two) in enumerate(zip(actual, expected, strict=False)):
+            if _differ(one, two):
+                return f" at [{place}]", _short(one), _short(two)
+        return f": it has {len(actual)} entries, not {len(expected)}", _short(actual), _short(expected)
+    if isinstance(expected, dict):
+        for key, two in expected.items():
+            if key not in actual:
+                return f": {_short(key)} is missing", "(nothing)", _short(two)
+            if _differ(actual[key], two):
+                return f" at {_short(key)}", _short(actual[key]), _short(two)
+        key = next((key for key in actual if key not in expected), "")
+        return f": {_short(key)} is too much", _short(actual.get(key)), "(nothing)"
+    return "", _short(actual), _short(expected)
+
+
+def _expect_bound(
+    value: float, bound: float, holds: bool, words: str, of: str, hint: str | None = None
+) -> None:
     record(of, value, bound=f"{words} {bound:.4g}")
     if holds is not True:
-        raise Failed(f"{value:.4g} {of}, {words} {bound:.4g} allowed", f"{value:.4g}", f"{words} {bound:.4g}")
+        why = f"{value:.4g} {of}, {words} {bound:.4g} allowed"
+        raise Failed(why, f"{value:.4g}", f"{words} {bound:.4g}", hint=hint)
 
 
 def _float(value: float) -> float:

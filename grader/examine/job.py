@@ -25,6 +25,7 @@ import numpy as np
 
 from grader.examine.checks import StudentError, Undecided
 from grader.examine.place import Place
+from grader.examine.printed import Printed
 from grader.sandbox import network, wire
 from grader.sandbox.build import MIB, Limits, Request, SandboxError
 from grader.sandbox.cgroup import CgroupError, Usage
@@ -64,6 +65,8 @@ class Job:
         pairs = [socket.socketpair() for _ in range(ranks)]
         # Sockets, not pipes: a pipe can be opened anew through /proc and read by another rank.
         out, err, status = socket.socketpair(), socket.socketpair(), socket.socketpair()
+        for ours, _ in (out, err):
+            Printed.listen(ours)
         every = [*pairs, out, err, status]
         try:
             theirs = [pair[1].fileno() for pair in every]
@@ -80,6 +83,7 @@ class Job:
         self._frames = [wire.Frames() for _ in pairs]
         self._streams = {out[0]: bytearray(), err[0]: bytearray()}
         self._out, self._err, self._status = out[0], err[0], status[0]
+        self._printed = Printed()
         self._status_text = b""
         self.printed = 0
         self.last_byte = 0.0  # perf_counter when the last bytes of a worker were there to read
@@ -159,6 +163,12 @@ class Job:
         """Return what all ranks wrote to `stdout` or `stderr` so far, in order of arrival."""
         sock = self._out if name == "stdout" else self._err
         return self._streams[sock].decode("utf-8", "replace")
+
+    def printed_lines(self, most: int) -> list[str]:
+        """Return the last `most` lines that each rank printed so far, with its name where there are several."""
+        said = self._printed.lines(self._pids, most)
+        names = {rank: "" if len(self.inbox) == 1 or rank is None else f"rank {rank}: " for rank, _ in said}
+        return [names[rank] + line for rank, line in said]
 
     def drain(self) -> None:
         """Take what already lies in the streams; all of it came before what was last received."""
@@ -298,7 +308,7 @@ class Job:
         self._selector.unregister(self._workers[rank])
 
     def _read_stream(self, sock: socket.socket) -> None:
-        data = sock.recv(1 << 18)
+        data = sock.recv(1 << 18) if sock is self._status else self._printed.receive(sock, 1 << 18)
         if not data:
             self._selector.unregister(sock)
         elif sock is self._status:

@@ -26,6 +26,7 @@ class CheckResult:
     forgeable: str = ""
     wall: float = 0.0  # seconds
     timed_out: bool = False  # the submission did not answer in time, or stood still
+    output: list[str] = field(default_factory=list)  # the last lines that its ranks printed
 
 
 @dataclass

@@ -22,6 +22,9 @@ from grader.sandbox.packed import Packed
 from grader.sandbox.standstill import Watch
 from grader.text import plain
 
+LAST_LINES, ALL_LINES, MOST_LINES = 3, 1000, 10_000  # of each rank; of all ranks and runs
+INSTEAD = "Take it out and print what you want to see; grader check --output shows all that is printed."
+
 
 class Submission:
     """What a check is given as `sub`."""
@@ -36,6 +39,7 @@ class Submission:
         memory: int,
         seed: int,
         references: Path | None = None,
+        keep_output: bool = False,
     ):
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
         self._wall = self._allowed = check.wall * place.stretch
@@ -43,6 +47,9 @@ class Submission:
         self._limits = Limits(memory=check.memory or memory)
         self.rng = Rng(seed, check.name)
         self.notes: list[str] = []
+        self.output: list[str] = []
+        """The last lines that were printed: by each rank of the last run, or, kept, of all runs."""
+        self.keep_output, self._heard = keep_output, False
 
     def call(self, target: str, *args: Any, wall: float | None = None, **kwargs: Any) -> Run:
         """Call `"module:function"` of the submission (or of the driver) in one worker without a process group.
@@ -180,14 +187,25 @@ class Submission:
         job = Job(self._place, self._packed, world, self._limits)
         try:
             order = {"target": target, "driver": self._driver, "world": world, "group": group}
+            self._heard = False
             self._start(job, order, deadline)
             return self._measure(job, arguments, kwargs, in_place, deadline)
         finally:
+            self._hear(job)
             if job.printed > 2 * KEPT_OUTPUT:
                 self.notes.append(f"printed {job.printed / MIB:.0f} MiB; {KEPT_OUTPUT >> 20} MiB were kept")
             if strayed := job.strayed():
                 self.notes.append(f"tried {strayed} times to reach a network outside the sandbox")
             job.close()
+
+    def _hear(self, job: Job) -> None:
+        """Keep what the ranks printed, once for each run."""
+        if self._heard:
+            return
+        self._heard = True
+        lines = job.printed_lines(ALL_LINES if self.keep_output else LAST_LINES)
+        before = self.output if self.keep_output else []
+        self.output = [*before, *lines][-MOST_LINES:]
 
     def _require(self, target: str) -> None:
         module, _, function = target.partition(":")
@@ -271,6 +289,8 @@ class Submission:
             if job.out_of_memory():
                 raise self._out_of_memory()
             silent = [rank for rank in ranks if not job.inbox[rank]]
+            job.drain()
+            self._hear(job)  # before they are asked where they stand: their answer is printed too
             if watch.stood:
                 asked = key not in ("port", "ready")
                 why, code = explain(job, silent, watch.seconds, self._packed.names, self.source, asked)
@@ -311,6 +331,8 @@ class Submission:
         where = ""
         if error.get("file"):
             where = f" at {plain(error['file'], 80)}, line {plain(error.get('line'), 10)}"
+        if asks := _asks_the_keyboard(kind, message):
+            return StudentError(f"{asks}{where}: nobody sits at the keyboard during a check. {INSTEAD}")
         speaker = f"{who([rank], world)} raised " if world > 1 else "raised "
         return StudentError(
             f"{speaker}{kind}: {message}{where}", yours=plain(error.get("code"), 200), expected="no exception"
@@ -321,6 +343,13 @@ def _is_echo(error: Any) -> bool:
     """True for what a rank says when a neighbour is gone."""
     text = str(error.get("message", "")) if isinstance(error, dict) else ""
     return any(words in text for words in ("Connection closed by peer", "Connection reset", "Broken pipe"))
+
+
+def _asks_the_keyboard(kind: str, message: str) -> str:
+    """Return what a submission did that waits for somebody to type, as the exception that came of it tells."""
+    if kind == "BdbQuit":
+        return "stopped at breakpoint()"
+    return "asked for input()" if (kind, message) == ("EOFError", "EOF when reading a line") else ""
 
 
 def _exit(code: int | None) -> str:

@@ -21,6 +21,7 @@ _WAITING = {
     "undecided": "The measurement allows no verdict. A person will decide.",
     "error": "The check itself broke. A person will look at it.",
 }
+HINT = "Hint"
 CARRIER = "verdicts"  # marks the output before those that carry the score
 HIDDEN = "The same specification, on inputs that are not published."
 
@@ -32,7 +33,7 @@ class Row:
     verdict: str
     points: str
     spec: str
-    lines: list[tuple[str, str]]  # a label and what it is: measured, yours, expected, hint
+    lines: list[tuple[str, str]]  # a label and what it is: measured, yours, expected, hint, printed
 
 
 def rows(checks: Sequence[CheckResult]) -> list[Row]:
@@ -56,13 +57,11 @@ def _evidence(check: CheckResult) -> list[tuple[str, str]]:
     lines = []
     if check.verdict in ("fail", "skipped"):
         lines.append(("Why", check.why))
-        if check.yours or check.expected:
-            lines += [("Yours", check.yours), ("Expected", check.expected)]
-        if check.hint:
-            lines.append(("Hint", check.hint))
+        sides = (("Yours", check.yours), ("Expected", check.expected), (HINT, check.hint))
+        lines += [(label, text) for label, text in sides if text]
     measured = dict.fromkeys(_measured(entry) for entry in check.measured)
     lines += [("Measured" if not number else "", text) for number, text in enumerate(measured)]
-    return lines
+    return lines + [("Printed" if not number else "", text) for number, text in enumerate(check.output)]
 
 
 def _measured(entry: dict[str, Any]) -> str:
@@ -71,26 +70,25 @@ def _measured(entry: dict[str, Any]) -> str:
     return f"{entry['name']}: {entry['value']}{unit}{bound}"
 
 
-def as_text(checks: Sequence[CheckResult]) -> str:
-    """Return the table as plain text, a paragraph per check."""
+def as_text(checks: Sequence[CheckResult], *, hints: bool = True) -> str:
+    """Return the table as plain text, a paragraph per check; nothing folds there, so `hints` may leave them out."""
     paragraphs = []
     for row in rows(checks):
         lines = [f"{row.verdict} ({row.points}): {row.spec}"]
-        lines += [f"{label}: {text}" if label else text for label, text in row.lines]
+        shown = [(label, text) for label, text in row.lines if hints or label != HINT]
+        lines += [f"{label}: {text}" if label else text for label, text in shown]
         paragraphs.append("\n    ".join(lines))
     return "\n".join(paragraphs)
 
 
 def as_html(checks: Sequence[CheckResult]) -> str:
-    """Return the table as HTML, every text escaped: some of it comes from a submission."""
+    """Return the table as HTML, hints folded, every text escaped: some of it comes from a submission."""
     # Jupyter aligns the text of tables to the right unless it is told.
     left = ' style="text-align: left"'
     head = "".join(f"<th{left}>{name}</th>" for name in ("Verdict", "Points", "Check"))
     body = ""
     for row in rows(checks):
-        details = "".join(
-            f"<br>{f'<b>{label}:</b> ' if label else ''}{html.escape(text)}" for label, text in row.lines
-        )
+        details = "".join(_line(label, html.escape(text)) for label, text in row.lines)
         cells = (
             row.verdict.replace(" ", "&nbsp;"),
             row.points.replace(" ", "&nbsp;"),
@@ -101,6 +99,12 @@ def as_html(checks: Sequence[CheckResult]) -> str:
         '<table class="table table-bordered verdicts">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def _line(label: str, escaped: str) -> str:
+    if label == HINT:
+        return f"<details><summary><b>{label}</b></summary>{escaped}</details>"
+    return f"<br>{f'<b>{label}:</b> ' if label else ''}{escaped}"
 
 
 def earned(checks: Sequence[CheckResult], max_points: float) -> float:

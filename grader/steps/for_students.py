@@ -56,6 +56,10 @@ def check(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="The hidden checks too, where this repository has them.")
     ] = False,
+    hint: Annotated[bool, typer.Option("--hint", help="Every check, with a hint where it fails.")] = False,
+    output: Annotated[
+        bool, typer.Option("--output", help="Every check, with all that your code prints.")
+    ] = False,
     isolation: IsolationOption = "auto",
 ) -> None:
     """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
@@ -80,20 +84,27 @@ def check(
     with examiner:
         for entry in parts:
             only = [item] if item else None
-            report = examine_part(examiner, entry, directory, hidden=hidden, items=only, skip=not hidden)
+            report = examine_part(
+                examiner, entry, directory, hidden=hidden, items=only, skip=not hidden, output=output
+            )
             title = f"{assignment.name}, part {entry.number}: {entry.title}"
-            console.print(render.details(report, title) if verbose else render.items(report, title))
+            in_full = verbose or hint or output
+            console.print(
+                render.details(report, title, hints=hint) if in_full else render.items(report, title)
+            )
             for note in report.notes:
                 console.print(f"note: {note}", style="dim", markup=False)
             unseen = () if hidden else dict.fromkeys(r.item for r in report.checks)
             console.print(render.summary(report, unseen), highlight=False)
             passed = passed and all(result.verdict == "pass" for result in report.checks)
-    if not passed and not verbose:
+    if not passed and not hint:
         again = " ".join(
             [*([str(parts[0].number)] if len(parts) == 1 else []), *(["--item", item] if item else [])]
         )
-        told = f"{render.program()} check {again} --in {shlex.quote(str(directory))} -v".replace("  ", " ")
-        console.print(f"All of it, with measurements and hints: {told}", highlight=False, soft_wrap=True)
+        told = f"{render.program()} check {again} --in {shlex.quote(str(directory))}".replace("  ", " ")
+        if not verbose and not output:
+            console.print(f"All of it, with measurements: {told} -v", highlight=False, soft_wrap=True)
+        console.print(f"With hints: {told} --hint", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if passed else 1)
 
 

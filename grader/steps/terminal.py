@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from grader.book.results import Graded
     from grader.examine.report import CheckResult, Report
 
+SHORT = 3
+"""Lines that a submission printed last, where a report is to be short."""
+
 _COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow", "not measured": "yellow", "skipped": "dim"}
 
 
@@ -55,7 +58,7 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
 
 
 def items(report: Report, title: str) -> Table:
-    """Return one line per item: its points, and of the first check that it lost, the reason.
+    """Return one line per item: its points; of the first check that it lost, the reason and what was printed last.
 
     Made for 80 columns: no name of an item or a check of common length is broken.
     """
@@ -68,7 +71,9 @@ def items(report: Report, title: str) -> Table:
         lost = [check for check in checks if check.verdict != "pass"]
         colour = _COLOURS.get(lost[0].verdict, "magenta") if lost else "green"
         points = f"[{colour}]{number(report.points(item))}/{number(report.max_points(item))}[/]"
-        result.add_row(f"[bold]{escape(item)}[/]", points, escape("; ".join(_missing(lost))))
+        printed = [f"printed: {line}" for check in lost[:1] for line in check.output[-SHORT:]]
+        found = "\n".join(["; ".join(_missing(lost)), *printed])
+        result.add_row(f"[bold]{escape(item)}[/]", points, escape(found))
     return result
 
 
@@ -85,10 +90,10 @@ def _missing(lost: list[CheckResult]) -> list[str]:
     ]
 
 
-def details(report: Report, title: str, *, for_instructor: bool = False) -> Group:
+def details(report: Report, title: str, *, for_instructor: bool = False, hints: bool = False) -> Group:
     """Return every check of a report: verdict, points, specification, and what was measured or why it failed.
 
-    `for_instructor` adds how a verdict could be forged.
+    `for_instructor` adds how a verdict could be forged, `hints` the hints of what failed.
     """
     blocks: list[Text | Padding] = [Text(title, style="italic")]
     for check in report.checks:
@@ -99,21 +104,24 @@ def details(report: Report, title: str, *, for_instructor: bool = False) -> Grou
         lines = [(check.spec, "dim")]
         if check.forgeable and for_instructor:
             lines.append((f"Can be forged: {check.forgeable}", "dim"))
-        lines += [(line, "") for line in explain(check)]
+        lines += [(line, "") for line in explain(check, hints=hints)]
         blocks += [head, *(Padding(Text(line, style=style), (0, 0, 0, 4)) for line, style in lines)]
     return Group(*blocks)
 
 
-def explain(check: CheckResult) -> list[str]:
-    """Return the lines beside a verdict: the evidence for a pass, else the reason, both sides and the hint."""
+def explain(check: CheckResult, *, hints: bool = False) -> list[str]:
+    """Return the lines beside a verdict: the evidence for a pass, else the reason and both sides; what was printed.
+
+    Hints come on request.
+    """
     if check.verdict == "pass":
-        return measured(check)
-    lines = [check.why]
-    if check.yours or check.expected:
-        lines += [f"yours: {check.yours}", f"specification: {check.expected}"]
-    if check.hint:
-        lines.append(f"hint: {check.hint}")
-    return lines
+        lines = measured(check)
+    else:
+        sides = (("yours", check.yours), ("specification", check.expected))
+        lines = [check.why, *(f"{name}: {text}" for name, text in sides if text)]
+        if check.hint and hints:
+            lines.append(f"hint: {check.hint}")
+    return [*lines, *(f"printed: {line}" for line in check.output)]
 
 
 def summary(report: Report, unseen: Iterable[str] = ()) -> str:

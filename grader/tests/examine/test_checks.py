@@ -23,6 +23,7 @@ from grader.checks import (
     expect_close,
     expect_equal,
     expect_lines,
+    expect_related,
     expect_traffic,
 )
 from grader.course import CourseError
@@ -72,6 +73,83 @@ def test_one_wrong_rank_among_right_ones_is_named():
         expect_close([right, right + 0.5, right], right, atol=1e-6, why="test", of="sum")
     with pytest.raises(Failed, match="2 values where 3 are expected"):
         expect_close([right, right], [right] * 3, atol=1e-6, why="test")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "says"),
+    [
+        (4.0 * torch.arange(1.0, 7), torch.arange(1.0, 7), "4.000 times the specification everywhere"),
+        (-torch.arange(1.0, 7), torch.arange(1.0, 7), "-1.000 times the specification everywhere"),
+        (0 * torch.arange(1.0, 7), torch.arange(1.0, 7), "zero everywhere"),
+        (8.0, 2.0, "4 times the specification;"),
+    ],
+)
+def test_a_common_factor_is_told(actual, expected, says):
+    with pytest.raises(Failed) as failed:
+        expect_close(actual, expected, atol=1e-6, why="test")
+    assert says in failed.value.why
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (torch.tensor([1.0, 2, 9]), torch.tensor([1.0, 2, 3])),
+        (torch.tensor([1.0, 2.01]), torch.tensor([1.0, 2.0])),
+        (torch.tensor([math.nan, 2.0]), torch.tensor([1.0, 1.0])),
+        (torch.ones(3), torch.zeros(3)),
+        (2.3, 1.0),
+        (0.0, 1.0),
+    ],
+)
+def test_no_factor_is_told_where_there_is_none_or_it_says_nothing(actual, expected):
+    with pytest.raises(Failed) as failed:
+        expect_close(actual, expected, atol=1e-6, why="test")
+    assert "times the specification" not in failed.value.why
+
+
+@pytest.mark.parametrize("compare", [expect_equal, lambda *two: expect_close(*two, atol=1e-6, why="test")])
+def test_the_first_entry_that_differs_is_shown_and_how_many_do(compare):
+    expected = torch.arange(12.0).view(3, 4)
+    actual = expected.clone()
+    actual[1, 2:] = 50
+    with pytest.raises(Failed, match=r"at \[1, 2\], the first of 2 such entries in 12") as failed:
+        compare(actual, expected)
+    assert (failed.value.yours, failed.value.expected) == ("50", "6")
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "says", "yours", "spec"),
+    [
+        ([1, 5, 3], [1, 2, 3], "at [1]", "5", "2"),
+        ([1, 2], [1, 2, 3], "it has 2 entries, not 3", "[1, 2]", "[1, 2, 3]"),
+        ({"a": 1}, {"a": 1, "b": 2}, "b is missing", "(nothing)", "2"),
+        ({"a": 1, "b": 3}, {"a": 1, "b": 2}, "at b", "3", "2"),
+        ({"a": 1, "c": 9}, {"a": 1}, "c is too much", "9", "(nothing)"),
+        (None, 6, "value is None, not a value of type int", "None", "6"),
+    ],
+)
+def test_of_lists_and_mappings_the_entry_that_differs_is_shown(actual, expected, says, yours, spec):
+    with pytest.raises(Failed) as failed:
+        expect_equal(actual, expected)
+    assert says in failed.value.why
+    assert (failed.value.yours, failed.value.expected) == (yours, spec)
+
+
+def test_related_are_a_multiple_and_a_few_wrong_entries_but_not_other_numbers():
+    generator = torch.Generator().manual_seed(3)
+    right, other = torch.randn(2, 1000, generator=generator)
+    few = right.clone()
+    few[-30:] = 0
+    expect_related([4 * right, few], right)
+    mine = torch.stack([right, other, *torch.randn(2, 1000, generator=generator)])
+    # A rank that does nothing has its own numbers: half way to the mean of four.
+    for bad in (other, -right, 0 * right, right * math.nan, mine[0] + 0 * other):
+        with pytest.raises(Failed, match="has little to do with"):
+            expect_related(bad, mine.mean(0) if bad is not other else right)
+    with pytest.raises(Failed, match="another shape"):
+        expect_related(right[:-1], right)
+    with pytest.raises(Failed, match="0 values where some"):
+        expect_related([], right)
 
 
 def test_equal_means_of_one_type_and_value():

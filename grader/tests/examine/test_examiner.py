@@ -84,6 +84,106 @@ def test_the_same_work_gets_the_same_verdicts_whatever_ran_before(examiner, part
     assert verdicts(other)["total_of_the_empty_list_secretly"] == "pass"  # 0 is the sum of nothing
 
 
+HINTED = """
+from grader.checks import check, expect_equal
+
+@check(item="total", points=1, wall=1, hint="About values.", waiting="About waiting.")
+def hinted(sub):
+    "S."
+    expect_equal(sub.call("sums:total", [1, 2]).result, 3)
+    expect_equal(sub.call("sums:spread", [1, 2]).result, 1, hint="About spreads.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("def total(x): return 4", "About values."),
+        ("def total(x): return 3\ndef spread(x): return 9", "About spreads."),
+        ("def total(x): raise NotImplementedError('not implemented yet: total')", ""),
+        ("def total(x): return x.sum()", ""),
+        ("def total(x) return 4", ""),
+        ("import threading\ndef total(x): threading.Event().wait()", "About waiting."),
+        ("def total(x):\n    while True: pass", "About waiting."),
+        (None, ""),
+        (RIGHT, ""),
+    ],
+)
+def test_a_hint_is_about_the_cause(examiner, part, work, code, hint):
+    part.checks_public.write_text(HINTED)
+    if code is None:
+        (work / "sums.py").unlink()
+    else:
+        (work / "sums.py").write_text(code)
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert (check.verdict, check.hint) == ("pass" if code == RIGHT else "fail", hint), check.why
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("breakpoint()", "stopped at breakpoint() at sums.py, line "),
+        ("input('how many? ')", "asked for input() at sums.py, line 3: nobody sits at the keyboard"),
+    ],
+)
+def test_who_waits_for_the_keyboard_is_told_what_to_do_instead(examiner, part, work, line, says):
+    (work / "sums.py").write_text(f"def total(x):\n    x = list(x)\n    {line}\n    return 6\n")
+    (check,) = examiner.examine(part, work, hidden=False, items=["total"]).checks
+    assert check.why.startswith(says)
+    assert "print what you want to see" in check.why
+
+
+PRINTS = """
+import os, sys, threading
+
+def total(x, *_):
+    rank = int(os.environ.get("RANK", 0))
+    if os.fork() == 0:
+        print("a child of", rank, flush=True)
+        os._exit(0)
+    os.wait()
+    for number in range(9):
+        print("number", number, "of", rank)
+    print("\\x1b[31mred\\u202e", file=sys.stderr)
+    how = x[0]
+    if how == "raises":
+        raise ValueError(how)
+    if how == "waits":
+        threading.Event().wait()
+    return how
+"""
+
+
+@pytest.mark.parametrize("how", ["raises", "waits", "is wrong", "is right"])
+def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, how):
+    part.checks_public.write_text(
+        "from grader.checks import check, expect_equal\n@check(item='total', points=1)\ndef two(sub):\n    'S.'\n"
+        f"    run = sub.ranks('sums:total', world=2, per_rank=[[{how!r}]] * 2)\n"
+        "    expect_equal(run.results, ['is right'] * 2)\n"
+    )
+    (work / "sums.py").write_text(PRINTS)
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    told = [
+        f"rank {rank}: {text}"
+        for rank in (0, 1)
+        for text in (f"number 7 of {rank}", f"number 8 of {rank}", "[31mred ")
+    ]
+    assert [line.replace(" [31m", "[31m") for line in check.output] == ([] if how == "is right" else told), (
+        check.why
+    )
+
+
+def test_all_that_was_printed_is_kept_when_asked_for(examiner, part, work):
+    part.checks_public.write_text(
+        "from grader.checks import check\n@check(item='total', points=1)\ndef two(sub):\n    'S.'\n"
+        "    for how in ('first', 'second'):\n        sub.call('sums:total', [how])\n"
+    )
+    (work / "sums.py").write_text(PRINTS)
+    (check,) = examiner.examine(part, work, hidden=False, output=True).checks
+    assert check.verdict == "pass"
+    assert check.output.count("a child of 0") == check.output.count("number 0 of 0") == 2
+
+
 @pytest.mark.parametrize(
     ("body", "verdict", "says"),
     [

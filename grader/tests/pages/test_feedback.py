@@ -95,6 +95,19 @@ def test_what_a_submission_says_is_escaped_in_the_table():
     assert "<img" not in table
 
 
+def test_a_hint_is_folded_and_what_has_nothing_to_say_is_left_out():
+    check = CheckResult(
+        "n", "i", 0, 1, "fail", "why", hint="Think <again>.", expected="6", output=["rank 0: <b>"]
+    )
+    (table,) = (output["data"]["text/html"] for output in verdicts.outputs([check], 1)[:1])
+    assert "<details><summary><b>Hint</b></summary>Think &lt;again&gt;.</details>" in table
+    assert "<details><summary><b>Hint" in clean_html(table)
+    assert "Yours" not in table
+    assert "<b>Expected:</b> 6" in table
+    assert "<b>Printed:</b> rank 0: &lt;b&gt;" in table
+    assert "Think" not in verdicts.as_text([check], hints=False)
+
+
 def test_a_students_notebook_shows_the_public_checks_of_one_item(
     released_course, monkeypatch, capsys, tmp_path
 ):
@@ -110,7 +123,7 @@ def test_a_students_notebook_shows_the_public_checks_of_one_item(
     shown = capsys.readouterr().out
     assert "✗ failed (0 of 1): total adds the numbers." in shown
     assert "Yours: 7\n    Expected: 6" in shown
-    assert "Hint: Start at 0" in shown
+    assert "Start at 0" not in shown  # a hint comes on request
     assert "hidden" not in shown
     with pytest.raises(CourseError, match="items: total, spread"):
         student.check("product")

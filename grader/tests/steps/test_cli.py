@@ -59,7 +59,19 @@ def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_
     assert "try first" in said
 
     (mine / "sums.py").write_text(
-        "def total(numbers):\n    return sum(numbers)\n\n\ndef spread(numbers):\n    return numbers[-1]\n"
+        "def total(numbers):\n    return sum(numbers) + 1\n\n\n"
+        "def spread(numbers):\n    print('of', numbers)\n    return numbers[-1]\n"
+    )
+    code, said = grader("check", 1, here=mine)
+    assert "Start at 0." not in said
+    assert "With hints: grader check 1 --in . --hint" in said
+    assert "printed: of [4, 1, 9]" in said
+    said = grader("check", "--item", "total", "--hint", here=mine)[1]
+    assert "hint: Start at 0." in said
+    assert "With hints" not in said
+    (mine / "sums.py").write_text(
+        "def total(numbers):\n    print('to add')\n    return sum(numbers)\n\n\n"
+        "def spread(numbers):\n    return numbers[-1]\n"
     )
     code, said = grader("check", 1, here=mine)
     assert code == 1
@@ -71,7 +83,9 @@ def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_
     assert "total_adds  pass  1/1" in said
     assert "yours: 9" in said
     assert "specification: 8" in said
-    assert grader("check", "--item", "total", here=mine)[0] == 0
+    code, said = grader("check", "--item", "total", "--output", here=mine)
+    assert code == 0
+    assert "printed: to add" in said
 
     code, said = grader("solution", "spread", "--in", mine, here=repository)
     assert code == 0

@@ -12,6 +12,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing import resource_tracker
 
 import numpy as np
@@ -130,7 +131,16 @@ def count_and_fail(texts, workers, poison, how, message):
 
 
 def _plain(counts):
+    counts = as_what("count_tokens", counts, Mapping, "a Counter")
     return {token: int(number) for token, number in counts.items()}
+
+
+def as_what(function, value, kind, name):
+    """Return what the student's function returned; raises TypeError, with a sentence, where it is something else."""
+    if isinstance(value, kind):
+        return value
+    found = "None" if value is None else f"a value of type {type(value).__name__}"
+    raise TypeError(f"{function} returned {found}, not {name}")
 
 
 # --- cooccurrence -------------------------------------------------------------------------------------------
@@ -177,8 +187,14 @@ def _loader(shards):
     return lambda shard: arrays[shard]
 
 
-def _tensors(arrays):
-    return [torch.tensor(np.asarray(array)) for array in arrays]
+def _tensors(arrays, function="cooccurrence", name="three arrays"):
+    return [_tensor(array) for array in as_what(function, arrays, (tuple, list), name)]
+
+
+def _tensor(array):
+    """Return a copy of an array, whatever its memory is like: negative strides, columns first, other bytes first."""
+    array = np.array(array, order="C")
+    return torch.tensor(array.astype(array.dtype.newbyteorder("=")))
 
 
 # --- gradients ----------------------------------------------------------------------------------------------
@@ -188,7 +204,8 @@ def glove_loss(model, first, second, counts):
     """Call `loss`."""
     from glove import loss
 
-    return float(loss(_arrays(model), first.numpy(), second.numpy(), counts.numpy()))
+    found = loss(_arrays(model), first.numpy(), second.numpy(), counts.numpy())
+    return float(as_what("loss", found, (float, int, np.number, np.ndarray, torch.Tensor), "a number"))
 
 
 def glove_gradients(model, first, second, counts):
@@ -197,7 +214,11 @@ def glove_gradients(model, first, second, counts):
 
     arrays = _arrays(model)
     found = gradients(arrays, first.numpy(), second.numpy(), counts.numpy())
-    return {"gradients": {name: _tensors(found[name]) for name in arrays}, "model": _after(arrays)}
+    found = as_what("gradients", found, Mapping, "a dictionary")
+    if missing := [name for name in arrays if name not in found]:
+        raise KeyError(f"gradients returned no {', '.join(missing)}")
+    rows = {name: _tensors(found[name], "gradients", f"ids and rows of {name}") for name in arrays}
+    return {"gradients": rows, "model": _after(arrays)}
 
 
 def glove_descend(model, gradients, rate):
@@ -231,16 +252,17 @@ def _arrays(model):
 
 
 def _after(arrays):
-    return {name: torch.tensor(np.asarray(table)) for name, table in arrays.items()}
+    return {name: _tensor(table) for name, table in arrays.items()}
 
 
 # --- hogwild ------------------------------------------------------------------------------------------------
 
 
-def hogwild_visits(count, workers, epochs, batch, seed):
+def hogwild_visits(count, workers, epochs, batch, seed, meet=True):
     """Train where a step counts visits to its entries and notes their order, after all workers have met.
 
-    They meet in one of the shared tables: workers with tables of their own never see each other there.
+    They meet in one of the shared tables: workers with tables of their own never see each other there. Without
+    `meet` nobody waits for the others.
     """
     from hogwild import train
 
@@ -254,7 +276,8 @@ def hogwild_visits(count, workers, epochs, batch, seed):
             with newcomers.get_lock():
                 mine[os.getpid()] = newcomers.value
                 newcomers.value += 1
-            meeting.attend(shared["seats"])
+            if meet:
+                meeting.attend(shared["seats"])
         slot = mine[os.getpid()]
         start = slot * count * epochs + filled[slot]
         logs[start : start + len(ids)] = ids
@@ -267,6 +290,7 @@ def hogwild_visits(count, workers, epochs, batch, seed):
 
     ids = np.arange(count)
     after = train(tables, (ids, 2 * ids), step, workers=workers, epochs=epochs, batch=batch, seed=seed)
+    after = as_what("train", after, Mapping, "a dictionary of tables")
     orders = [
         torch.tensor(logs[slot * count * epochs :][: filled[slot]]) for slot in range(SLOTS) if filled[slot]
     ]
@@ -279,18 +303,22 @@ def hogwild_visits(count, workers, epochs, batch, seed):
     }
 
 
-def hogwild_and_fail(count, workers, bad, how, message):
-    """Train where a worker breaks down at the entry `bad`, while all others are in the middle of a long step."""
+def hogwild_and_fail(count, workers, which, how, message):
+    """Train where one worker breaks down while all others are in the middle of a long step.
+
+    It is the one that was started first, or last: whoever waits for one worker after the other misses one of them.
+    """
     from hogwild import train
 
     inside = shared_numbers(PLACES)
 
     def step(shared, ids):
-        inside[os.getpid() % PLACES] = 1
-        if bad in ids:
-            end = time.monotonic() + PATIENCE
-            while inside.sum() < workers and time.monotonic() < end:
-                time.sleep(0.002)
+        mine = inside[os.getpid() % PLACES] = os.getpid()
+        end = time.monotonic() + PATIENCE
+        while (inside > 0).sum() < workers and time.monotonic() < end:
+            time.sleep(0.002)
+        there = inside[inside > 0]
+        if mine == (there.min() if which == "first" else there.max()):
             break_down(how, message)
         time.sleep(300)
 
@@ -373,6 +401,7 @@ def hogwild_adds(tables, columns, workers, epochs, batch):
         batch=batch,
         seed=3,
     )
+    after = as_what("train", after, Mapping, "a dictionary of tables")
     return {"after": _after(after), "before": _after(arrays)}
 
 

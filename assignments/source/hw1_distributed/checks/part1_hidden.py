@@ -48,12 +48,14 @@ def counts_of_awkward_texts(sub):
     words = public().random_words(sub, 40)
     for texts, workers in (
         (public().random_texts(sub, 2, 20, words), 4),
+        (public().random_texts(sub, 7, 20, words), 3),
         (public().random_texts(sub, 7, 20, words), 1),
         (["", "123", *public().random_texts(sub, 3, 5, words)], 2),
         ([], 3),
     ):
         run = sub.call("driver:count", texts, workers, wall=public().WALL)
-        public().expect_counts(run.result, texts)
+        # One worker's counts are added to nothing; what addition makes of several, the public check compares.
+        (public().expect_counts if workers == 1 else public().expect_tokens)(run.result, texts)
 
 
 @check(
@@ -67,7 +69,16 @@ def counting_is_as_fast_as_two_processes(sub):
     words = public().random_words(sub, 4000)
 
     def inputs():
-        return public().random_texts(sub, sub.rng.integers(1250, 1500), 150, words), 2
+        return public().random_texts(sub, 2 * sub.rng.integers(625, 750), 150, words), 2
+
+    def verify(mine, right):
+        # That all was counted: counts that overwrite each other are another check's matter.
+        alike = (
+            type(mine) is dict
+            and mine.keys() == right.keys()
+            and sum(mine.values()) > 0.4 * sum(right.values())
+        )
+        expect(alike, "the counts are not those of the reference, or only a small part of them")
 
     sub.compare(
         "driver:count",
@@ -75,7 +86,7 @@ def counting_is_as_fast_as_two_processes(sub):
         against="part1_parallel_hidden:count",
         # A shared counter and one queue take 1.2 to 1.35 times as long; sending tokens, twice as long.
         threshold=1 / 1.6,
-        verify=lambda mine, right: expect(mine == right, "the counts differ from those of the reference"),
+        verify=verify,
         clock="wall",
         cpus=2,
         wall=public().WALL,
@@ -98,7 +109,8 @@ def shards_are_loaded_by_workers(sub):
     answer = public().reply(run, "pairs", "calls", "processes", "here")
     public().expect_processes(answer, 3)
     expect_equal(answer["calls"], torch.ones(6, dtype=torch.int64), of="times that each shard is loaded")
-    public().expect_pairs(answer["pairs"], shards, 9, 2)
+    # Which pairs they are, the public check compares.
+    public().expect_some_pairs(answer["pairs"], shards, 9, 2)
     public().expect_none_left(sub, run)
     message = f"unreadable: {secrets.token_hex(6)}"
     public().expect_failure(sub, message, "driver:pairs_and_fail", shards, 9, 2, 3, 4, message)
@@ -108,12 +120,48 @@ def shards_are_loaded_by_workers(sub):
 def pairs_of_awkward_documents(sub):
     """Short and empty documents, windows of 1 and of 12, one word only, fewer shards than workers, no pair at all."""
     rng, words = sub.rng, 6
-    short = [[rng.integers(0, words, (n,)) for n in (0, 1, 2, 5)], [], [rng.integers(0, words, (3,))]]
-    same = [[torch.full((7,), 4)], [torch.full((3,), 4), torch.tensor([-1, 4, -1, -1, 4])]]
-    nothing = [[torch.tensor([-1, -1]), torch.tensor([2])], []]
-    for shards, window, workers in ((short, 12, 2), (short, 1, 1), (same, 3, 4), (nothing, 5, 2)):
-        found = sub.call("driver:pairs", shards, words, window, workers, wall=public().WALL).result
-        public().expect_pairs(found, shards, words, window)
+
+    def pairs(shards, window, workers):
+        return sub.call("driver:pairs", shards, words, window, workers, wall=public().WALL).result
+
+    # An awkward case is held against the student's own answer in a plain one: which pairs count is public.
+    longer = [rng.integers(0, words, (n,)) for n in (7, 9, 8, 10)]
+    five = [rng.integers(0, words, (n,)) for n in (5, 4, 5, 3)]
+    nothing, one = torch.zeros(0, dtype=torch.int64), torch.tensor([2])
+    same = [torch.full((7,), 4), torch.tensor([-1, 4, 4, -1, 4])]
+    for plain, window, workers, awkward, wide, many, of in (
+        (
+            [longer[:2], longer[2:]],
+            3,
+            2,
+            [[nothing, *longer[:2]], [], [one], longer[2:]],
+            3,
+            2,
+            "empty documents",
+        ),
+        ([longer[:2], longer[2:]], 3, 2, [longer[:2], longer[2:]], 3, 5, "fewer shards than workers"),
+        ([five], 4, 1, [five], 12, 1, "a window longer than the documents"),
+    ):
+        known = pairs(plain, window, workers)
+        public().expect_some_pairs(known, plain, words, window)
+        found = pairs(awkward, wide, many)
+        expect(type(found) is list and len(found) == 3, f"{of}: no three arrays came back")
+        for which, here, there in zip(("rows", "columns", "counts"), found, known, strict=True):
+            if which == "counts":
+                expect_close(here, there, atol=1e-9, why="your own counts without it", of=f"{of}: {which}")
+            else:
+                expect_equal(here, there, of=f"{of}: {which}")
+    public().expect_some_pairs(pairs([longer], 1, 1), [longer], words, 1)
+    found = pairs([same], 3, 4)
+    alone = type(found) is list and len(found) == 3 and [part.tolist() for part in found[:2]] == [[4], [4]]
+    expect(
+        alone, "one word only: not the one pair of it", yours=str(found)[:100], spec="rows [4], columns [4]"
+    )
+    found = pairs([[torch.tensor([-1, -1]), one], []], 5, 2)
+    empty = [torch.zeros(0, dtype=kind) for kind in (torch.int64, torch.int64, torch.float64)]
+    expect(type(found) is list and len(found) == 3, "no pair at all: no three arrays came back")
+    for which, here, there in zip(("rows", "columns", "counts"), found, empty, strict=True):
+        expect_equal(here, there, of=f"no pair at all: {which}")
 
 
 # --- gradients ----------------------------------------------------------------------------------------------
@@ -128,16 +176,47 @@ def gradients_of_awkward_batches(sub):
         batch[2][size // 2 :] = 100.0
         loose = dtype == torch.float32
         why = "float32: sums of up to 40 terms below 10" if loose else many.FLOAT64
-        many.expect_gradients(sub, model, batch, atol=1e-4 if loose else 1e-9, why=why)
+        expect_own_gradients(sub, model, batch, wide=loose)
         found = sub.call("driver:glove_loss", model, *batch, wall=many.WALL).result
-        right = many.dense_glove(model, *batch)[0]
-        expect_close(found, right, atol=1e-4 if loose else 1e-9, rtol=1e-5, why=why, of="loss")
-        rows = batch[0].unique().repeat(2)
+        expect(type(found) is float and found > 0, "the loss is no positive number", yours=found)
+        rows = batch[0].unique()
         gradients = {
             name: (rows, sub.rng.normal((len(rows), *model[name].shape[1:]), dtype=dtype))
             for name in many.TABLES
         }
         many.expect_descent(sub, model, gradients, 0.1, atol=1e-5 if loose else 1e-9, why=why)
+
+
+def expect_own_gradients(sub, model, batch, *, wide):
+    """Compare form and dtype of gradients, and where `wide`, numbers with the student's own in float64."""
+    answer = public().reply(
+        sub.call("driver:glove_gradients", model, *batch, wall=public().WALL), "gradients"
+    )
+    if wide:
+        double = {name: table.double() for name, table in model.items()}
+        call = sub.call("driver:glove_gradients", double, *batch[:2], batch[2].double(), wall=public().WALL)
+        own = public().reply(call, "gradients")["gradients"]
+    for name in public().TABLES:
+        found = answer["gradients"][name]
+        expect(type(found) is list and len(found) == 2, f"{name}: no ids with rows", spec="ids, rows")
+        ids = (batch[0] if "focus" in name else batch[1]).unique()
+        expect_equal(found[0], ids, of=f"ids of {name}")
+        rows, table = found[1], model[name]
+        right = type(rows) is torch.Tensor and rows.dtype == table.dtype and rows.shape == table[ids].shape
+        kind = (
+            f"{rows.dtype} of shape {tuple(rows.shape)}"
+            if type(rows) is torch.Tensor
+            else str(type(rows).__name__)
+        )
+        spec = f"{table.dtype} of shape {tuple(table[ids].shape)}"
+        expect(right, f"rows of {name} have another shape or dtype", yours=kind, spec=spec)
+        if wide:
+            why = "your own in float64; float32 sums of up to 40 terms below 10"
+            expect_close(
+                rows, own[name][1].to(rows.dtype), atol=1e-4, rtol=1e-4, why=why, of=f"rows of {name}"
+            )
+        else:
+            expect(bool(rows.isfinite().all()), f"rows of {name} are not finite")
 
 
 @check(item="gradients", points=0.25, hint="No array as large as the model: only the rows of the batch.")
@@ -172,7 +251,7 @@ def a_step_needs_no_memory_for_the_vocabulary(sub):
 def orders_differ(sub):
     """The order is random, and another one in each epoch and in each worker."""
     count, workers, epochs = 360, 3, 2
-    answer = public().expect_visits(sub, count=count, workers=workers, epochs=epochs, batch=4)
+    answer = public().expect_visits(sub, count=count, workers=workers, epochs=epochs, batch=4, public=False)
     orders = answer["orders"]
     expect(type(orders) is list and sum(map(len, orders)) == count * epochs, "the driver's reply is damaged")
     patterns = []
@@ -221,8 +300,8 @@ def naps(sub, workers, steps, seconds):
 @check(item="hogwild", points=0.25, hint="A killed worker sends nothing; the end of its pipe tells.")
 def a_killed_worker_ends_the_training(sub):
     """A killed worker ends the call with an exception, whatever the others do; other sizes, shapes and dtypes."""
-    bad = sub.rng.integers(0, 60)
-    public().expect_failure(sub, None, "driver:hogwild_and_fail", 60, 3, bad, "is killed", "")
+    for which in ("first", "last"):
+        public().expect_failure(sub, None, "driver:hogwild_and_fail", 60, 3, which, "is killed", "")
     for count, workers, batch in ((2, 4, 8), (50, 1, 7), (30, 3, 100)):
         expect_added(sub, count, workers, batch)
 
@@ -274,8 +353,9 @@ def nobody_waits_for_a_slow_worker(sub):
 )
 def the_server_takes_other_tables(sub):
     """float64, one column, 1 and 4 workers; pulls of a row twice or of no row; a worker that does nothing."""
-    public().expect_sums(sub, workers=1, width=1, dtype=torch.float64)
-    public().expect_sums(sub, workers=4, rounds=2, width=3)
+    # One round, and rows that do not repeat: what is remembered or lost, the public check compares.
+    public().expect_sums(sub, workers=1, rounds=1, width=1, dtype=torch.float64, repeat=False)
+    public().expect_sums(sub, workers=4, rounds=1, width=3, repeat=False)
     table = public().whole_numbers(sub, (9, 4), torch.float64)
     rows = torch.cat([sub.rng.permutation(9), torch.tensor([7, 7, 0])])
     nothing = torch.zeros(0, dtype=torch.int64)

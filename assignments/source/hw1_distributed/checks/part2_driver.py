@@ -114,14 +114,25 @@ def ring_watched(tensor, rank, size):
     }
 
 
+def a_tensor(function, value):
+    """Return what the student's function returned; raises TypeError, with a sentence, where it is no tensor."""
+    if isinstance(value, torch.Tensor):
+        return value
+    found = "None" if value is None else f"a value of type {type(value).__name__}"
+    raise TypeError(f"{function} returned {found}, not a tensor")
+
+
 # --- syncbn -------------------------------------------------------------------------------------------------
+
+
+FORWARD = "SyncBatchNorm.forward"
 
 
 def batch_norm(case, rank, size, eps=1e-5, momentum=0.1):
     """Run one SyncBatchNorm forward on all `inputs`, then backward from all `cotangents` at once."""
     module = _module(case["inputs"][0], eps, momentum)
     inputs = [value.requires_grad_() for value in case["inputs"]]
-    outputs = [module(value) for value in inputs]
+    outputs = [a_tensor(FORWARD, module(value)) for value in inputs]
     # A scalar loss with the cotangents as its gradient; a plain sum would have gradient zero.
     pairs = zip(outputs, case["cotangents"], strict=True)
     sum((output * cotangent).sum() for output, cotangent in pairs).backward()
@@ -132,12 +143,25 @@ def batch_norm(case, rank, size, eps=1e-5, momentum=0.1):
     }
 
 
-def batch_norm_without_grad(case, rank, size, eps=1e-5, momentum=0.1):
-    """Run SyncBatchNorm in training mode under `torch.no_grad()`."""
-    module = _module(case["inputs"][0], eps, momentum)
+def batch_norm_one_by_one(case, rank, size):
+    """Run SyncBatchNorm forward and backward on one input after the other, and again under `torch.no_grad()`."""
+    module = _module(case["inputs"][0], 1e-5, 0.1)
+    outputs, gradients = [], []
+    for value, cotangent in zip(case["inputs"], case["cotangents"], strict=True):
+        value = value.clone().requires_grad_()
+        outputs.append(a_tensor(FORWARD, module(value)))
+        (outputs[-1] * cotangent).sum().backward()
+        gradients.append(value.grad)
+    silent = _module(case["inputs"][0], 1e-5, 0.1)
     with torch.no_grad():
-        outputs = [module(value) for value in case["inputs"]]
-    return {"outputs": outputs, **_statistics(module)}
+        without_grad = [a_tensor(FORWARD, silent(value)) for value in case["inputs"]]
+    return {
+        "outputs": [output.detach() for output in outputs],
+        "gradients": gradients,
+        "without_grad": without_grad,
+        "statistics": _statistics(module),
+        "statistics_without_grad": _statistics(silent),
+    }
 
 
 def batch_norm_in_evaluation(case, rank, size, eps=1e-5, momentum=0.1):
@@ -155,7 +179,7 @@ def batch_norm_in_evaluation(case, rank, size, eps=1e-5, momentum=0.1):
     other.eval()
     with torch.no_grad():
         outputs, restored = module(case["probe"]), other(case["probe"])
-    return {"outputs": outputs, "restored": restored, **_statistics(module)}
+    return {"outputs": outputs, "restored": restored, "copy": _statistics(other), **_statistics(module)}
 
 
 def batch_norm_watched(case, rank, size, repeats):
@@ -165,7 +189,7 @@ def batch_norm_watched(case, rank, size, repeats):
     forward, backward = [], []
     with Operations() as operations:
         for _ in range(repeats):
-            output = module(value)
+            output = a_tensor(FORWARD, module(value))
             forward.append(operations.take())
             (output * case["cotangents"][0]).sum().backward()
             backward.append(operations.take())

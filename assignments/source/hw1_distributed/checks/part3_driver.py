@@ -5,6 +5,7 @@ a number counted here decides, the check says so. Weights that would be many are
 the examiner draws them again.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -13,11 +14,78 @@ import zlib
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CALLS = {
+    "_allgather_base_": "all_gather_into_tensor",
+    "allgather_": "all_gather",
+    "alltoall_base_": "all_to_all_single",
+    "alltoall_": "all_to_all",
+    "_reduce_scatter_base_": "reduce_scatter_tensor",
+    "reduce_scatter_": "reduce_scatter",
+    "allreduce_": "all_reduce",
+    "recv_any_source_": "recv",
+}
+
+
+class Phases(TorchDispatchMode):
+    """Tells in which phase of its work this process held the most memory, as the kernel keeps its high-water mark.
+
+    That is for the student to read, and decides nothing. Within a `with` block, each call of `torch.distributed`
+    opens a phase too.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.phase, self.now, self.seen = "the start", "the start", []
+
+    def begin(self, phase):
+        """End the phase so far, and begin another one."""
+        self._note(phase)
+        self.phase = phase
+
+    def peak(self):
+        """Return the phase in which the mark rose to its height, empty where the system does not tell."""
+        self._note("the end")
+        top = self.seen[-1][1]
+        return next((phase for phase, mark in self.seen if mark >= top - (1 << 19)), "") if top else ""
+
+    def _note(self, now):
+        mark = 0
+        with contextlib.suppress(OSError), open("/proc/self/status") as status:
+            mark = next((int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:")), 0)
+        self.seen.append((self.now, mark))
+        self.now = now
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        space, _, name = function._schema.name.partition("::")
+        if space == "c10d":
+            self._note(f"{self.phase}, from dist.{CALLS.get(name, name.rstrip('_'))} on")
+        return function(*args, **(kwargs or {}))
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # else the first operation imports PyTorch's compiler: a second on every rank
 
 
 def drawn(seed, *shape, scale=1.0):
     """Return Gaussian float32 numbers that follow from the seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul_(scale)
+
+
+def a_tensor(function, value):
+    """Return what the student's function returned; raises TypeError, with a sentence, where it is no tensor."""
+    if isinstance(value, torch.Tensor):
+        return value
+    found = "None" if value is None else f"a value of type {type(value).__name__}"
+    raise TypeError(f"{function} returned {found}, not a tensor")
+
+
+def number(value):
+    """Return a number of the student's, be it a tensor's or NumPy's, as Python's own; anything else as it is."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return value.item()
+    return value.item() if hasattr(value, "item") and not isinstance(value, torch.Tensor) else value
 
 
 # --- checkpoint ---------------------------------------------------------------------------------------------
@@ -42,6 +110,10 @@ def noisy_chain(case):
     with torch.set_grad_enabled(not case["without_grad"]):
         for weight in weights:
             pair = checkpoint(functools.partial(step, weight), *pair, case["gain"])
+            if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+                raise TypeError(
+                    f"checkpoint returned {type(pair).__name__}, not the pair that the function returns"
+                )
     found = {"between": torch.rand(3), "outputs": [value.detach() for value in pair]}
     found["node"] = type(pair[0].grad_fn).__name__
     passes = 0 if case["without_grad"] else case["passes"]
@@ -69,17 +141,22 @@ def deep_network(value, weights, segments):
     """Train `block`s one step, checkpointed one by one, or in segments where their number is not None."""
     from recompute import checkpoint, run_in_segments
 
+    phases = Phases()
+    phases.begin("forward")
+    # A network whose first block gets an input without gradient is the matter of `noisy_chain`.
+    value = value.requires_grad_()
     weights = [weight.clone().requires_grad_() for weight in weights]
     calls = [0] * len(weights)
     blocks = [functools.partial(block, weight, calls, number) for number, weight in enumerate(weights)]
     if segments is None:
         for one in blocks:
-            value = checkpoint(one, value)
+            value = a_tensor("checkpoint", checkpoint(one, value))
     else:
-        value = run_in_segments(blocks, value, segments)
+        value = a_tensor("run_in_segments", run_in_segments(blocks, value, segments))
+    phases.begin("backward")
     value.mean().backward()
     gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-    return {"weights": torch.stack(gradients), "calls": calls}
+    return {"weights": torch.stack(gradients), "calls": calls, "peak": phases.peak()}
 
 
 # --- sharded_optimizer and sharded_gradients ----------------------------------------------------------------
@@ -97,7 +174,7 @@ def adam_steps(case, rank, size, kind):
         optimizer.zero_grad()
         for inputs, targets in batches:
             network(parameters, inputs, targets).backward()
-        norms.append(optimizer.step(case["max_norm"]))
+        norms.append(number(optimizer.step(case["max_norm"])))
     everything = [*parameters, unused, frozen]
     return {"parameters": [parameter.detach() for parameter in everything], "norms": norms}
 
@@ -109,21 +186,33 @@ def network(parameters, inputs, targets):
     return (outputs - targets).square().mean()
 
 
-def adam_memory(samples, rank, size, kind, seed, layers, width, steps, rule):
-    """Train `layers` square weights for some steps; return the elements `samples` of each."""
+def adam_memory(samples, rank, size, kind, seed, layers, width, steps, rule, watch=False):
+    """Train `layers` square weights for some steps; return the elements `samples` of each.
+
+    `watch` tells the messages apart in what is said of memory.
+    """
     import sharded_adam
 
+    phases = Phases()
+    phases.begin("the optimizer's constructor")
     weights = [nn.Parameter(drawn(seed + layer, width, width, scale=width**-0.5)) for layer in range(layers)]
     optimizer = getattr(sharded_adam, kind)(weights, rank, size, **rule)
     for step in range(steps):
         value = drawn(seed - 1 - step * size - rank, 4, width)
-        for weight in weights:
-            value = torch.tanh(value @ weight)
-        value.sum(1).mean().backward()
-        del value
-        optimizer.step()
+        with phases if watch else contextlib.nullcontext():
+            phases.begin("forward and backward")
+            for weight in weights:
+                value = torch.tanh(value @ weight)
+            value.sum(1).mean().backward()
+            del value
+            phases.begin("step()")
+            optimizer.step()
+        phases.begin("zero_grad()")
         optimizer.zero_grad()
-    return torch.stack([weight.detach().flatten()[samples] for weight in weights])
+    return {
+        "samples": torch.stack([weight.detach().flatten()[samples] for weight in weights]),
+        "peak": phases.peak(),
+    }
 
 
 # --- tensor_parallel ----------------------------------------------------------------------------------------
@@ -142,7 +231,8 @@ def parallel_layer(case, rank, size):
     """Run one layer forward on all `inputs`, backward from all `cotangents`, make an SGD step, and run it again."""
     layer = layer_of(case["kind"], case["weights"], case["heads"], rank, size)
     inputs = [value.requires_grad_(case["differentiable"]) for value in case["inputs"]]
-    outputs = [layer(value) for value in inputs]
+    named = f"{type(layer).__name__}.forward"
+    outputs = [a_tensor(named, layer(value)) for value in inputs]
     for output, cotangent in zip(outputs, case["cotangents"], strict=True):
         (output * cotangent).sum().backward()
     with torch.no_grad():
@@ -180,17 +270,21 @@ def whole_weights(seed, width, hidden):
 
 def parallel_stack(value, rank, size, seed, layers, width, hidden, heads):
     """Build `layers` blocks, the whole weights of one at a time; run them forward and backward."""
+    phases = Phases()
+    phases.begin("the constructors")
     stack = []
     for layer in range(layers):
         attention, mlp = whole_weights(seed + 8 * layer, width, hidden)
         stack.append(layer_of("attention", attention, heads, rank, size))
         stack.append(layer_of("mlp", mlp, heads, rank, size))
         del attention, mlp
+    phases.begin("forward")
     value = start = value.requires_grad_()
     for one in stack:
         value = value + one(value)
+    phases.begin("backward")
     value.sum().backward()
-    return {"output": value.detach(), "gradient": start.grad}
+    return {"output": value.detach(), "gradient": start.grad, "peak": phases.peak()}
 
 
 # --- schedule and pipeline ----------------------------------------------------------------------------------
@@ -200,7 +294,21 @@ def schedules(stages, micro_batches):
     """Return the student's list of actions for every stage."""
     from pipeline import one_forward_one_backward
 
-    return [list(one_forward_one_backward(stage, stages, micro_batches)) for stage in range(stages)]
+    return [
+        [_action(one) for one in _actions(one_forward_one_backward(stage, stages, micro_batches))]
+        for stage in range(stages)
+    ]
+
+
+def _actions(found):
+    if found is None:
+        raise TypeError("one_forward_one_backward returned None, not a list of actions")
+    return found
+
+
+def _action(one):
+    """Return an action whose number may be NumPy's or a tensor's; anything else as it is."""
+    return (one[0], number(one[1])) if isinstance(one, (tuple, list)) and len(one) == 2 else one
 
 
 class Stage(nn.Module):
@@ -232,9 +340,7 @@ def pipeline_step(case, rank, size):
     module = Stage(case["weights"], case["strided"])
     inputs, targets, shapes = case["inputs"], case["targets"], case["shapes"]
     loss = run_stage(module, actions, inputs, targets, squared_error, shapes, rank, size)
-    if isinstance(loss, torch.Tensor):
-        loss = loss.item()
-    return {"loss": loss, "gradients": [weight.grad for weight in module.weights]}
+    return {"loss": number(loss), "gradients": [weight.grad for weight in module.weights]}
 
 
 # --- offload ------------------------------------------------------------------------------------------------
@@ -360,7 +466,7 @@ def offloaded_steps(case, rank, size):
     """Train with saved tensors offloaded to rank 1, `steps` times forward and backward."""
     if rank == 1:
         return serve(case["latency"])
-    store = Store()
+    store, phases = Store(), Phases()
     rows, repeats = case["rows"], case["repeats"]
     gains = [nn.Parameter(gain.repeat(repeats)) for gain in case["gains"]]
     for _ in range(case["steps"]):
@@ -371,13 +477,15 @@ def offloaded_steps(case, rank, size):
             hooks = Offload(store, keep=gains, ahead=case["ahead"])
         else:
             hooks = plain_offload(store, gains)
+        phases.begin("forward")
         with hooks:
             for gain in gains:
                 value = Slow.apply(value, gain, case["seconds"])
         del hooks
+        phases.begin("backward")
         value.mean(0).sum().backward()
         del value
     store.end()
     # Repetitions have equal gradients: the first is enough.
     length = math.prod(case["pattern"].shape)
-    return {"gradients": [gain.grad[:length].clone() for gain in gains]}
+    return {"gradients": [gain.grad[:length].clone() for gain in gains], "peak": phases.peak()}

@@ -25,10 +25,12 @@ public = cache(_load_public)
 )
 def checkpoint_of_awkward_calls(sub):
     """Inputs that need no gradient, a forward pass without gradients, two backward passes through one graph."""
-    public().expect_chain(sub, public().noisy_case(sub, share=0.5, differentiable=False))
-    answer = public().expect_chain(sub, public().noisy_case(sub, share=0.5, without_grad=True, depth=4))
+    # Without masks: random numbers are the public check's matter.
+    case = public().noisy_case
+    public().expect_chain(sub, case(sub, share=2.0, differentiable=False), draws=False)
+    answer = public().expect_chain(sub, case(sub, share=2.0, without_grad=True, depth=4), draws=False)
     expect_equal(answer["calls"], 4, of="calls of four functions without gradients")
-    public().expect_chain(sub, public().noisy_case(sub, share=0.6, passes=2, depth=2))
+    public().expect_chain(sub, case(sub, share=2.0, passes=2, depth=2), draws=False)
 
 
 @check(
@@ -44,6 +46,7 @@ def segments_take_the_square_root(sub):
         *(sub, (3, 6, 11), lambda r: r * r + 1, lambda r: r),
         bound=6.5 * public().MIB,
         of="activations of 1 MiB per segment",
+        exact=True,
     )
 
 
@@ -56,9 +59,9 @@ def segments_take_the_square_root(sub):
 def sharded_adam_of_awkward_parameters(sub):
     """Sizes that do not divide, one rank, three ranks, two backward passes before a step, no clipping."""
     width = sub.rng.integers(3, 9)
-    public().expect_adam(sub, "ShardedAdam", world=3, sizes=(width, 7, 1), steps=2, passes=2)
-    public().expect_adam(sub, "ShardedAdam", world=1, sizes=(3, 4, 2), steps=2, max_norm=0.3)
-    public().expect_adam(sub, "ShardedAdam", world=2, sizes=(5, 3, 3), steps=4, max_norm=1e6)
+    public().expect_adam(sub, "ShardedAdam", world=3, sizes=(width, 7, 1), steps=1, passes=2)
+    public().expect_adam(sub, "ShardedAdam", world=1, sizes=(3, 4, 2), steps=1, max_norm=0.3)
+    public().expect_adam(sub, "ShardedAdam", world=2, sizes=(5, 3, 3), steps=1, max_norm=1e6)
 
 
 @check(
@@ -70,10 +73,9 @@ def sharded_adam_of_awkward_parameters(sub):
 def sharded_gradients_of_awkward_parameters(sub):
     """As for stage 1: several backward passes and steps, sizes that do not divide, one rank, clipping."""
     width = sub.rng.integers(3, 9)
-    public().expect_adam(
-        sub, "ShardedGradientAdam", world=3, sizes=(width, 5, 1), steps=3, passes=2, max_norm=0.7
-    )
-    public().expect_adam(sub, "ShardedGradientAdam", world=1, sizes=(3, 4, 2), steps=2)
+    public().expect_adam(sub, "ShardedGradientAdam", world=3, sizes=(width, 5, 1), steps=3, passes=2)
+    # Clipping on one rank: whose norm counts on several, is the matter of stage 1.
+    public().expect_adam(sub, "ShardedGradientAdam", world=1, sizes=(3, 4, 2), steps=2, max_norm=0.7)
 
 
 @check(

@@ -13,6 +13,7 @@ from grader.checks import (
     expect_at_most,
     expect_close,
     expect_equal,
+    expect_related,
     expect_slope_at_most,
     expect_traffic,
     gather,
@@ -51,17 +52,31 @@ def drawn(seed, *shape, scale=1.0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul_(scale)
 
 
-def slope(sub, run, sizes):
-    """Return what `sub.slope` returns; of the runs, only the last leaves its evidence, and one that fails."""
+def expect_memory(sub, run, sizes, bound, *, fixed, of, unit, watched=None):
+    """Bound the peak memory of runs as `expect_slope_at_most` does; where it is too much, say in which phase.
+
+    Of the runs, only the last leaves its evidence, and one that fails. `watched` runs the largest size once more,
+    with an eye on the messages.
+    """
+    last = []
 
     def quietly(size):
         with gather() as evidence:
-            found = run(size)
+            last[:] = [run(size)]
             if size != sizes[-1]:
                 evidence.measured.clear()
-        return found
+        return last[0]
 
-    return sub.slope(quietly, sizes)
+    line = sub.slope(quietly, sizes)
+    try:
+        expect_slope_at_most(line, bound, fixed=fixed, of=of, unit=unit)
+    except Failed as failed:
+        answer = (watched(sizes[-1]) if watched else last[0]).result
+        phase = answer.get("peak") if type(answer) is dict else None
+        if not isinstance(phase, str) or not phase:
+            raise
+        why = f"{failed.why}; its memory peaks in {phase[:80]}"
+        raise Failed(why, failed.yours, failed.expected, hint=failed.hint) from None
 
 
 @contextlib.contextmanager
@@ -121,8 +136,8 @@ def chain_without_checkpoints(case):
     return found
 
 
-def expect_chain(sub, case):
-    """Compare outputs, gradients, and the random numbers drawn by others, with a chain without checkpoints."""
+def expect_chain(sub, case, *, draws=True):
+    """Compare outputs, gradients, and with `draws` the random numbers of others, with a chain without checkpoints."""
     run = sub.call("driver:noisy_chain", case, wall=WALL)
     (answer,) = replies(run, "outputs", "gradients", "weights", "between", "after", "calls", "node")
     expected = chain_without_checkpoints(case)
@@ -132,7 +147,7 @@ def expect_chain(sub, case):
         ("gradients", "gradient of input"),
     ):
         expect_all_close(answer[key], expected[key], atol=1e-10, why=FLOAT64, of=of)
-    for key, when in (("between", "after forward"), ("after", "after backward")):
+    for key, when in (("between", "after forward"), ("after", "after backward")) if draws else ():
         # Other random numbers differ by more than 0.1 or so; the same ones agree to the last bit.
         expect_equal(answer[key], expected[key], of=f"random numbers that are drawn {when}")
     return answer
@@ -147,7 +162,9 @@ def expect_chain(sub, case):
 )
 def checkpoint_keeps_gradients(sub):
     """By way of Recompute: outputs, gradients of inputs and of weights are those without checkpoints (float64)."""
-    answer = expect_chain(sub, noisy_case(sub, share=2.0))  # every random number is below 2: no mask
+    answer = expect_chain(
+        sub, noisy_case(sub, share=2.0), draws=False
+    )  # every random number is below 2: no mask
     expect_equal(answer["node"], "RecomputeBackward", of="the node of the graph that made the output")
 
 
@@ -181,10 +198,10 @@ def gradients_of_blocks(value, weights):
     return torch.stack(found[::-1])
 
 
-def memory_of_blocks(sub, sizes, blocks, segments, *, bound, of, rows=1 << 14, width=16):
+def memory_of_blocks(sub, sizes, blocks, segments, *, bound, of, exact, rows=1 << 14, width=16):
     """Bound the slope of peak memory over networks of `blocks(size)` blocks in `segments(size)` segments.
 
-    An activation takes 1 MiB.
+    An activation takes 1 MiB. Gradients are compared where `exact`; else they must be related to the right ones.
     """
     value = sub.rng.normal((rows, width))
 
@@ -197,14 +214,16 @@ def memory_of_blocks(sub, sizes, blocks, segments, *, bound, of, rows=1 << 14, w
         why = "float32 means over many rows, through many blocks; a block left out changes more than a tenth"
         with one_thread():
             expected = gradients_of_blocks(value.clone(), weights)
-        expect_close(
-            answer["weights"], expected, atol=1e-5, rtol=1e-4, why=why, of="gradients of the weights"
-        )
+        of_weights = "gradients of the weights"
+        if exact:
+            expect_close(answer["weights"], expected, atol=1e-5, rtol=1e-4, why=why, of=of_weights)
+        else:
+            expect_related(answer["weights"], expected, of=of_weights, hint="")
         expect_equal(answer["calls"], [2] * len(weights), of="how often each block ran")
         return run
 
     # A worker that keeps nothing is at 60 MiB here, half of it buffers of matrix products.
-    expect_slope_at_most(slope(sub, run, sizes), bound, fixed=90 * MIB, of=of, unit=MIB)
+    expect_memory(sub, run, sizes, bound, fixed=90 * MIB, of=of, unit=MIB)
 
 
 TWICE = "how often a block runs is counted inside the process; memory and gradients are not"
@@ -220,14 +239,15 @@ TWICE = "how often a block runs is counted inside the process; memory and gradie
 def checkpoint_keeps_inputs_only(sub):
     """Peak memory grows by one activation of 1 MiB per block, at most by 1.6 (plain: 4); each block runs twice."""
     of = "activations of 1 MiB per block"
-    memory_of_blocks(sub, (4, 12, 28), lambda depth: depth, lambda depth: None, bound=1.6 * MIB, of=of)
+    one_by_one = {"blocks": lambda depth: depth, "segments": lambda depth: None}
+    memory_of_blocks(sub, (4, 12, 28), **one_by_one, bound=1.6 * MIB, of=of, exact=False)
 
 
 # --- sharded_optimizer and sharded_gradients ----------------------------------------------------------------
 
 
-def adam_in_one_process(case, world):
-    """Return parameters and norms after Adam in float64 on the mean of all ranks' gradients."""
+def adam_in_one_process(case, world, times=1.0):
+    """Return parameters and norms after Adam in float64 on the mean of all ranks' gradients, times `times`."""
     parameters = [value.clone().requires_grad_() for value in case["parameters"]]
     means = [torch.zeros_like(value) for value in parameters]
     squares = [torch.zeros_like(value) for value in parameters]
@@ -239,7 +259,7 @@ def adam_in_one_process(case, world):
             first, bias, second, factor = parameters
             outputs = torch.tanh(inputs @ first + bias) @ second * factor
             losses.append((outputs - targets).square().mean())
-        gradients = torch.autograd.grad(sum(losses) / world, parameters)
+        gradients = torch.autograd.grad(times * sum(losses) / world, parameters)
         norm = float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
         norms.append(norm)
         scale = min(1.0, case["max_norm"] / norm) if case["max_norm"] else 1.0
@@ -253,13 +273,23 @@ def adam_in_one_process(case, world):
     return [value.detach() for value in parameters], norms
 
 
-def expect_adam(sub, kind, *, world, sizes, steps, passes=1, max_norm=None, rows=6):
-    """Compare some steps on a network of layers of `sizes` (inputs, hidden, outputs) with Adam in one process."""
+def expect_adam(sub, kind, *, world, sizes, steps, passes=1, max_norm=None, rows=6, public=False):
+    """Compare some steps on a network of layers of `sizes` (inputs, hidden, outputs) with Adam in one process.
+
+    Unless `public`, there is a parameter without dimensions, the norms are not compared, and gradients that are too
+    large or too small by the number of ranks pass: the public check of stage 1 charges those.
+    """
     normal = lambda *shape: sub.rng.normal(shape, dtype=torch.float64)  # noqa: E731
     width, hidden, outputs = sizes
     case = {
-        "parameters": [normal(width, hidden), normal(hidden), normal(hidden, outputs), normal()],
-        "rule": {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-6},
+        "parameters": [
+            normal(width, hidden),
+            normal(hidden),
+            normal(hidden, outputs),
+            normal(*[outputs] * public),
+        ],
+        # A large eps: else Adam hardly notices gradients that are too large, scaled or not.
+        "rule": {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-6 if public else 0.1},
         "max_norm": max_norm,
         "steps": [
             [[(normal(rows, width), normal(rows, outputs)) for _ in range(passes)] for _ in range(world)]
@@ -268,9 +298,22 @@ def expect_adam(sub, kind, *, world, sizes, steps, passes=1, max_norm=None, rows
     }
     per_rank = [{**case, "steps": [step[rank] for step in case["steps"]]} for rank in range(world)]
     run = sub.ranks("driver:adam_steps", world=world, per_rank=per_rank, args=(kind,), wall=WALL)
-    parameters, norms = adam_in_one_process(case, world)
+    ways = [
+        adam_in_one_process(case, world, times) for times in (1.0, world, 1 / world)[: 1 if public else 3]
+    ]
     untouched = [torch.ones(3, dtype=torch.float64), torch.ones(2, dtype=torch.float64)]
     answers = replies(run, "parameters", "norms")
+    first = answers[0]["parameters"]
+    if (
+        type(first) is list
+        and first
+        and type(first[0]) is torch.Tensor
+        and first[0].shape == ways[0][0][0].shape
+    ):
+        still = torch.equal(first[0], case["parameters"][0])
+        expect(not still, "the parameters did not change", spec=f"steps: {steps}", hint="")
+        ways.sort(key=lambda way: float((first[0] - way[0][0]).abs().sum()))
+    parameters, norms = ways[0]
     # Adam divides by the gradient's size: where that is near 1e-6, rounding grows a million times.
     why = "float64; steps of 0.05, whose rounding Adam's division can magnify"
     for rank, answer in enumerate(answers):
@@ -278,7 +321,7 @@ def expect_adam(sub, kind, *, world, sizes, steps, passes=1, max_norm=None, rows
         expect_all_close(answer["parameters"], [*parameters, *untouched], atol=1e-8, why=why, of=of)
         found = answer["norms"]
         expect(type(found) is list and len(found) == len(norms), "the driver's reply is damaged")
-    for number, norm in enumerate(norms):
+    for number, norm in enumerate(norms if public else []):
         returned = [answer["norms"][number] for answer in answers]
         for rank, one in enumerate(returned):
             expect(
@@ -290,26 +333,41 @@ def expect_adam(sub, kind, *, world, sizes, steps, passes=1, max_norm=None, rows
         )
 
 
-def memory_of_adam(sub, kind, *, layers, width, world=4, steps=2):
-    """Return the line of peak memory over the number of layers, and the last run; check weights and bytes."""
-    rule = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 0.1}
+def memory_of_adam(sub, kind, bound, *, layers=(4, 12, 24), width=512, world=4, steps=2):
+    """Bound the bytes per parameter in peak memory, over the number of layers; check weights and bytes sent."""
+    rule = {"lr": 0.02, "betas": (0.8, 0.95), "eps": 10.0}
     samples = sub.rng.permutation(width * width)[:200]
 
-    def run(count):
-        seed = sub.rng.integers(1 << 20, 1 << 40)
-        run = sub.ranks(
+    def begin(count, seed, watch):
+        return sub.ranks(
             "driver:adam_memory",
             world=world,
             per_rank=[samples] * world,
-            args=(kind, seed, count, width, steps, rule),
+            args=(kind, seed, count, width, steps, rule, watch),
             wall=WALL,
         )
+
+    def run(count):
+        seed = sub.rng.integers(1 << 20, 1 << 40)
+        run = begin(count, seed, False)
         with one_thread():
             weights = adam_on_squares(seed, count, width, steps, world, rule)
         expected = torch.stack([weight.flatten()[samples] for weight in weights])
-        # eps is large here, so that a step of 0.02 at most is a smooth function of the gradient.
-        why = "float32 gradients of size 0.1, summed in another order"
-        expect_close(run.results, expected, atol=1e-4, why=why, of=f"200 elements of {count} weights")
+        start = torch.stack(
+            [
+                drawn(seed + layer, width, width, scale=width**-0.5).flatten()[samples]
+                for layer in range(count)
+            ]
+        )
+        found = [answer["samples"] for answer in replies(run, "samples")]
+        for rank, one in enumerate(found):
+            expect(
+                type(one) is torch.Tensor and one.shape == start.shape,
+                f"rank {rank}: the driver's reply is damaged",
+            )
+        of = f"what {steps} steps change in {count} weights"
+        # eps is large here, so that a step is nearly proportional to the gradient, and a factor changes no direction.
+        expect_related([one - start for one in found], expected - start, at_least=0.8, of=of, hint="")
         size = steps * sum(weight.nbytes for weight in weights)
         expect_traffic(
             run.network_bytes,
@@ -323,7 +381,14 @@ def memory_of_adam(sub, kind, *, layers, width, world=4, steps=2):
             expect_traffic(sent, size, of=f"parameter sizes per step sent by rank {rank}", at_most=2.0)
         return run
 
-    return slope(sub, run, layers)
+    # Four ranks are at 55 MiB before they keep anything.
+    expect_memory(
+        *(sub, run, layers, bound * width * width),
+        fixed=90 * MIB,
+        of="bytes per parameter",
+        unit=width * width,
+        watched=lambda count: begin(count, sub.rng.integers(1 << 20, 1 << 40), True),
+    )
 
 
 def adam_on_squares(seed, layers, width, steps, world, rule):
@@ -355,7 +420,7 @@ def adam_on_squares(seed, layers, width, steps, world, rule):
 )
 def sharded_adam_steps_like_one_process(sub):
     """4 ranks, 3 steps, gradients clipped: parameters and norms are those of Adam in one process (float64)."""
-    expect_adam(sub, "ShardedAdam", world=4, sizes=(8, 12, 4), steps=3, max_norm=0.5)
+    expect_adam(sub, "ShardedAdam", world=4, sizes=(8, 12, 4), steps=3, max_norm=0.5, public=True)
 
 
 @check(
@@ -366,12 +431,9 @@ def sharded_adam_steps_like_one_process(sub):
     "them one by one, or let them be views of one buffer.",
 )
 def sharded_adam_divides_its_state(sub):
-    """4 ranks hold 44 bytes per parameter (undivided: 64), at most 52, and send 6 sizes per step, at most 7.2."""
-    width = 512
-    line = memory_of_adam(sub, "ShardedAdam", layers=(4, 12, 24), width=width)
-    count = width * width
-    # Four ranks are at 55 MiB before they keep anything.
-    expect_slope_at_most(line, 52 * count, fixed=90 * MIB, of="bytes per parameter", unit=count)
+    """4 ranks hold 44 bytes per parameter (undivided: 64), at most 55, and send 6 sizes per step, at most 7.2."""
+    # 52 where gloo's reduce has a buffer of its own; one size more on every rank makes 60.
+    memory_of_adam(sub, "ShardedAdam", 55)
 
 
 @check(
@@ -383,11 +445,7 @@ def sharded_adam_divides_its_state(sub):
 )
 def sharded_gradients_are_dropped_during_backward(sub):
     """4 ranks hold 28 bytes per parameter (stage 1: 44), at most 35, and send 6 sizes per step, at most 7.2."""
-    width = 512
-    line = memory_of_adam(sub, "ShardedGradientAdam", layers=(4, 12, 24), width=width)
-    count = width * width
-    # Four ranks are at 55 MiB before they keep anything.
-    expect_slope_at_most(line, 35 * count, fixed=90 * MIB, of="bytes per parameter", unit=count)
+    memory_of_adam(sub, "ShardedGradientAdam", 35)
 
 
 # --- tensor_parallel ----------------------------------------------------------------------------------------
@@ -491,10 +549,10 @@ def parallel_block_communicates_four_times(sub):
     value = start + whole_layer("attention", case["attention"], heads, start)
     value = value + whole_layer("mlp", case["mlp"], heads, value)
     (value * case["cotangent"]).sum().backward()
-    why = "float32 sums of up to a thousand numbers near 1"
     answers = replies(run, "output", "gradient")
-    expect_close([answer["output"] for answer in answers], value.detach(), atol=1e-3, why=why, of="output")
-    expect_close([answer["gradient"] for answer in answers], start.grad, atol=1e-3, why=why, of="gradient")
+    # What the layers are worth, others check; who leaves one out sends too little.
+    for key, right, of in (("output", value.detach(), "output"), ("gradient", start.grad, "input gradient")):
+        expect_related([answer[key] for answer in answers], right, at_least=0.5, of=of, hint="")
     # An all-reduce of n = 4 ranks moves 2 (n - 1) = 6 sizes. A fifth would make 5 of 4.
     unit = 6 * start.nbytes
     expect_traffic(run.network_bytes, unit, of="all-reduces of the activations", at_most=4.4, at_least=3.8)
@@ -523,17 +581,18 @@ def parallel_layers_hold_their_share(sub):
         )
         with one_thread():
             output, gradient = stack_of_blocks(value, seed, layers, width, hidden, heads)
-        why = "float32 sums of numbers near 1, through several layers"
         answers = replies(run, "output", "gradient")
-        expect_close([one["output"] for one in answers], output, atol=1e-3, rtol=1e-3, why=why, of="output")
-        expect_close(
-            [one["gradient"] for one in answers], gradient, atol=1e-3, rtol=1e-3, why=why, of="gradient"
+        changed = [one["output"] - value if type(one["output"]) is torch.Tensor else None for one in answers]
+        expect_related(
+            changed, output - value, at_least=0.2, of="what the layers add to their input", hint=""
         )
+        gradients = [one["gradient"] for one in answers]
+        expect_related(gradients, gradient, at_least=0.2, of="input gradient", hint="")
         return run
 
-    line = slope(sub, run, (2, 8, 14))
     # Four ranks are at 45 MiB before they keep anything.
-    expect_slope_at_most(line, 2.6 * block, fixed=110 * MIB, of="times a block's weights", unit=block)
+    of = "times a block's weights"
+    expect_memory(sub, run, (2, 8, 14), 2.6 * block, fixed=110 * MIB, of=of, unit=block)
 
 
 def stack_of_blocks(value, seed, layers, width, hidden, heads):
@@ -690,11 +749,13 @@ def gpipe(stages, micro_batches):
 
 
 def expect_pipeline(
-    sub, lists, rows, widths, *, hidden, pairs=1, strided=False, dtype=torch.float64, **close
+    sub, lists, rows, widths, *, hidden, pairs=1, strided=False, dtype=torch.float64, public=False, **close
 ):
     """Run one training step on stages of the given widths; compare loss and gradients with one process.
 
-    `lists` are the actions of each stage, None for the student's own; `rows` those of each micro-batch.
+    `lists` are the actions of each stage, None for the student's own; `rows` those of each micro-batch. Unless
+    `public`, the sum of the micro-batches' means passes too: the public check charges it. Without tolerances in
+    `close`, the last stage's gradients must be related to the right ones, the others' must be there.
     """
     stages = len(widths) - 1
     inputs = [sub.rng.normal((count, widths[0]), dtype=dtype) for count in rows]
@@ -720,30 +781,53 @@ def expect_pipeline(
         for stage in range(stages)
     ]
     run = sub.ranks("driver:pipeline_step", world=stages, per_rank=cases, wall=WALL)
-    leaves = [[weight.clone().requires_grad_() for weight in stage] for stage in weights]
-    total = 0.0
-    with one_thread():
-        for value, target in zip(inputs, targets, strict=True):
-            for stage in leaves:
-                for first, second in zip(stage[::2], stage[1::2], strict=True):
-                    value = torch.tanh(value @ first) @ second
-            loss = (value - target).square().mean() * len(target) / sum(rows)
-            loss.backward()
-            total += loss.item()
     answers = replies(run, "loss", "gradients")
+    shares = [[count / sum(rows) for count in rows], *([] if public else [[1.0] * len(rows)])]
+    ways = [whole_network(weights, inputs, targets, share) for share in shares]
+    if type(found := answers[-1]["loss"]) is float:
+        ways.sort(key=lambda way: abs(way[0] - found))
+    total, gradients = ways[0]
     for stage, answer in enumerate(answers):
-        expected = [leaf.grad for leaf in leaves[stage]]
+        expected = gradients[stage]
+        if not close:
+            there = type(answer["gradients"]) is list and len(answer["gradients"]) == len(expected)
+            there = there and all(
+                type(one) is torch.Tensor and one.shape == two.shape and bool(one.any())
+                for one, two in zip(answer["gradients"], expected, strict=True)
+            )
+            expect(there, f"stage {stage} has not the gradients of all its weights", hint="")
+            if stage == stages - 1:
+                joined = [
+                    torch.cat([one.flatten() for one in some]) for some in (answer["gradients"], expected)
+                ]
+                expect_related(*joined, of="gradients of the last stage", hint="")
+            continue
         expect_all_close(answer["gradients"], expected, of=f"stage {stage}: gradient of weight", **close)
         if stage < stages - 1:
             expect(
                 answer["loss"] is None, f"stage {stage} returned a loss", yours=answer["loss"], spec="None"
             )
-    expect_close(answers[-1]["loss"], total, of="loss that the last stage returns", **close)
+    if close:
+        expect_close(answers[-1]["loss"], total, of="loss that the last stage returns", **close)
     return run
 
 
+def whole_network(weights, inputs, targets, shares):
+    """Return the loss, each micro-batch's mean times its share, and its gradients, a list for each stage."""
+    leaves = [[weight.clone().requires_grad_() for weight in stage] for stage in weights]
+    total = 0.0
+    with one_thread():
+        for value, target, share in zip(inputs, targets, shares, strict=True):
+            for stage in leaves:
+                for first, second in zip(stage[::2], stage[1::2], strict=True):
+                    value = torch.tanh(value @ first) @ second
+            loss = (value - target).square().mean() * share
+            loss.backward()
+            total += loss.item()
+    return total, [[leaf.grad for leaf in stage] for stage in leaves]
+
+
 EXACT = {"atol": 1e-10, "why": FLOAT64}
-ROUNDED = {"atol": 1e-4, "why": "float32 means over many rows, of numbers near 1"}
 
 
 @check(
@@ -754,7 +838,7 @@ ROUNDED = {"atol": 1e-4, "why": "float32 means over many rows, of numbers near 1
 def pipeline_equals_one_process(sub):
     """3 stages, 4 micro-batches, actions of GPipe: loss and gradients of one process; each boundary carries once."""
     rows, widths = [1000] * 4, [20, 120, 60, 5]
-    run = expect_pipeline(sub, gpipe(3, 4), rows, widths, hidden=16, **EXACT)
+    run = expect_pipeline(sub, gpipe(3, 4), rows, widths, hidden=16, public=True, **EXACT)
     if run.sent is None:
         sub.note("bytes between stages", "not measured: no network namespace on this machine")
         return
@@ -780,14 +864,11 @@ def pipeline_memory_stays_level(sub):
     def run(count):
         # A micro-batch keeps three activations of 512 x 512 float32, 1 MiB each, on every stage.
         widths = [8, 8, 8, 8]
-        return expect_pipeline(
-            sub, None, [512] * count, widths, hidden=512, pairs=3, dtype=torch.float32, **ROUNDED
-        )
+        return expect_pipeline(sub, None, [512] * count, widths, hidden=512, pairs=3, dtype=torch.float32)
 
-    line = slope(sub, run, (4, 10, 16))
     # Three ranks with buffers for their matrix products, the micro-batches of 1F1B, and some 40 MiB of modules that
     # PyTorch imports in each rank that hands `backward` a gradient: 135 MiB; 175 where the last rank does so too.
-    expect_slope_at_most(line, 1.5 * MIB, fixed=210 * MIB, of="MiB per micro-batch", unit=MIB)
+    expect_memory(sub, run, (4, 10, 16), 1.5 * MIB, fixed=210 * MIB, of="MiB per micro-batch", unit=MIB)
 
 
 # --- offload ------------------------------------------------------------------------------------------------
@@ -808,8 +889,8 @@ def offload_case(sub, *, depth, rows, repeats, steps=1, latency=0.0, seconds=0.0
     }
 
 
-def expect_offload(sub, case):
-    """Run training steps on rank 0 with rank 1 as the store; compare gradients, counts and bytes."""
+def expect_offload(sub, case, *, public=False):
+    """Run training steps on rank 0 with rank 1 as the store; compare gradients, if `public` counts and bytes too."""
     run = sub.ranks("driver:offloaded_steps", world=2, per_rank=[case, case], wall=WALL)
     trainer, store = run.results
     expect(type(trainer) is dict and "gradients" in trainer, "the driver's reply is damaged")
@@ -822,6 +903,8 @@ def expect_offload(sub, case):
     expected = [case["steps"] * gain.grad for gain in gains]
     why = "float32, sums of equal rows"
     expect_all_close(trainer["gradients"], expected, atol=1e-4, why=why, of="gradient of gain")
+    if not public:
+        return run
     tensors = case["steps"] * len(gains)
     expect_equal(store["counts"][:2], [tensors, tensors], of="tensors that went to the store and came back")
     expect_equal(store["left"], 0, of="tensors left in the store at the end")
@@ -843,9 +926,7 @@ def offload_frees_the_activations(sub):
     """Peak memory grows by at most 0.6 MiB per layer (activations: 2 MiB), and each activation travels once."""
 
     def run(depth):
-        return expect_offload(sub, offload_case(sub, depth=depth, rows=26, repeats=80))
+        return expect_offload(sub, offload_case(sub, depth=depth, rows=26, repeats=80), public=True)
 
     # Both ranks together are at 38 MiB before anything is kept.
-    expect_slope_at_most(
-        slope(sub, run, (4, 12, 28)), 0.6 * MIB, fixed=60 * MIB, of="MiB per layer", unit=MIB
-    )
+    expect_memory(sub, run, (4, 12, 28), 0.6 * MIB, fixed=60 * MIB, of="MiB per layer", unit=MIB)
