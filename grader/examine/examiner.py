@@ -171,6 +171,8 @@ class Examiner:
                 raise StudentError(f"{module} is missing; put it beside the notebook")
             with gather() as evidence:
                 check.function(sub)
+            if evidence.missing:
+                verdict, why = "not measured", _missing(evidence)
         except Failed as error:
             verdict, why, failure = "fail", error.why, error
         except Undecided as error:
@@ -244,6 +246,11 @@ class Examiner:
             return all(job.inbox)
         finally:
             job.close()
+
+
+def _missing(evidence: Evidence) -> str:
+    told = [f"{', '.join(dict.fromkeys(what))}: {why}" for why, what in evidence.missing.items()]
+    return "; ".join(told)
 
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:

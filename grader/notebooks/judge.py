@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.course import Part
 from grader.examine.examiner import KILLED, TRIES
+from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.plan import isolation_notes, runs
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from grader.examine.examiner import Examiner
     from grader.examine.report import Report
     from grader.notebooks.run import Prepared
-
-UNSETTLED = ("undecided", "error")
 
 
 def load_template(

@@ -15,10 +15,12 @@ _WORDS = {
     "fail": "✗ failed",
     "undecided": "? undecided",
     "error": "? undecided",
+    "not measured": "? not measured",
 }
 _WAITING = {
     "undecided": "The measurement allows no verdict. A person will decide.",
     "error": "The check itself broke. A person will look at it.",
+    "not measured": "This machine cannot measure what decides here, so it gives no points. The grader's machine can.",
 }
 CARRIER = "verdicts"  # marks the output before those that carry the score
 HIDDEN = "The same specification, on inputs that are not published."
@@ -59,6 +61,8 @@ def _evidence(check: CheckResult) -> list[tuple[str, str]]:
             lines += [("Yours", check.yours), ("Expected", check.expected)]
         if check.hint:
             lines.append(("Hint", check.hint))
+    if check.verdict == "not measured":
+        lines.append(("Why", check.why))
     measured = dict.fromkeys(_measured(entry) for entry in check.measured)
     lines += [("Measured" if not number else "", text) for number, text in enumerate(measured)]
     return lines

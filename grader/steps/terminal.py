@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from grader.book.results import Graded
     from grader.examine.report import CheckResult, Report
 
-_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+_COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow", "not measured": "yellow"}
 
 
 def number(value: float) -> str:
@@ -59,6 +59,8 @@ def explain(check: CheckResult) -> list[str]:
     """Return the lines beside a verdict: the evidence for a pass, else the reason, both sides and the hint."""
     if check.verdict == "pass":
         return measured(check)
+    if check.verdict == "not measured":
+        return [f"not measured here, no points: {check.why}"]
     lines = [check.why]
     if check.yours or check.expected:
         lines += [f"yours: {check.yours}", f"specification: {check.expected}"]
@@ -71,6 +73,8 @@ def summary(report: Report, unseen: Iterable[str] = ()) -> str:
     """Return one sentence on the whole: points of the checks that ran, and what else will be graded."""
     best = sum(check.max_points for check in report.checks)
     text = f"{number(report.total)} of {number(best)} points from these checks."
+    if report.not_measured:
+        text += f" {number(report.not_measured)} were not measured: this machine lacks what it takes."
     if unseen := list(unseen):
         text += f" Hidden checks on other inputs decide the rest of {', '.join(unseen)}."
     return text

@@ -95,6 +95,31 @@ def allocate(size):
 """
 
 
+# In what was sent and not received.
+KEEP = """
+import socket
+def tcp():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return socket.create_connection(server.getsockname()), server.accept()[0]
+def udp():
+    box, sender = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    box.bind(("127.0.0.1", 0))
+    sender.connect(box.getsockname())
+    return sender, box
+def keep(size, cable):
+    kept = []
+    while size > 0:
+        kept.append(cable())
+        kept[-1][0].setblocking(False)
+        # More datagrams than a box holds are dropped.
+        for _ in range(3 if cable is udp else 1000):
+            try:
+                size -= kept[-1][0].send(bytes(min(60_000, max(size, 1))))
+            except BlockingIOError:
+                break
+"""
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -103,12 +128,15 @@ def allocate(size):
         "torch.ones(size // 4).sum()",
         "open('/dev/shm/x', 'wb').write(b'x' * (size // 2)); os.unlink('/dev/shm/x')",
         "mmap.mmap(-1, size).write(b'x' * size)",
+        "keep(size, tcp)",
+        "keep(size, udp)",
+        "keep(size, socket.socketpair)",
     ],
-    ids=["freed at once", "escaped child", "tensor", "shared memory", "mapping"],
+    ids=["freed at once", "escaped child", "tensor", "shared memory", "mapping", "tcp", "udp", "unix"],
 )
 def test_memory_that_was_given_back_still_counts_at_its_peak(submit, how):
     size = 200 * MIB
-    code = f"import mmap, torch\n{LIES}{ALLOCATE}\ndef run(size):\n    {how}\n    return 0\n"
+    code = f"import mmap, torch\n{LIES}{ALLOCATE}{KEEP}\ndef run(size):\n    {how}\n    return 0\n"
     lying = measured(submit, code, size)
     idle = measured(submit, "def run(): return 0")
     assert lying.peak_memory - idle.peak_memory > 0.9 * size

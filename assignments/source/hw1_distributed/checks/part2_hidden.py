@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from grader.checks import check, expect_close, expect_lines
+from grader.checks import PerRank, check, expect_close, expect_lines
 
 
 def _load_public():
@@ -89,7 +89,7 @@ def ring_respects_the_layout(sub):
             "driver:ring_on_a_view", world=4, per_rank=list(case), args=(layout,), wall=public().WALL
         )
         answers = public().replies(run, "view", "around")
-        views = [answer["view"] for answer in answers]
+        views = PerRank(answer["view"] for answer in answers)
         expect_close(views, case.mean(0), atol=1e-5, why=public().FLOAT32_MEAN, of=f"view, {layout}")
         around = [answer["around"] for answer in answers]
         expect_close(

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from grader.checks import (
+    PerRank,
     check,
     expect,
     expect_at_most,
@@ -70,7 +71,7 @@ def expect_mean(sub, cases, *, atol, why):
     inputs = [[case[rank] for case in cases] for rank in range(world)]
     run = sub.ranks("driver:ring", world=world, per_rank=inputs, wall=WALL)
     for number, case in enumerate(cases):
-        results = [reply[number] if type(reply) is list else None for reply in run.results]
+        results = PerRank(reply[number] if type(reply) is list else None for reply in run.results)
         of = f"tensor of shape {tuple(case.shape[1:])}"
         expect_close(results, case.mean(0), atol=atol, why=why, of=of)
 
@@ -99,7 +100,7 @@ def ring_moves_the_least(sub):
         at_most=1.1 * 6,
         at_least=0.98 * 6,
     )
-    after = [reply[0] if type(reply) is list and reply else None for reply in run.results]
+    after = PerRank(reply[0] if type(reply) is list and reply else None for reply in run.results)
     expect_close(after, tensors.mean(0), atol=1e-5, why=FLOAT32_MEAN)
 
 
@@ -115,7 +116,8 @@ def ring_spreads_the_load(sub):
     tensors = sub.rng.normal((4, 250_000))
     run = sub.ranks("driver:ring_watched", world=4, per_rank=list(tensors), wall=WALL)
     answers = replies(run, "tensor", "collectives")
-    expect_close([answer["tensor"] for answer in answers], tensors.mean(0), atol=1e-5, why=FLOAT32_MEAN)
+    after = PerRank(answer["tensor"] for answer in answers)
+    expect_close(after, tensors.mean(0), atol=1e-5, why=FLOAT32_MEAN)
     called = sorted({name for answer in answers for name in answer["collectives"]})
     expect(not called, "a collective is called", yours=", ".join(called), spec="send and recv only")
     for rank in range(4):
@@ -379,7 +381,7 @@ def expect_steps(sub, sizes, *, hidden, width=20, classes=7, unused=False):
     answers = replies(run, "weights", "largest")
     for number, expected in enumerate(steps_in_one_process(weights, steps, rule)):
         expect_close(
-            [answer["weights"][number] for answer in answers],
+            PerRank(answer["weights"][number] for answer in answers),
             expected,
             atol=1e-5,
             why="float32 gradients below 1, rounded after each micro-batch",
