@@ -48,7 +48,9 @@ class Cgroup:
             # Version 2 counts buffers of TCP and UDP as memory, this one apart. What is sent to oneself and not yet
             # received would otherwise be memory that nobody counts.
             folder = self._folders["memory"]
-            parts = [folder / f"memory.{name}max_usage_in_bytes" for name in ("", "kmem.tcp.")]
+            parts = [folder / f"memory.{name}max_usage_in_bytes" for name in ("memsw.", "kmem.tcp.")]
+            if not parts[0].exists():  # nobody counts swap here, where a worker can send its pages
+                parts[0] = folder / "memory.max_usage_in_bytes"
             peak = sum(int(_read(part)) for part in parts) if all(part.exists() for part in parts) else None
             events = _pairs(self._folders["memory"] / "memory.oom_control")
             pids = self._folders["pids"] / "pids.peak"

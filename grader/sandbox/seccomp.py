@@ -89,6 +89,8 @@ _CLONE, _CLONE3, _IOCTL, _FCNTL = (56, 220), (435, 435), (16, 29), (72, 25)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 _FADVISE, _PREADV2, _PWRITEV2 = (221, 223), (327, 286), (328, 287)
 _DONTNEED = 4
+# Calls that can ask for the machine's huge pages, which no memory controller counts; the flags' argument, the flag.
+_HUGE = (((9, 222), 3, 0x40000), ((319, 279), 1, 4), ((29, 194), 2, 0o4000))  # mmap, memfd_create, shmget
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 _TIOCSTI = 0x5412
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -143,6 +145,8 @@ def program(machine: str | None = None, *, internet: bool = True) -> bytes:
     code += _block(_FADVISE[column], cached)
     for call in (_PREADV2, _PWRITEV2):
         code += _block(call[column], [(_LOAD, 0, 0, _arg(5)), (_JEQ, 1, 0, 0), (_RET, 0, 0, _EPERM)])
+    for call, place, flag in _HUGE:
+        code += _block(call[column], [(_LOAD, 0, 0, _arg(place)), (_JSET, 0, 1, flag), (_RET, 0, 0, _EPERM)])
     checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
     # NETLINK_ROUTE (0) lists interfaces. Any other type or protocol would load a module of the kernel's on demand.
     protocols_allowed = (0, _TCP, _UDP) if internet else ()

@@ -293,6 +293,24 @@ def test_a_reference_that_is_faster_alone_leaves_the_verdict_to_a_person():
         comparing.judge(beside, 1.2, "cpu", alone_)
 
 
+def test_the_reference_is_asked_again_when_the_submission_is_gone(race, briefly, monkeypatch):
+    closed, seen = [], []
+    close, alone = comparing.Contender.close, comparing.alone
+
+    def quicker(reference, asked, result, *, wall):
+        seen.append((len(closed), reference in closed, len(asked)))
+        found = alone(reference, asked, result, wall=wall)
+        return Comparison(
+            tuple(Seconds(one.wall / 2, one.cpu / 2) for one in found.reference), found.submission
+        )
+
+    monkeypatch.setattr(comparing.Contender, "close", lambda side: (close(side), closed.append(side)))
+    monkeypatch.setattr("grader.examine.submission.alone", quicker)
+    with pytest.raises(Undecided, match="when they were gone"):
+        race(steps(0), threshold=0.7)
+    assert seen == [(1, False, 8)]
+
+
 def test_a_comparison_that_ends_early_says_how_many_pairs_are_needed():
     with pytest.raises(Undecided, match="enough for 11 pairs; 20 are needed"):
         comparing.judge(pairs([1.5] * 11), 1.2, "cpu")

@@ -256,6 +256,32 @@ def test_a_job_can_neither_drop_a_page_of_a_file_nor_ask_whether_one_is_cached(s
     assert call(sub, "run") == [True, True, "EPERM", "EPERM"]
 
 
+def test_huge_pages_of_the_machine_which_nobody_counts_are_denied(submit):
+    """Where there are none, the kernel's own answer is that there is no memory."""
+    sub = submit(
+        """
+        import ctypes, errno, mmap, os
+        def tried(call, *arguments):
+            try:
+                call(*arguments)
+            except OSError as error:
+                return errno.errorcode[error.errno]
+        def segment(size, flags):
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.shmget(0, ctypes.c_size_t(size), flags) < 0:
+                raise OSError(ctypes.get_errno(), "shmget")
+        def run():
+            size, private = 2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            return [
+                [tried(mmap.mmap, -1, size, private | huge) for huge in (0x40000, 0)],
+                [tried(os.memfd_create, "x", huge) for huge in (4, 0)],
+                [tried(segment, size, 0o1600 | huge) for huge in (0o4000, 0)],
+            ]
+        """
+    )
+    assert call(sub) == [["EPERM", None]] * 3
+
+
 def test_torch_python_and_processes_work_inside(submit):
     sub = submit(
         """
