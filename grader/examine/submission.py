@@ -95,7 +95,8 @@ class Submission:
             return Line(tuple(sizes), known)
         if self._place.cgroups is not None:
             raise Undecided(
-                "this kernel does not count peak memory: version 2 control groups do from Linux 5.19"
+                "this kernel does not count peak memory with what lies in sockets: version 2 control groups do "
+                "from Linux 5.19"
             )
         not_measured("peak memory", "no control groups on this machine; the grader has them")
         return None

@@ -76,11 +76,10 @@ def test_a_message_of_too_many_values_is_refused_before_they_are_made():
         wire.decode(b'{"v":["\\"",' + tree[6:], memoryview(b""))
 
 
-@pytest.mark.parametrize("size", [1 << 18, 1 << 20])
-def test_text_without_an_end_is_searched_once(size):
-    """Each of its quotes may begin a text: to look for the end of every one would take hours."""
-    with pytest.raises(wire.WireError):
-        wire.decode(b"," * wire.MAX_VALUES + b'"' + b'\\"' * size, memoryview(b""))
+def test_text_without_an_end_goes_to_the_end():
+    """Else each of its quotes might begin a text, whose end is looked for: hours, for 16 MiB of them."""
+    with pytest.raises(wire.WireError, match="malformed message"):
+        wire.decode(b'"' + b'\\"' * 1000 + b"," * (wire.MAX_VALUES + 1), memoryview(b""))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

@@ -9,6 +9,7 @@ DESERVES = 1
 
 import os
 import select
+import signal
 import socket
 
 import torch
@@ -27,7 +28,8 @@ try:
             ends.append((sender, server.accept()[0]))
 except OSError:
     ends = []
-for _ in range(12):
+ready, told = os.pipe()
+for _ in range(12 if ends else 0):
     if os.fork() == 0:
         kept = []
         try:
@@ -37,8 +39,10 @@ for _ in range(12):
                     kept[-1].register(receiver, select.EPOLLIN | select.EPOLLET)
         except OSError:
             pass
+        os.write(told, b"x")
         while True:
-            os.read(os.pipe()[0], 1)
+            signal.pause()
+    os.read(ready, 1)
 
 
 def somewhat_faster(x, k):
