@@ -4,7 +4,7 @@ A check runs in the examiner, the trusted process. It sends inputs to workers, g
 and decides there, with helpers that no submission can reach. It is called with one argument, a `Submission`.
 """
 
-from grader.examine.checks import Failed, Line, StudentError, Undecided, check, gather, record
+from grader.examine.checks import Failed, Line, StudentError, Undecided, check, gather, not_measured, record
 from grader.examine.expect import (
     expect,
     expect_at_least,
@@ -17,12 +17,13 @@ from grader.examine.expect import (
     expect_traffic,
 )
 from grader.examine.rng import Rng
-from grader.examine.run import Run
+from grader.examine.run import PerRank, Run
 from grader.examine.submission import Submission
 
 __all__ = [
     "Failed",
     "Line",
+    "PerRank",
     "Rng",
     "Run",
     "StudentError",
@@ -39,5 +40,6 @@ __all__ = [
     "expect_slope_at_most",
     "expect_traffic",
     "gather",
+    "not_measured",
     "record",
 ]

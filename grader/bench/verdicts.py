@@ -72,7 +72,7 @@ class Bench:
             contextlib.closing(self._runner(1.0)) as reference,
             contextlib.closing(self._runner(ratio)) as submission,
         ):
-            found = pairs(
+            found, _ = pairs(
                 *(reference, submission, self._inputs, self._verify),
                 cpus=1,
                 decided=lambda found: found.verdict(THRESHOLD)[0] is not None,
@@ -80,11 +80,11 @@ class Bench:
                 wall=30,
                 deadline=time.perf_counter() + 600,
             )
-            count = len(found.reference)
+            count, verdict = len(found.reference), found.verdict(THRESHOLD)[0]
             theirs, their_cpu = self._block(reference, count)
             mine, my_cpu = self._block(submission, count)
         return {
-            PROTOCOLS[0]: found.verdict(THRESHOLD)[0],
+            PROTOCOLS[0]: verdict,
             PROTOCOLS[1]: self.stored / mine >= THRESHOLD,
             PROTOCOLS[2]: theirs / mine >= THRESHOLD,
             PROTOCOLS[3]: their_cpu / my_cpu >= THRESHOLD,

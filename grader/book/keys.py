@@ -3,7 +3,7 @@
 The unit is one check of one notebook, or a whole plain notebook. Its verdict is kept beside the student, under a
 key with four fields; where all four are as they were, the verdict stands. It was reached with fresh inputs, whose
 seed is kept with it: another run would draw others, and say the same of the same code. What nobody could settle
-(undecided, or a check that broke) has no key, and runs again.
+(undecided, not measured, or a check that broke) has no key, and runs again.
 """
 
 from __future__ import annotations

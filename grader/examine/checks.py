@@ -85,9 +85,10 @@ class Check:
 
 @dataclass
 class Evidence:
-    """What one check measured so far, in the order in which it was measured."""
+    """What one check measured so far, in the order in which it was measured, and what it could not measure."""
 
     measured: list[dict[str, Any]] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)  # by the reason
 
     def add(self, name: str, value: float | str, unit: str = "", bound: str = "") -> None:
         if isinstance(value, float):
@@ -204,6 +205,17 @@ def record(name: str, value: float | str, unit: str = "", bound: str = "") -> No
         evidence.add(name, value, unit, bound)
 
 
+def not_measured(what: str, why: str) -> None:
+    """Record that this machine cannot measure `what`: unless it fails, the check is *not measured*, without points.
+
+    `why` names what the machine lacks. The check goes on: what else it asks for can still fail.
+    """
+    record(what, f"not measured: {why}")
+    evidence = _evidence.get(None)
+    if evidence is not None:
+        evidence.missing.setdefault(why, []).append(what)
+
+
 @contextlib.contextmanager
 def gather() -> Iterator[Evidence]:
     """Keep apart what is recorded in this block; what is left in it at the end joins the rest, come what may."""
@@ -215,3 +227,6 @@ def gather() -> Iterator[Evidence]:
         _evidence.reset(token)
         for entry in inner.measured:
             record(**entry)
+        if (outer := _evidence.get(None)) is not None:
+            for why, what in inner.missing.items():
+                outer.missing.setdefault(why, []).extend(what)

@@ -200,6 +200,8 @@ class Examiner:
                 raise TypeError(
                     f"it returned {returned!r}; a check raises Failed, as the expect functions do"
                 )
+            if evidence.missing:
+                verdict, why = "not measured", _missing(evidence)
         except Failed as error:
             verdict, why, failure = "fail", error.why, error
         except Undecided as error:
@@ -285,6 +287,11 @@ def _skipped(check: Check, late: CheckResult) -> CheckResult:
         spec=check.spec,
         forgeable=check.forgeable,
     )
+
+
+def _missing(evidence: Evidence) -> str:
+    told = [f"{', '.join(dict.fromkeys(what))}: {why}" for why, what in evidence.missing.items()]
+    return "; ".join(told)
 
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:

@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from grader.examine.checks import Failed, Line, record
+from grader.examine.checks import Failed, Line, not_measured, record
+from grader.examine.run import PerRank
 from grader.later import torch
 
 
@@ -52,15 +53,16 @@ def expect_close(
 ) -> None:
     """Fail unless |actual - expected| <= atol + rtol |expected| everywhere; NaN never passes.
 
-    `actual` may be a list of tensors, one per rank, against one expected tensor or a list of as many. `why`
+    `actual` may be a list of tensors, one per rank, against a list of as many; a `Run`'s `results` also against
+    one tensor, which every rank must have. Any other list may be a submission's own, as long as it likes. `why`
     gives the reason for the tolerance. Shapes and dtypes must agree. Numbers are taken as float64 scalars.
     The first entry beyond the bound is shown, and the factor where it is the same everywhere.
     """
-    if isinstance(actual, (list, tuple)):
-        many = isinstance(expected, (list, tuple))
+    many = isinstance(expected, (list, tuple))
+    if isinstance(actual, PerRank) or (many and isinstance(actual, (list, tuple))):
         targets = expected if many else [expected] * len(actual)
-        if len(actual) != len(targets) or not (many or actual):
-            raise Failed(f"{of}: {len(actual)} values where {len(targets) or 'some'} are expected")
+        if len(actual) != len(targets):
+            raise Failed(f"{of}: {len(actual)} values where {len(targets)} are expected")
         pairs = [
             (one, target, f"{of} of rank {rank}")
             for rank, (one, target) in enumerate(zip(actual, targets, strict=True))
@@ -89,9 +91,10 @@ def expect_related(
     values are checked, and not here too; numbers that have nothing to do with the task still fail. Lists, shapes and
     dtypes as in `expect_close`.
     """
-    many = isinstance(actual, (list, tuple))
-    targets = expected if isinstance(expected, (list, tuple)) else [expected] * (len(actual) if many else 1)
+    several = isinstance(expected, (list, tuple))
+    many = isinstance(actual, PerRank) or (several and isinstance(actual, (list, tuple)))
     answers = list(actual) if many else [actual]
+    targets = expected if several else [expected] * (len(answers) if many else 1)
     if len(answers) != len(targets) or not answers:
         raise Failed(f"{of}: {len(answers)} values where {len(targets) or 'some'} are expected", hint=hint)
     worst = 1.0
@@ -128,7 +131,7 @@ def expect_slope_at_most(
 ) -> None:
     """Fail if values grow by more than `bound` per unit of size, or one lies above `fixed + bound * size`.
 
-    A line from `Submission.slope`; None passes: that was not measured, which stands in the evidence. `fixed`
+    A line from `Submission.slope`; None was not measured there, and neither passes nor fails. `fixed`
     is what may be used at size 0. Without it, something large that is held or touched once would flatten the
     line. Slope, `bound` and `fixed` are shown as multiples of `unit`.
     """
@@ -152,10 +155,10 @@ def expect_traffic(
 ) -> None:
     """Fail unless bytes or packets from a `Run`, in multiples of `unit`, lie within the bounds.
 
-    None passes: this machine cannot count them, and the evidence says so.
+    None, where this machine cannot count them, neither passes nor fails: the check is *not measured*.
     """
     if count is None:
-        record(of, "not measured: no network namespace on this machine; the grader measures it")
+        not_measured(of, "no network namespaces on this machine; the grader has them")
         return
     expect_at_most(count / unit, at_most, of=of, hint=hint)
     if at_least is not None:

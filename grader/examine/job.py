@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from grader.examine import weaker
 from grader.examine.checks import StudentError, Undecided
 from grader.examine.place import Place
 from grader.examine.printed import Printed
@@ -200,13 +201,13 @@ class Job:
         return usage is not None and usage.oom_kills > 0
 
     def traffic(self) -> np.ndarray | None:
-        """Return bytes and packets sent so far, [2, sender, receiver], None without isolation.
+        """Return bytes and packets sent so far, [2, sender, receiver]: of cables, without isolation of sockets.
 
-        Raises StudentError where a rank has left and taken its counters along.
+        None where neither can be read. Raises StudentError where a rank has left and taken its counters along.
         """
-        if not self._place.isolated:
-            return None
         world = len(self.inbox)
+        if not self._place.isolated:
+            return weaker.traffic(self._pids, world) if world > 1 else None
         found = np.zeros((2, world, world), dtype=np.int64)
         if world == 1:
             return found

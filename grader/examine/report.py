@@ -6,6 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# No points, and none lost for good: a second run did not settle it, the check itself broke, or this machine cannot
+# measure what it asks for.
+UNSETTLED = ("undecided", "error", "not measured")
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -15,7 +19,7 @@ class CheckResult:
     item: str
     points: float
     max_points: float
-    verdict: str  # pass, fail, undecided, error (the check itself broke); skipped, where nobody grades
+    verdict: str  # pass, fail, or one of UNSETTLED; skipped, where nobody grades
     why: str
     measured: list[dict[str, Any]] = field(default_factory=list)
     hint: str = ""
@@ -37,6 +41,11 @@ class Report:
     notes: list[str] = field(default_factory=list)
     isolation: str = ""
     seed: int = 0
+
+    @property
+    def not_measured(self) -> float:
+        """What the checks are worth that this machine could not measure."""
+        return sum(check.max_points for check in self.checks if check.verdict == "not measured")
 
     def points(self, item: str) -> float:
         """Return the points that the submission earned for `item`."""

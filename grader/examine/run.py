@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class PerRank(list[Any]):
+    """What every rank returned, in their order. No submission can return one: from the wire come plain lists."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What came back from one run of the student's code, and what was measured around it.
@@ -13,7 +17,7 @@ class Run:
     What this machine does not count is None.
     """
 
-    results: list[Any]
+    results: PerRank
     stdout: str
     stderr: str
     wall: float  # seconds from the first input byte sent to the last output byte received

@@ -10,12 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grader.examine.checks import Check, Line, StudentError, TimedOut, Undecided, binds, record
-from grader.examine.compare import Contender, judge, pairs
+from grader.examine import weaker
+from grader.examine.checks import (
+    Check,
+    Line,
+    StudentError,
+    TimedOut,
+    Undecided,
+    binds,
+    not_measured,
+    record,
+)
+from grader.examine.compare import Contender, alone, judge, pairs
 from grader.examine.job import GRACE, KEPT_OUTPUT, Job, who
 from grader.examine.place import Place
 from grader.examine.rng import Rng
-from grader.examine.run import Run
+from grader.examine.run import PerRank, Run
 from grader.examine.whereabouts import explain
 from grader.sandbox.build import MIB, Limits
 from grader.sandbox.packed import Packed
@@ -87,20 +97,24 @@ class Submission:
         """Call `run(size)` for each size, and return the peak memory (bytes) of the runs as a line over the size.
 
         For `expect_slope_at_most`. Of one run, half is the interpreter and what a page more or less adds; how
-        memory grows is the submission's own. None, with a note, on a student's own machine without control
-        groups. Raises Undecided where this kernel does not count peak memory, ValueError for less than 3 sizes.
+        memory grows is the submission's own. Without control groups it is the VmHWM of the processes, a weaker
+        measure that the evidence names, and None where there is none: the check is then *not measured*. Raises
+        Undecided where this kernel does not count peak memory, ValueError for less than 3 sizes.
         """
         if len(set(sizes)) < 3:
             raise ValueError(f"slope() needs at least 3 different sizes, not {list(sizes)}")
         peaks = [run(size).peak_memory for size in sizes]
         known = tuple(peak for peak in peaks if peak is not None)
         if len(known) == len(peaks):
+            if self._place.cgroups is None:
+                record("how memory was measured", weaker.MEMORY)
             return Line(tuple(sizes), known)
         if self._place.cgroups is not None:
             raise Undecided(
-                "this kernel does not count peak memory: version 2 control groups do from Linux 5.19"
+                "this kernel does not count peak memory with what lies in sockets: version 2 control groups do "
+                "from Linux 5.19"
             )
-        self.note("peak memory", "not measured: no control groups on this machine; the grader measures it")
+        not_measured("peak memory", "no control groups on this machine; the grader has them")
         return None
 
     def compare(
@@ -127,8 +141,6 @@ class Submission:
         Raises Failed or StudentError where the submission is wrong, breaks or is slower, Undecided where
         60 pairs or the check's own time do not settle it.
         """
-        from grader.examine.compare import Contender
-
         name = f"{against.partition(':')[0]}.py"
         if self._references is None or not (self._references / name).is_file():
             raise FileNotFoundError(f"{against} is asked for, but {name} does not lie beside the checks")
@@ -147,16 +159,20 @@ class Submission:
                 reference = stack.enter_context(contextlib.closing(start(baseline, against)))
             except StudentError as error:
                 raise RuntimeError(f"the reference {against} does not start: {error.why}") from error
-            submission = stack.enter_context(contextlib.closing(start(self._packed, target)))
-            result = pairs(
-                *(reference, submission, inputs, verify),
-                cpus=cpus,
-                decided=lambda found: found.verdict(threshold, clock)[0] is not None,
-                warmup=warmup,
-                wall=wall,
-                deadline=self._deadline,
-            )
-        judge(result, threshold, clock)
+            with contextlib.closing(start(self._packed, target)) as submission:
+                result, asked = pairs(
+                    *(reference, submission, inputs, verify),
+                    cpus=cpus,
+                    decided=lambda found: found.verdict(threshold, clock)[0] is not None,
+                    warmup=warmup,
+                    wall=wall,
+                    deadline=self._deadline,
+                )
+            if self._place.cgroups is None:
+                record("how time was measured", weaker.TIME)
+            passed = result.verdict(threshold, clock)[0]
+            undisturbed = alone(reference, asked, result, wall=wall) if passed else None
+        judge(result, threshold, clock, undisturbed)
 
     def source(self, name: str) -> str:
         """Return the text of one of the student's files; raises StudentError where it is missing."""
@@ -237,6 +253,7 @@ class Submission:
         deadline: float,
     ) -> Run:
         before, sent_before, members = job.usage(), job.traffic(), job.members()
+        resident = weaker.begin_peak(job.first_pids) if before is None else None
         answer = secrets.token_hex(8)
         started = time.perf_counter()
         for rank, args in enumerate(arguments):
@@ -245,16 +262,21 @@ class Submission:
         results = self._answers(job, answer, deadline, ranks=range(len(arguments)))
         wall = time.perf_counter() - started
         after, sent = job.usage(), job.traffic()
+        peak = after.peak_memory if after else None
+        if resident is not None and (most := weaker.peak(job.first_pids)) is not None:
+            peak = most - resident
         left = job.left_since(members)
         job.drain()
-        moved = None if sent is None else (sent - sent_before).tolist()
+        moved = None if sent is None or sent_before is None else (sent - sent_before).tolist()
+        if moved and not self._place.isolated:
+            record("how bytes were counted", weaker.BYTES)
         return Run(
-            results=results,
+            results=PerRank(results),
             stdout=job.text("stdout"),
             stderr=job.text("stderr"),
             wall=wall,
             cpu_seconds=after.cpu_seconds - before.cpu_seconds if before and after else None,
-            peak_memory=after.peak_memory if after else None,
+            peak_memory=peak,
             output_bytes=job.printed,
             processes=after.processes if after else None,
             left=left,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.course import Part
 from grader.examine.examiner import KILLED, TRIES
+from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.plan import isolation_notes, runs
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from grader.examine.report import Report
     from grader.notebooks.run import Prepared
     from grader.sandbox.packed import Packed
-
-UNSETTLED = ("undecided", "error")
 
 
 def load_template(

@@ -16,10 +16,12 @@ _WORDS = {
     "undecided": "? undecided",
     "error": "? undecided",
     "skipped": "- not run",
+    "not measured": "? not measured",
 }
 _WAITING = {
     "undecided": "The measurement allows no verdict. A person will decide.",
     "error": "The check itself broke. A person will look at it.",
+    "not measured": "This machine cannot measure what decides here, so it gives no points. The grader's machine can.",
 }
 HINT = "Hint"
 CARRIER = "verdicts"  # marks the output before those that carry the score
@@ -59,6 +61,8 @@ def _evidence(check: CheckResult) -> list[tuple[str, str]]:
         lines.append(("Why", check.why))
         sides = (("Yours", check.yours), ("Expected", check.expected), (HINT, check.hint))
         lines += [(label, text) for label, text in sides if text]
+    if check.verdict == "not measured":
+        lines.append(("Why", check.why))
     measured = dict.fromkeys(_measured(entry) for entry in check.measured)
     lines += [("Measured" if not number else "", text) for number, text in enumerate(measured)]
     return lines + [("Printed" if not number else "", text) for number, text in enumerate(check.output)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError
+from grader.examine.report import UNSETTLED
 from grader.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def undecided_cases(graded: Sequence[Graded], links: dict[tuple[str, str], str])
             for check in report.checks:
                 cell = result.cells.get((notebook, check.item))
                 waits = cell is None or cell.needs_manual_grade
-                if check.verdict in ("undecided", "error") and waits:
+                if check.verdict in UNSETTLED and waits:
                     what = f"{check.item}, {check.name}: {check.why}"
                     cases.append(Case(result.student, [what], links.get((result.student, notebook), "")))
     return cases

@@ -17,9 +17,10 @@ from grader.book.keys import PLAIN, digest_of_text
 from grader.book.nbgrader_course import NbCourse
 from grader.book.records import Record
 from grader.book.results import Graded
+from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import unusual
-from grader.notebooks.judge import UNSETTLED, judge
+from grader.notebooks.judge import judge
 from grader.notebooks.rebuild import Template, grade_id, rebuild
 from grader.notebooks.verdicts import earned
 from grader.runners.work import Work

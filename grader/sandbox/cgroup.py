@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NAMES = itertools.count()
-_SOCKETS = 256 << 20  # bytes in the buffers of a job's TCP connections
+_SOCKETS = 256 << 20  # bytes in the buffers of a job's TCP and UDP sockets
 _PERIOD = 100_000  # microseconds, the kernel's own default
 
 
@@ -45,7 +45,13 @@ class Cgroup:
         """Read the counters; both versions give the same meaning."""
         if self.version == 1:
             cpu = int(_read(self._folders["cpuacct"] / "cpuacct.usage")) / 1e9
-            peak = int(_read(self._folders["memory"] / "memory.max_usage_in_bytes"))
+            # Version 2 counts buffers of TCP and UDP as memory, this one apart. What is sent to oneself and not yet
+            # received would otherwise be memory that nobody counts.
+            folder = self._folders["memory"]
+            parts = [folder / f"memory.{name}max_usage_in_bytes" for name in ("memsw.", "kmem.tcp.")]
+            if not parts[0].exists():  # nobody counts swap here, where a worker can send its pages
+                parts[0] = folder / "memory.max_usage_in_bytes"
+            peak = sum(int(_read(part)) for part in parts) if all(part.exists() for part in parts) else None
             events = _pairs(self._folders["memory"] / "memory.oom_control")
             pids = self._folders["pids"] / "pids.peak"
         else:
@@ -141,7 +147,7 @@ class Cgroups:
             swap = folders["memory"] / "memory.memsw.limit_in_bytes"
             if swap.exists():
                 swap.write_text(str(memory))
-            # Buffers of TCP are counted apart, and not at all without a limit of their own.
+            # Buffers of TCP and UDP are counted apart, and not at all without a limit of their own.
             sockets = folders["memory"] / "memory.kmem.tcp.limit_in_bytes"
             if sockets.exists():
                 sockets.write_text(str(min(memory, _SOCKETS)))

@@ -1,8 +1,9 @@
 """A seccomp filter for workers, assembled here so that no system library is needed.
 
 It denies what a sandboxed process could use against the kernel or the sandbox: mounting, new namespaces,
-tracing, keyrings, io_uring, BPF, kernel modules, clocks, and every socket family but the four that
-torch and Python use. See seccomp(2) and the kernel's `Documentation/userspace-api/seccomp_filter.rst`.
+tracing, keyrings, io_uring, BPF, kernel modules, clocks, work that the kernel does later on nobody's account, and
+every socket family but the four that torch and Python use. A call that is younger than this table does not exist.
+See seccomp(2) and the kernel's `Documentation/userspace-api/seccomp_filter.rst`.
 """
 
 from __future__ import annotations
@@ -68,11 +69,28 @@ DENIED = {
     "ioperm": (173, None),
     "fanotify_init": (300, 262),
     "nfsservctl": (180, 42),
+    "quotactl_fd": (443, 443),
+    # Timers that go off while their owner is frozen, in an interrupt that is charged to whoever then runs; setitimer
+    # and alarm are left, one a process, which go off once.
+    "timer_create": (222, 107),
+    "timerfd_create": (283, 85),
+    "timerfd_settime": (286, 86),
+    "signalfd": (282, None),
+    "signalfd4": (289, 74),
+    # What these ask for, threads of the kernel do: for all of the machine's disks, or after the asker was frozen.
+    "io_setup": (206, 0),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
 }
+# set_mempolicy_home_node, of Linux 5.17. Above, numbers are the same everywhere, and a C library that finds a call
+# missing does without.
+LAST_KNOWN = 450
 _CLONE, _CLONE3, _IOCTL, _FCNTL = (56, 220), (435, 435), (16, 29), (72, 25)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 _FADVISE, _PREADV2, _PWRITEV2 = (221, 223), (327, 286), (328, 287)
 _DONTNEED = 4
+# Calls that can ask for the machine's huge pages, which no memory controller counts; the flags' argument, the flag.
+_HUGE = (((9, 222), 3, 0x40000), ((319, 279), 1, 4), ((29, 194), 2, 0o4000))  # mmap, memfd_create, shmget
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 _TIOCSTI = 0x5412
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -88,8 +106,8 @@ _NR, _ARCH = 0, 4
 _EPERM, _ENOSYS = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
 
-def program(machine: str | None = None) -> bytes:
-    """Return the filter as an array of `struct sock_filter`.
+def program(machine: str | None = None, *, internet: bool = True) -> bytes:
+    """Return the filter as an array of `struct sock_filter`; without `internet` it denies TCP and UDP too.
 
     Raises NotImplementedError for a processor other than x86_64 and aarch64.
     """
@@ -105,6 +123,7 @@ def program(machine: str | None = None) -> bytes:
     ]
     if machine == "x86_64":
         code += [(_JGE, 0, 1, 0x40000000), (_RET, 0, 0, _EPERM)]  # the x32 numbers of the same calls
+    code += [(_JGE, 0, 1, LAST_KNOWN + 1), (_RET, 0, 0, _ENOSYS)]
     for numbers in DENIED.values():
         if numbers[column] is not None:
             code += [(_JEQ, 0, 1, numbers[column]), (_RET, 0, 0, _EPERM)]
@@ -126,13 +145,19 @@ def program(machine: str | None = None) -> bytes:
     code += _block(_FADVISE[column], cached)
     for call in (_PREADV2, _PWRITEV2):
         code += _block(call[column], [(_LOAD, 0, 0, _arg(5)), (_JEQ, 1, 0, 0), (_RET, 0, 0, _EPERM)])
+    for call, place, flag in _HUGE:
+        code += _block(call[column], [(_LOAD, 0, 0, _arg(place)), (_JSET, 0, 1, flag), (_RET, 0, 0, _EPERM)])
     checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
     # NETLINK_ROUTE (0) lists interfaces. Any other type or protocol would load a module of the kernel's on demand.
-    internet = 0, _TCP, _UDP
+    protocols_allowed = (0, _TCP, _UDP) if internet else ()
     kinds = [(_LOAD, 0, 0, _arg(1)), (_AND, 0, 0, _TYPE), (_JEQ, 2, 0, _STREAM), (_JEQ, 1, 0, _DATAGRAM)]
     kinds.append((_RET, 0, 0, _EPERM))
-    for family, protocols in ((_AF_INET, internet), (_AF_INET6, internet), (_AF_NETLINK, (0,))):
-        body = [*(kinds if protocols is internet else ()), (_LOAD, 0, 0, _arg(2))]
+    for family, protocols in (
+        (_AF_INET, protocols_allowed),
+        (_AF_INET6, protocols_allowed),
+        (_AF_NETLINK, (0,)),
+    ):
+        body = [*(() if family == _AF_NETLINK else kinds), (_LOAD, 0, 0, _arg(2))]
         for protocol in protocols:
             body += [(_JEQ, 0, 1, protocol), (_RET, 0, 0, _ALLOW)]
         body.append((_RET, 0, 0, _EPERM))

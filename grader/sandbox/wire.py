@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -22,12 +23,16 @@ HEAD = struct.Struct("<IQ")
 MAX_JSON = 16 << 20
 MAX_BLOBS = 256 << 20
 MAX_COUNT = 1 << 16  # blobs in one message
+MAX_VALUES = 1 << 20  # commas and brackets in one message: each may be an object of 100 bytes to Python
 MAX_HEX = 3500  # digits of an integer; Python refuses to print what has more than 4,300 decimal ones
 MAX_DEPTH = 50
 DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
 DTYPES += ("int8", "int16", "int32", "int64", "uint8", "bool")
 
 
+_MARKS = (b",", b"[", b"{")
+# Strings, in which marks are no values; one without an end goes to the end, or many of them would be searched again.
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 # What reading a message that nobody checked may raise.
 MALFORMED = (ValueError, KeyError, TypeError, RuntimeError, IndexError, OverflowError, AttributeError)
 
@@ -46,6 +51,8 @@ def pack(value: Any, blobs: Sequence[memoryview]) -> bytes:
     """Return the frame of a tree that JSON can hold and of the blobs that it names by number."""
     tree = json.dumps({"v": value, "b": [b.nbytes for b in blobs]}).encode()
     total = sum(b.nbytes for b in blobs)
+    if _has_too_many(tree):
+        raise WireError(f"the value holds more than {MAX_VALUES:,} values; send them as a tensor")
     if len(tree) > MAX_JSON or total > MAX_BLOBS:
         raise WireError(f"the value is larger than {MAX_BLOBS >> 20} MiB, which is the limit for one message")
     return b"".join([HEAD.pack(len(tree), total), tree, *blobs])
@@ -53,6 +60,8 @@ def pack(value: Any, blobs: Sequence[memoryview]) -> bytes:
 
 def unpack(tree: bytes | bytearray, blobs: memoryview) -> tuple[Any, list[memoryview]]:
     """Return the tree of a frame and its blobs; raises WireError where they are malformed."""
+    if _has_too_many(tree):
+        raise WireError("a message of too many values")
     try:
         message = json.loads(tree)
         sizes = message["b"]
@@ -74,6 +83,14 @@ def decode(tree: bytes | bytearray, blobs: memoryview) -> Any:
         return _decode(value, [*parts], 0)
     except MALFORMED as error:
         raise WireError(f"malformed message: {type(error).__name__}") from None
+
+
+def _has_too_many(tree: bytes | bytearray) -> bool:
+    """Return whether a tree has more values than may cross, before they are made: two bytes become a hundred."""
+    if sum(map(tree.count, _MARKS)) <= MAX_VALUES:
+        return False
+    tree = _STRINGS.sub(b"", tree)
+    return sum(map(tree.count, _MARKS)) > MAX_VALUES
 
 
 class Frames:

@@ -116,6 +116,8 @@ def explain(check: CheckResult, *, hints: bool = False) -> list[str]:
     """
     if check.verdict == "pass":
         lines = measured(check)
+    elif check.verdict == "not measured":
+        lines = [f"not measured here, no points: {check.why}"]
     else:
         sides = (("yours", check.yours), ("specification", check.expected))
         lines = [check.why, *(f"{name}: {text}" for name, text in sides if text)]
@@ -128,6 +130,8 @@ def summary(report: Report, unseen: Iterable[str] = ()) -> str:
     """Return one sentence on the whole: points of the checks that ran, and what else will be graded."""
     best = sum(check.max_points for check in report.checks)
     text = f"{number(report.total)} of {number(best)} points from these checks."
+    if report.not_measured:
+        text += f" {number(report.not_measured)} were not measured: this machine lacks what it takes."
     if unseen := list(unseen):
         text += f" Hidden checks on other inputs decide the rest of {', '.join(unseen)}."
     return text

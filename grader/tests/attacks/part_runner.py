@@ -2,8 +2,9 @@
 
 An attack is one of the student's modules: `TARGET` names which. `DESERVES` is what the honest part of its work
 is worth (0 where it does none), `FILES` are more files that it hands in, and `HONEST = True` puts the course's
-own solutions beside it as `honest.py`, so that an attack can answer rightly besides. `places.py` in its folder
-tells it what only an insider would know: where each canary lies.
+own solutions beside it as `honest.py`, so that an attack can answer rightly besides. `GROWS` bounds how
+much the examiner may grow (MiB). `places.py` in its folder tells it what only an insider would know: where each
+canary lies.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from grader.examine.examiner import Examiner
 from grader.examine.job import Job
 from grader.examine.report import Report
 from grader.notebooks import verdicts
-from grader.sandbox.build import Limits
+from grader.sandbox.build import MIB, Limits
 from grader.sandbox.packed import Packed
 from grader.tests.attacks.corpus import HERE, Attack, Outcome
 from grader.tests.attacks.watch import Canaries, Watch, files_left, groups_left, strays
 
-MODULES = ("softmax", "meter", "sync", "words", "lean", "speed")
+MODULES = ("softmax", "meter", "sync", "words", "lean", "speed", "ramp")
 _PATIENCE = (
     120.0  # seconds an attack may keep the examiner before that counts as harm; more on a slow machine
 )
@@ -121,7 +122,7 @@ class Stage:
         (folder / "places.py").write_text(self._places(), encoding="utf-8")
         found: list[tuple[Report, float]] = []
         neighbour = threading.Thread(target=lambda: found.append(self._run_neighbour()))
-        watch, ear = Watch(), Ear(self.canaries)
+        watch, ear = Watch(memory=attack.options.get("GROWS", 1024) * MIB), Ear(self.canaries)
         harm, broke = [], ""
         started = time.perf_counter()
         neighbour.start()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from grader.checks import (
     Failed,
+    PerRank,
     expect,
     expect_at_least,
     expect_at_most,
@@ -25,6 +26,7 @@ from grader.checks import (
     expect_lines,
     expect_related,
     expect_traffic,
+    not_measured,
 )
 from grader.course import CourseError
 from grader.examine.checks import gather, load_checks
@@ -70,7 +72,7 @@ def test_another_shape_dtype_or_type_is_no_tensor_of_the_specification(actual):
 def test_one_wrong_rank_among_right_ones_is_named():
     right = torch.ones(3)
     with pytest.raises(Failed, match=r"sum of rank 1 is off by 0\.5"):
-        expect_close([right, right + 0.5, right], right, atol=1e-6, why="test", of="sum")
+        expect_close(PerRank([right, right + 0.5, right]), right, atol=1e-6, why="test", of="sum")
     with pytest.raises(Failed, match="2 values where 3 are expected"):
         expect_close([right, right], [right] * 3, atol=1e-6, why="test")
 
@@ -140,7 +142,7 @@ def test_related_are_a_multiple_and_a_few_wrong_entries_but_not_other_numbers():
     right, other = torch.randn(2, 1000, generator=generator)
     few = right.clone()
     few[-30:] = 0
-    expect_related([4 * right, few], right)
+    expect_related(PerRank([4 * right, few]), right)
     mine = torch.stack([right, other, *torch.randn(2, 1000, generator=generator)])
     # A rank that does nothing has its own numbers: half way to the mean of four.
     for bad in (other, -right, 0 * right, right * math.nan, mine[0] + 0 * other):
@@ -149,7 +151,21 @@ def test_related_are_a_multiple_and_a_few_wrong_entries_but_not_other_numbers():
     with pytest.raises(Failed, match="another shape"):
         expect_related(right[:-1], right)
     with pytest.raises(Failed, match="0 values where some"):
-        expect_related([], right)
+        expect_related(PerRank(), right)
+    with pytest.raises(Failed, match="a value of type list, not a tensor"):
+        expect_related([right, right], right)
+
+
+def test_a_list_of_right_tensors_is_not_the_tensor_unless_the_examiner_made_the_list(submit):
+    right = torch.ones(3)
+    for own in ([right, right], [right], (right,), []):
+        with pytest.raises(Failed, match=r"value is a value of type (list|tuple), not a tensor"):
+            expect_close(own, right, atol=1e-6, why="test")
+    run = submit("import torch\ndef run(rank, size): return [torch.ones(3)] * 2\n").ranks("work:run", world=2)
+    with pytest.raises(Failed, match="value of rank 0 is a value of type list"):
+        expect_close(run.results, right, atol=1e-6, why="test")
+    expect_close(PerRank(result[0] for result in run.results), right, atol=1e-6, why="test")
+    expect_close(run.results[0], [right, right], atol=1e-6, why="test")
 
 
 def test_equal_means_of_one_type_and_value():
@@ -190,6 +206,14 @@ def test_traffic_that_nobody_could_count_says_so_and_fails_nobody():
     (entry,) = evidence.measured
     assert entry["name"] == "sizes sent"
     assert "not measured" in entry["value"]
+    assert evidence.missing == {"no network namespaces on this machine; the grader has them": ["sizes sent"]}
+
+
+def test_what_is_missing_outlives_evidence_that_is_dropped():
+    with gather() as outer, gather() as inner:
+        not_measured("bytes", "none are counted")
+        inner.measured.clear()
+    assert (outer.measured, outer.missing) == ([], {"none are counted": ["bytes"]})
 
 
 @pytest.mark.parametrize(

@@ -191,11 +191,13 @@ def test_all_that_was_printed_is_kept_when_asked_for(examiner, part, work):
         ("sub.call('sums:total', [1]).result['x']", "error", "the check itself broke: TypeError"),
         ("raise Undecided('too noisy')", "undecided", "too noisy"),
         ("raise CourseError('wrong')", "error", "CourseError"),
+        ("not_measured('bytes', 'no counters')", "not measured", "bytes: no counters"),
+        ("not_measured('bytes', 'no counters'); expect(False, 'and wrong')", "fail", "and wrong"),
     ],
 )
 def test_a_check_that_breaks_gives_no_points_and_stops_no_other(examiner, part, work, body, verdict, says):
     part.checks_hidden.write_text(
-        "from grader.checks import Undecided, check\nfrom grader.course import CourseError\n"
+        "from grader.checks import Undecided, check, expect, not_measured\nfrom grader.course import CourseError\n"
         f"@check(item='total', points=1)\ndef broken(sub):\n    '''Spec.'''\n    {body}\n"
         "@check(item='spread', points=1)\ndef after(sub):\n    '''Spec.'''\n"
     )

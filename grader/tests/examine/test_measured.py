@@ -95,6 +95,33 @@ def allocate(size):
 """
 
 
+# In what was sent and not received.
+KEEP = """
+import socket
+def tcp():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return socket.create_connection(server.getsockname()), server.accept()[0]
+def udp():
+    box, sender = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    box.bind(("127.0.0.1", 0))
+    sender.connect(box.getsockname())
+    return sender, box
+def keep(size, cable):
+    kept = []
+    while size > 0:
+        kept.append(cable())
+        kept[-1][0].setblocking(False)
+        # More datagrams than a box holds are dropped.
+        for _ in range(3 if cable is udp else 1000):
+            try:
+                size -= kept[-1][0].send(bytes(min(65_000, max(size, 1))))
+            except BlockingIOError:
+                break
+        if cable is udp:
+            kept[-1][0].close()
+"""
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -103,12 +130,14 @@ def allocate(size):
         "torch.ones(size // 4).sum()",
         "open('/dev/shm/x', 'wb').write(b'x' * (size // 2)); os.unlink('/dev/shm/x')",
         "mmap.mmap(-1, size).write(b'x' * size)",
+        "keep(size, tcp)",
+        "keep(size, udp)",
     ],
-    ids=["freed at once", "escaped child", "tensor", "shared memory", "mapping"],
+    ids=["freed at once", "escaped child", "tensor", "shared memory", "mapping", "tcp", "udp"],
 )
 def test_memory_that_was_given_back_still_counts_at_its_peak(submit, how):
-    size = 200 * MIB
-    code = f"import mmap, torch\n{LIES}{ALLOCATE}\ndef run(size):\n    {how}\n    return 0\n"
+    size = 150 * MIB
+    code = f"import mmap, torch\n{LIES}{ALLOCATE}{KEEP}\ndef run(size):\n    {how}\n    return 0\n"
     lying = measured(submit, code, size)
     idle = measured(submit, "def run(): return 0")
     assert lying.peak_memory - idle.peak_memory > 0.9 * size
@@ -159,6 +188,18 @@ def test_a_kernel_that_does_not_count_gives_none_instead_of_a_guess(tmp_path):
     (tmp_path / "memory.events").write_text("low 0\noom_kill 0\n")
     usage = Cgroup(2, {"memory": tmp_path}).usage()
     assert (usage.cpu_seconds, usage.peak_memory, usage.processes) == (1.5, None, None)
+
+
+def test_version_1_adds_what_is_swapped_out_and_what_lies_in_sockets(tmp_path):
+    (tmp_path / "cpuacct.usage").write_text("1500000000\n")
+    (tmp_path / "memory.oom_control").write_text("under_oom 0\noom_kill 0\n")
+    (tmp_path / "memory.max_usage_in_bytes").write_text("100\n")
+    group = Cgroup(1, dict.fromkeys(("memory", "pids", "cpuacct"), tmp_path))
+    assert group.usage().peak_memory is None  # a kernel that does not count sockets
+    (tmp_path / "memory.kmem.tcp.max_usage_in_bytes").write_text("10\n")
+    assert group.usage().peak_memory == 110
+    (tmp_path / "memory.memsw.max_usage_in_bytes").write_text("107\n")
+    assert group.usage().peak_memory == 117
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from grader.checks import Failed, StudentError, Undecided, expect_close
 from grader.course import Course
 from grader.examine import compare as comparing
 from grader.examine.checks import Check, gather
-from grader.examine.compare import LOOKS, Comparison, Seconds
+from grader.examine.compare import Comparison, Seconds
 from grader.examine.submission import Submission
 from grader.sandbox.packed import Packed
 
@@ -63,6 +63,12 @@ def race(examiner, tmp_path):
     yield run
     for packed in opened:
         packed.close()
+
+
+@pytest.fixture
+def briefly(monkeypatch):
+    """Let eight pairs pass, where it is not the verdict that is tested."""
+    monkeypatch.setattr(comparing, "FAST_FROM", 8)
 
 
 def steps(count):
@@ -127,6 +133,7 @@ def test_work_counts_whoever_does_it_and_whenever(race, code):
 
 def test_waiting_is_not_speed(race, monkeypatch):
     monkeypatch.setattr(comparing, "LOOKS", (8, 9, 10, 11, 12))
+    monkeypatch.setattr(comparing, "MANY", 12)
     # It waits four times as long as it works, however long that is here: a fifth of the reference's speed.
     code = "import time\ndef solve(x):\n    begin = time.perf_counter()\n    out = smooth(x, 40)\n"
     code += "    time.sleep(max(0.2, 4 * (time.perf_counter() - begin)))\n    return out\n"
@@ -208,6 +215,7 @@ def solve(x):
 
     monkeypatch.setattr(comparing.Contender, "call", dawdle)
     monkeypatch.setattr(comparing, "LOOKS", (4, 5, 6, 7, 8))
+    monkeypatch.setattr(comparing, "FAST_FROM", 4)
     race(code, threshold=0.01, warmup=0)
     counts = [int(word) for word in max(seen, key=len)]
     assert len(counts) >= 4
@@ -256,12 +264,19 @@ def pairs(ratios, cpu_ratios=None):
 @pytest.mark.parametrize(
     ("ratios", "verdict"),
     [
-        ([1.3, 1.29, 1.31, 1.32] * 2, True),
+        ([1.3, 1.29, 1.31, 1.32] * 5, True),
+        # Too few to say that none of the calls is slow.
+        ([1.3, 1.29, 1.31, 1.32] * 2, None),
         ([1.1, 1.09, 1.11, 1.12] * 2, False),
         ([1.1, 1.3, 1.15, 1.25] * 2, None),
         ([1.2] * 8, None),
-        # Three pairs that a neighbour spoilt change nothing in 27.
-        ([1.3] * 24 + [0.2, 9.0, 0.1], True),
+        # Three pairs that a neighbour spoilt change nothing in 60; of 27, they may be the submission's own.
+        ([1.3] * 57 + [0.2, 9.0, 0.1], True),
+        ([1.3] * 24 + [0.2, 9.0, 0.1], None),
+        # Fast in three calls of four and twenty times slower in the fourth: the median is 3, the sum 0.5.
+        ([3.0, 3.0, 3.0, 0.15] * 5, None),
+        ([3.0, 3.0, 3.0, 0.15] * 9, None),
+        ([3.0, 3.0, 3.0, 0.15] * 15, False),
     ],
 )
 def test_a_verdict_falls_when_the_interval_lies_on_one_side(ratios, verdict):
@@ -269,8 +284,70 @@ def test_a_verdict_falls_when_the_interval_lies_on_one_side(ratios, verdict):
     assert pairs(ratios).verdict(1.2, "wall")[0] is verdict
 
 
+def test_a_reference_that_is_faster_alone_leaves_the_verdict_to_a_person():
+    beside, alone_ = pairs([1.5] * 20), pairs([1.0] * 8)
+    comparing.judge(beside, 1.2, "cpu", pairs([1.19] * 8))  # what caches give
+    with pytest.raises(
+        Undecided, match=r"1\.5 times .* beside the submission's stopped processes, 1 times when"
+    ):
+        comparing.judge(beside, 1.2, "cpu", alone_)
+
+
+def test_the_reference_is_asked_again_when_the_submission_is_gone(race, briefly, monkeypatch):
+    closed, seen = [], []
+    close, alone = comparing.Contender.close, comparing.alone
+
+    def quicker(reference, asked, result, *, wall):
+        seen.append((len(closed), reference in closed, len(asked)))
+        found = alone(reference, asked, result, wall=wall)
+        return Comparison(
+            tuple(Seconds(one.wall / 2, one.cpu / 2) for one in found.reference), found.submission
+        )
+
+    monkeypatch.setattr(comparing.Contender, "close", lambda side: (close(side), closed.append(side)))
+    monkeypatch.setattr("grader.examine.submission.alone", quicker)
+    with pytest.raises(Undecided, match="when they were gone"):
+        race(steps(0), threshold=0.7)
+    assert seen == [(1, False, 8)]
+
+
+def test_a_comparison_that_ends_early_says_how_many_pairs_are_needed():
+    with pytest.raises(Undecided, match="enough for 11 pairs; 20 are needed"):
+        comparing.judge(pairs([1.5] * 11), 1.2, "cpu")
+
+
+ALLOCATES = "import torch\ndef solve(x):\n    for _ in range(120):\n        x = x + 1.0\n    return x\n"
+# Freed memory stays in the process, whatever its environment said.
+KEEPS_ITS_HEAP = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.mallopt(-4, 0)\nlibc.mallopt(-1, -1)\n"
+
+
+def test_an_allocator_of_its_own_settings_is_no_faster_than_the_references(race, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparing, "LOOKS", (20,))
+    (tmp_path / "checks" / "allocates.py").write_text(ALLOCATES)
+    # Where the reference gave each tensor back to the kernel, 1.7 and more.
+    with pytest.raises(Failed, match="times as fast as the reference"):
+        race(KEEPS_ITS_HEAP + ALLOCATES, baseline="allocates:solve", threshold=1.35)
+
+
+def test_a_comparison_has_no_network(race, briefly):
+    code = """
+import errno, socket
+def refused(family):
+    try:
+        socket.socket(family).close()
+    except PermissionError:
+        return True
+def solve(x):
+    if not (refused(socket.AF_INET) and refused(socket.AF_INET6)):
+        raise OSError("a socket")
+    socket.socketpair()[0].close()
+    return smooth(x, 40)
+"""
+    race(WORK + code, threshold=0.1)
+
+
 def test_wall_time_objects_only_with_enough_pairs_behind_it():
-    few, many = 8, LOOKS[4]
+    few, many = 8, comparing.MANY
     assert pairs([0.5] * few, [2.0] * few).verdict(1.2)[0] is None
     assert pairs([0.5] * many, [2.0] * many).verdict(1.2)[0] is False
     # It never makes a slow submission fast.
@@ -301,7 +378,7 @@ def test_an_undecided_check_runs_once_more_and_a_second_doubt_stays(examiner, sa
     assert any("settles: ran twice" in note for note in report.notes)
 
 
-def test_what_every_pair_measured_stands_once_in_the_evidence(race):
+def test_what_every_pair_measured_stands_once_in_the_evidence(race, briefly):
     with gather() as evidence:
         race(steps(0), threshold=0.1)
         names = [entry["name"] for entry in evidence.measured]

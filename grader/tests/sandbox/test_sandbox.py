@@ -1,5 +1,6 @@
 """What a worker can and cannot do. Every attack runs for real; none may reach anything outside its sandbox."""
 
+import itertools
 import os
 import socket
 import subprocess
@@ -89,6 +90,25 @@ def test_nothing_but_tmp_and_shm_can_be_written(submit, path):
     assert call(sub, "run", "/tmp/x") == "written"
 
 
+def test_nothing_in_proc_sets_the_kernel_to_work(submit):
+    """A trigger at /proc/pressure is looked after by threads of the kernel's, whatever becomes of its owner."""
+    sub = submit(
+        """
+        def run():
+            found = []
+            for name in ("cpu", "memory", "io"):
+                try:
+                    with open(f"/proc/pressure/{name}", "r+b", buffering=0) as file:
+                        file.write(b"some 150000 2000000" + bytes(1))
+                        found.append(name)
+                except FileNotFoundError:
+                    continue
+            return found
+        """
+    )
+    assert call(sub) == []
+
+
 @pytest.mark.parametrize("limit", ["/tmp", "/dev/shm"])
 def test_a_full_disk_stops_at_the_limit(submit, limit):
     sub = submit(
@@ -161,6 +181,26 @@ def test_denied_system_calls_are_denied(submit):
     assert set(found.values()) == {"EPERM"}
 
 
+def test_a_system_call_that_the_filter_does_not_know_does_not_exist(submit):
+    """Its own answers would be other errors, or none: the arguments are no pointers."""
+    sub = submit(
+        """
+        import ctypes, errno
+        def run(numbers):
+            libc = ctypes.CDLL(None, use_errno=True)
+            found = {}
+            for number in numbers:
+                ctypes.set_errno(0)
+                libc.syscall(number, 0, 0, 0, 0, 0, 0)
+                found[errno.errorcode.get(ctypes.get_errno(), "none")] = number
+            return found
+        """
+    )
+    # cachestat tells what is in the kernel's cache of files, listmount what is mounted.
+    numbers = [*range(seccomp.LAST_KNOWN + 1, seccomp.LAST_KNOWN + 100), 600, 1 << 16]
+    assert set(call(sub, "run", numbers)) == {"ENOSYS"}
+
+
 def test_the_page_on_security_counts_the_denied_system_calls():
     page = (Path(seccomp.__file__).parent / "SECURITY.md").read_text(encoding="utf-8")
     counts = [sum(call[column] is not None for call in seccomp.DENIED.values()) for column in (0, 1)]
@@ -214,6 +254,32 @@ def test_a_job_can_neither_drop_a_page_of_a_file_nor_ask_whether_one_is_cached(s
         """
     )
     assert call(sub, "run") == [True, True, "EPERM", "EPERM"]
+
+
+def test_huge_pages_of_the_machine_which_nobody_counts_are_denied(submit):
+    """Where there are none, the kernel's own answer is that there is no memory."""
+    sub = submit(
+        """
+        import ctypes, errno, mmap, os
+        def tried(call, *arguments):
+            try:
+                call(*arguments)
+            except OSError as error:
+                return errno.errorcode[error.errno]
+        def segment(size, flags):
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.shmget(0, ctypes.c_size_t(size), flags) < 0:
+                raise OSError(ctypes.get_errno(), "shmget")
+        def run():
+            size, private = 2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            return [
+                [tried(mmap.mmap, -1, size, private | huge) for huge in (0x40000, 0)],
+                [tried(os.memfd_create, "x", huge) for huge in (4, 0)],
+                [tried(segment, size, 0o1600 | huge) for huge in (0o4000, 0)],
+            ]
+        """
+    )
+    assert call(sub) == [["EPERM", None]] * 3
 
 
 def test_torch_python_and_processes_work_inside(submit):
@@ -643,8 +709,8 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path):
 
 
 def test_the_filter_is_valid_for_both_processors():
-    for machine in ("x86_64", "aarch64"):
-        code = seccomp.program(machine=machine)
+    for machine, internet in itertools.product(("x86_64", "aarch64"), (True, False)):
+        code = seccomp.program(machine=machine, internet=internet)
         assert len(code) % 8 == 0
         assert len(code) // 8 < 4096
     with pytest.raises(NotImplementedError, match="riscv64"):

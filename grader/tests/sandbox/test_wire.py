@@ -61,6 +61,27 @@ def test_a_strided_view_arrives_as_its_values():
     assert torch.equal(cross(matrix.t()[1:]), matrix.t()[1:])
 
 
+def test_a_message_of_too_many_values_is_refused_before_they_are_made():
+    many = wire.MAX_VALUES
+    with pytest.raises(wire.WireError, match=r"more than 1,048,576 values; send them as a tensor"):
+        wire.encode([0] * (many + 1))
+    tree = b'{"v":[' + b"[]," * (many // 2) + b'1],"b":[]}'
+    with pytest.raises(wire.WireError, match="too many values"):
+        wire.decode(tree, memoryview(b""))
+    assert len(cross([0] * (many // 2))) == many // 2
+    # What is text holds no values, whatever it looks like, and cannot hide any.
+    text = '[,]{"\\"' * (many // 2)
+    assert cross(text) == text
+    with pytest.raises(wire.WireError, match="too many values"):
+        wire.decode(b'{"v":["\\"",' + tree[6:], memoryview(b""))
+
+
+def test_text_without_an_end_goes_to_the_end():
+    """Else each of its quotes might begin a text, whose end is looked for: hours, for 16 MiB of them."""
+    with pytest.raises(wire.WireError, match="malformed message"):
+        wire.decode(b'"' + b'\\"' * 1000 + b"," * (wire.MAX_VALUES + 1), memoryview(b""))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_column_of_few_rows_arrives(count):
     column = torch.arange(2 * count).view(count, 2)[:, 1]

@@ -15,6 +15,7 @@ from grader.checks import (
     expect_close,
     expect_equal,
     gather,
+    not_measured,
 )
 
 # Both only end what hangs, and the grader makes them longer where the machine is slow.
@@ -32,7 +33,7 @@ def reply(run, *keys):
 def expect_none_left(sub, run):
     """Fail where a process that began during the call is still alive."""
     if run.left is None:
-        sub.note("processes left", "not measured: no control groups on this machine; the grader measures it")
+        not_measured("processes left", "no control groups on this machine; the grader has them")
         return
     expect_at_most(run.left, 0, of="processes left behind")
 
@@ -521,10 +522,7 @@ def only_the_rows_asked_for_travel(sub):
     run, answer, _ = expect_served(sub, table, plans)
     expect_equal(answer["table"], right, of="the server's table at the end")
     if run.sent is None:
-        sub.note(
-            "bytes between ranks",
-            "not measured: no network namespace on this machine; the grader measures it",
-        )
+        not_measured("bytes between ranks", "no network namespaces on this machine; the grader has them")
         return
     once = size * width * 4
     numbers = size * 8

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import torch
 
-from grader.checks import check, expect, expect_close, expect_lines, expect_related
+from grader.checks import PerRank, check, expect, expect_close, expect_lines, expect_related
 
 
 def _load_public():
@@ -98,7 +98,7 @@ def ring_respects_the_layout(sub):
             "driver:ring_on_a_view", world=4, per_rank=list(case), args=(layout,), wall=public().WALL
         )
         answers = public().replies(run, "view", "around")
-        views = [answer["view"] for answer in answers]
+        views = PerRank(answer["view"] for answer in answers)
         expected = public().nearest_multiple(views[0], case.mean(0), 4)
         expect_close(views, expected, atol=4e-5, why=public().FLOAT32_MEAN, of=f"view, {layout}")
         around = [answer["around"] for answer in answers]

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from grader.checks import (
+    PerRank,
     check,
     expect,
     expect_at_most,
@@ -74,7 +75,7 @@ def expect_mean(sub, cases, *, atol, why, or_multiple=False):
     inputs = [[case[rank] for case in cases] for rank in range(world)]
     run = sub.ranks("driver:ring", world=world, per_rank=inputs, wall=WALL)
     for number, case in enumerate(cases):
-        results = [reply[number] if type(reply) is list else None for reply in run.results]
+        results = PerRank(reply[number] if type(reply) is list else None for reply in run.results)
         of = f"tensor of shape {tuple(case.shape[1:])}"
         expected = nearest_multiple(results[0], case.mean(0), world) if or_multiple else case.mean(0)
         expect_close(results, expected, atol=atol * max(1, world if or_multiple else 1), why=why, of=of)
@@ -117,7 +118,7 @@ def ring_moves_the_least(sub):
         at_most=1.1 * 6,
         at_least=0.98 * 6,
     )
-    after = [reply[0] if type(reply) is list and reply else None for reply in run.results]
+    after = PerRank(reply[0] if type(reply) is list and reply else None for reply in run.results)
     expect_related(after, tensors.mean(0), of="tensor", hint="")
 
 
@@ -133,7 +134,8 @@ def ring_spreads_the_load(sub):
     tensors = sub.rng.normal((4, 250_000))
     run = sub.ranks("driver:ring_watched", world=4, per_rank=list(tensors), wall=WALL)
     answers = replies(run, "tensor", "collectives")
-    expect_related([answer["tensor"] for answer in answers], tensors.mean(0), of="tensor", hint="")
+    after = PerRank(answer["tensor"] for answer in answers)
+    expect_related(after, tensors.mean(0), of="tensor", hint="")
     called = sorted({name for answer in answers for name in answer["collectives"]})
     expect(not called, "a collective is called", yours=", ".join(called), spec="send and recv only")
     expect_traffic(
@@ -449,7 +451,7 @@ def expect_steps(sub, sizes, *, hidden, width=20, classes=7, unused=False, publi
         right.sort(key=lambda one: float((found - one[0]).abs().sum()))
     for number, expected in enumerate(right[0]):
         expect_close(
-            [answer["weights"][number] for answer in answers],
+            PerRank(answer["weights"][number] for answer in answers),
             expected,
             atol=1e-5,
             why="float32 gradients below 1, rounded after each micro-batch",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from grader.checks import (
     Failed,
+    PerRank,
     check,
     expect,
     expect_at_most,
@@ -17,6 +18,7 @@ from grader.checks import (
     expect_slope_at_most,
     expect_traffic,
     gather,
+    not_measured,
     record,
 )
 
@@ -367,7 +369,8 @@ def memory_of_adam(sub, kind, bound, *, layers=(4, 12, 24), width=512, world=4, 
             )
         of = f"what {steps} steps change in {count} weights"
         # eps is large here, so that a step is nearly proportional to the gradient, and a factor changes no direction.
-        expect_related([one - start for one in found], expected - start, at_least=0.8, of=of, hint="")
+        changes = PerRank(one - start for one in found)
+        expect_related(changes, expected - start, at_least=0.8, of=of, hint="")
         size = steps * sum(weight.nbytes for weight in weights)
         expect_traffic(
             run.network_bytes,
@@ -552,7 +555,7 @@ def parallel_block_communicates_four_times(sub):
     answers = replies(run, "output", "gradient")
     # What the layers are worth, others check; who leaves one out sends too little.
     for key, right, of in (("output", value.detach(), "output"), ("gradient", start.grad, "input gradient")):
-        expect_related([answer[key] for answer in answers], right, at_least=0.5, of=of, hint="")
+        expect_related(PerRank(answer[key] for answer in answers), right, at_least=0.5, of=of, hint="")
     # An all-reduce of n = 4 ranks moves 2 (n - 1) = 6 sizes. A fifth would make 5 of 4.
     unit = 6 * start.nbytes
     expect_traffic(run.network_bytes, unit, of="all-reduces of the activations", at_most=4.4, at_least=3.8)
@@ -582,11 +585,13 @@ def parallel_layers_hold_their_share(sub):
         with one_thread():
             output, gradient = stack_of_blocks(value, seed, layers, width, hidden, heads)
         answers = replies(run, "output", "gradient")
-        changed = [one["output"] - value if type(one["output"]) is torch.Tensor else None for one in answers]
+        changed = PerRank(
+            one["output"] - value if type(one["output"]) is torch.Tensor else None for one in answers
+        )
         expect_related(
             changed, output - value, at_least=0.2, of="what the layers add to their input", hint=""
         )
-        gradients = [one["gradient"] for one in answers]
+        gradients = PerRank(one["gradient"] for one in answers)
         expect_related(gradients, gradient, at_least=0.2, of="input gradient", hint="")
         return run
 
@@ -840,7 +845,7 @@ def pipeline_equals_one_process(sub):
     rows, widths = [1000] * 4, [20, 120, 60, 5]
     run = expect_pipeline(sub, gpipe(3, 4), rows, widths, hidden=16, public=True, **EXACT)
     if run.sent is None:
-        sub.note("bytes between stages", "not measured: no network namespace on this machine")
+        not_measured("bytes between stages", "no network namespaces on this machine; the grader has them")
         return
     for one, two, width in ((0, 1, widths[1]), (1, 2, widths[2])):
         size = 8 * sum(rows) * width

@@ -68,6 +68,19 @@ def sums_are_fast(sub):
     sub.compare("speed:moving", inputs, against="slow:moving", threshold=2.0, verify=verify, wall=5)
 
 
+@check(item="ramp", points=1, wall=60)
+def one_sum_is_faster_than_many(sub):
+    """ramp is at least 1.35 times as fast as adding 1 so many times."""
+
+    def inputs():
+        return (sub.rng.normal((int(sub.rng.integers(90_000, 110_000)),), dtype=torch.float64),)
+
+    def verify(result, of_reference):
+        expect_close(result, of_reference, atol=1e-9, why=ROUNDING64)
+
+    sub.compare("ramp:ramp", inputs, against="slow:ramp", threshold=1.35, verify=verify, wall=5)
+
+
 def expect_nearest(found, points):
     """Fail unless every index names another point, at the least distance but for rounding: two may be as near."""
     right = type(found) is torch.Tensor and found.dtype == torch.int64 and found.shape == (len(points),)
