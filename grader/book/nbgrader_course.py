@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.course import Course, CourseError, Part
+from grader.course import Course, CourseError, Part, parse_size
 from grader.lean import nbformat  # noqa: F401  (before nbgrader imports jsonschema the slow way)
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class NbCourse:
         """How long a cell of a plain notebook may run, in seconds."""
         return cell_seconds(self.config)
 
+    @property
+    def cell_memory(self) -> int:
+        """How many bytes of memory each worker of a plain notebook may use, 0 where nobody has said it."""
+        return cell_memory(self.config)
+
     def gradebook(self) -> Gradebook:
         """Open the gradebook; close it when done."""
         from nbgrader.api import Gradebook
@@ -95,6 +100,17 @@ def part_of(course: Course | None, assignment: str, notebook: str) -> Part | Non
 def cell_seconds(config: Config) -> float:
     """Return nbgrader's limit on a cell (`Execute.timeout`, 30 s unless it is set), a day where it sets none."""
     return config.Execute.get("timeout", 30) or 24 * 3600
+
+
+def cell_memory(config: Config) -> int:
+    """Return `Examine.memory` in bytes, 0 where it is not set; raises CourseError where it is no size."""
+    text = config.Examine.get("memory", "")
+    try:
+        return parse_size(text) if text else 0
+    except (TypeError, ValueError):
+        raise CourseError(
+            f"nbgrader_config.py: c.Examine.memory is {text!r}; write a number and KiB, MiB or GiB, such as 6GiB"
+        ) from None
 
 
 def find_alembic() -> None:

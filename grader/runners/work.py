@@ -23,7 +23,7 @@ from grader.book.records import Record, results_folder
 from grader.book.results import Graded
 from grader.course import Part
 from grader.notebooks.judge import UNSETTLED
-from grader.notebooks.rebuild import Template
+from grader.notebooks.template import Template
 from grader.tree import COURSES_OWN, STAMP
 
 if TYPE_CHECKING:
