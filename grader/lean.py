@@ -1,10 +1,12 @@
-"""nbformat, without the two seconds that jsonschema spends on a grammar nobody here uses.
+"""nbformat, without the two seconds that jsonschema spends on a grammar nobody here uses, and without its warnings
+about the ids of cells, one a cell: nothing here goes by these ids (nbgrader's are others).
 
 jsonschema imports `rfc3987_syntax` to check internationalised addresses, and that package builds a parser
 when it is imported. No notebook schema has such a field. Import `nbformat` from here.
 """
 
 import sys
+import warnings
 
 _blocked = "rfc3987_syntax" not in sys.modules
 if _blocked:
@@ -14,5 +16,10 @@ import nbformat  # noqa: E402
 
 if _blocked:
     del sys.modules["rfc3987_syntax"]
+
+from nbformat.warnings import DuplicateCellId, MissingIDFieldWarning  # noqa: E402
+
+for _kind in (DuplicateCellId, MissingIDFieldWarning):
+    warnings.filterwarnings("ignore", category=_kind)
 
 __all__ = ["nbformat"]

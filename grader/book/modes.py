@@ -8,8 +8,8 @@ from grader.book.nbgrader_course import NbCourse
 from grader.book.records import results_folder
 from grader.examine.place import Place
 from grader.notebooks.decide import prepare
-from grader.notebooks.rebuild import Template
 from grader.notebooks.run import Prepared
+from grader.notebooks.template import Template
 
 
 def prepared_notebook(
@@ -19,7 +19,7 @@ def prepared_notebook(
     place: Callable[[], Place],
     wall: float,
     say: Callable[[str], None] = print,
-) -> Prepared | None:
+) -> Prepared:
     """Return what grading a notebook of this course needs besides the submission, as `prepare` does."""
     folder, modes = course.path("source", ".", assignment), results_folder(course.root, assignment) / "modes"
-    return prepare(template, folder, modes, course.folders.ignore, place, wall, say)
+    return prepare(template, folder, modes, course.folders.ignore, place, wall, say, course.cell_memory)

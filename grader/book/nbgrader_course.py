@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.book.private import close_to_others
-from grader.course import Course, CourseError, Part, refuse_strangers
+from grader.course import Course, CourseError, Part, parse_size, refuse_strangers
 from grader.lean import nbformat  # noqa: F401  (before nbgrader imports jsonschema the slow way)
 from grader.whole_files import folder_alike
 
@@ -92,6 +92,11 @@ class NbCourse:
         """How long a cell of a plain notebook may run, in seconds."""
         return cell_seconds(self.config)
 
+    @property
+    def cell_memory(self) -> int:
+        """How many bytes of memory each worker of a plain notebook may use, 0 where nobody has said it."""
+        return cell_memory(self.config)
+
     def gradebook(self) -> Gradebook:
         """Open the gradebook; close it when done. A new one is a file that only its owner reads."""
         from nbgrader.api import Gradebook
@@ -126,6 +131,17 @@ def part_of(course: Course | None, assignment: str, notebook: str) -> Part | Non
 def cell_seconds(config: Config) -> float:
     """Return nbgrader's limit on a cell (`Execute.timeout`, 30 s unless it is set), a day where it sets none."""
     return config.Execute.get("timeout", 30) or 24 * 3600
+
+
+def cell_memory(config: Config) -> int:
+    """Return `Examine.memory` in bytes, 0 where it is not set; raises CourseError where it is no size."""
+    text = config.Examine.get("memory", "")
+    try:
+        return parse_size(text) if text else 0
+    except (TypeError, ValueError):
+        raise CourseError(
+            f"nbgrader_config.py: c.Examine.memory is {text!r}; write a number and KiB, MiB or GiB, such as 6GiB"
+        ) from None
 
 
 def find_alembic() -> None:

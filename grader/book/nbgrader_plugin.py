@@ -34,8 +34,9 @@ from grader.course import Course, CourseError, Part
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
 from grader.notebooks.judge import judge, load_template
-from grader.notebooks.rebuild import rebuild, without_hidden_tests
+from grader.notebooks.rebuild import rebuild_apart
 from grader.notebooks.source import build_assignment, is_stale, strip_solutions
+from grader.notebooks.template import without_hidden_tests
 from grader.safe.files import defuse
 from grader.safe.nbconvert import configure as show_clean_html
 from grader.text import plain
@@ -217,7 +218,7 @@ class Rebuild(_InConverter):
                 source / f"{names['notebook']}.ipynb",
                 judges_files=self.part(resources) is not None,
             )
-        notebook, notes = rebuild(template, Path(resources["submission"]))
+        notebook, notes = rebuild_apart(template, Path(resources["submission"]))
         for note in notes:
             self.log.warning("%s: %s", names["student"], note)
         return notebook, resources
@@ -227,6 +228,9 @@ class Examine(_InConverter):
     """Takes the place of `Execute`: the examiner's verdicts become the outputs of the check cells."""
 
     isolation = Unicode("namespaces", help="namespaces, or plain for a machine that has none").tag(
+        config=True
+    )
+    memory = Unicode("", help="of each worker of a plain notebook, such as 6GiB; empty: see GUIDE.md").tag(
         config=True
     )
 
@@ -246,7 +250,7 @@ class Examine(_InConverter):
         names["for_a_person"] = unsettled
         return nb, resources
 
-    def _prepared(self, resources: Any, examiner: Examiner, wall: float) -> Prepared | None:
+    def _prepared(self, resources: Any, examiner: Examiner, wall: float) -> Prepared:
         """Return where the cells of this plain notebook run, decided now where its release did not."""
         from grader.book.modes import prepared_notebook
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,17 +17,21 @@ from typing import Any
 
 from grader.examine.place import Place
 from grader.lean import nbformat
-from grader.notebooks.plan import Plan, is_test, key_of, make_plan, runs, steps_of
-from grader.notebooks.rebuild import Template, grade_id, is_answer, rebuild
-from grader.notebooks.run import Executed, Prepared, run_shared, run_split
+from grader.notebooks.plan import Cell, Plan, is_test, key_of, make_plan, runs, steps_of
+from grader.notebooks.rebuild import rebuild
+from grader.notebooks.run import MEMORY, Executed, Prepared, no_files, run_shared, run_split
+from grader.notebooks.template import Template, grade_id, is_answer
 from grader.sandbox.build import SandboxError
 from grader.sandbox.packed import Packed
+from grader.text import plain
 
 ROUNDS = 12  # runs of the reference until the modes must stand; each takes as long as one submission
 # A test that isolation makes that many times slower, and this many seconds (times `Place.stretch`), is shared.
 SLOWER, AT_LEAST = 5.0, 2.0
 _SLOW = ("matplotlib", "pandas", "scipy", "sklearn", "sympy")  # none starts a thread when it is imported
 _NEXT = {"isolated": "copy-back", "copy-back": "shared"}
+# What a submission may use of memory, in multiples of what the reference used.
+ROOM = 2
 
 
 def prepare(
@@ -37,31 +42,47 @@ def prepare(
     place: Callable[[], Place],
     wall: float,
     say: Callable[[str], None] = print,
-) -> Prepared | None:
+    memory: int = 0,
+) -> Prepared:
     """Return the plan of one notebook, decided now where it never was or the notebook has changed since.
 
     `folder` is the assignment's source, of which the names that match `ignored` are no part. The plan is kept in
-    the folder `modes`. `place` gives the workers, where they are needed. None where the instructor's notebook is
-    gone: its tests then share the student's interpreter. Raises SandboxError where no worker can be started.
+    the folder `modes`. `place` gives the workers, where they are needed. There is no plan where the instructor's
+    notebook is gone: its tests then share the student's interpreter. `memory` is the limit of a worker in bytes
+    where the instructor set one; otherwise it follows from what the reference needs. Raises SandboxError where no
+    worker can be started.
     """
     source = folder / f"{template.name}.ipynb"
     path = modes / f"{template.name}.json"
     reference = rebuild(template, source)[0] if source.is_file() else None
     plan = Plan.load(path, key_of(template, reference))
     if plan is None and reference is None:
-        return None
+        return Prepared(None, no_files(), memory or MEMORY)
     files = course_files(folder, ignored)
     if plan is None:
         say(
             f"{template.name}: running the reference to see which tests can be isolated from the student's code"
         )
-        plan = _decide_undisturbed(template, reference, place(), files, wall)
+        plan = _decide_undisturbed(template, reference, place(), files, wall, memory or _for_a_reference())
         plan.save(path)
-        for line in describe(template.name, plan):
+        for line in describe(template.name, plan, memory):
             say(line)
     if slow := libraries(plan):
         place().zygote.preload(slow)
-    return Prepared(plan, files)
+    return Prepared(plan, files, memory or allowed_memory(plan))
+
+
+def allowed_memory(plan: Plan) -> int:
+    """Return how many bytes each worker of a submission may use where the instructor has not said it."""
+    return max(MEMORY, min(ROOM * plan.memory, _machine()))
+
+
+def _for_a_reference() -> int:
+    return max(MEMORY, _machine() // 2)
+
+
+def _machine() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def libraries(plan: Plan) -> list[str]:
@@ -77,10 +98,17 @@ def libraries(plan: Plan) -> list[str]:
 
 
 def _decide_undisturbed(
-    template: Template, reference: nbformat.NotebookNode, place: Place, files: Packed, wall: float
+    template: Template,
+    reference: nbformat.NotebookNode,
+    place: Place,
+    files: Packed,
+    wall: float,
+    memory: int,
 ) -> Plan:
     # What a killed worker did not answer says nothing of the notebook, and a plan is kept.
-    plan, _, undisturbed = place.undisturbed(lambda: decide(template, reference, place, files, wall), 5)
+    plan, _, undisturbed = place.undisturbed(
+        lambda: decide(template, reference, place, files, wall, memory), 5
+    )
     if undisturbed:
         return plan
     raise SandboxError(
@@ -100,23 +128,48 @@ def course_files(folder: Path, ignored: Iterable[str]) -> Packed:
 
 
 def decide(
-    template: Template, reference: nbformat.NotebookNode, place: Place, files: Packed, wall: float
+    template: Template,
+    reference: nbformat.NotebookNode,
+    place: Place,
+    files: Packed,
+    wall: float,
+    memory: int = MEMORY,
 ) -> Plan:
     """Return the plan under which every test gives the reference, and empty answers, what a shared run gives.
 
-    `wall` is the limit per cell in seconds.
+    Where no other does, all tests are shared. `wall` is the limit per cell in seconds, `memory` that of a worker in
+    bytes.
     """
+    place.take_peak_memory()
+    cells = list(filter(runs, reference.cells))
+    ran = run_shared(place, _texts(cells), files, wall, memory=memory)
+    plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
+    plan.memory = place.take_peak_memory()
+    plan.lost = _lost(cells, ran)
+    return plan
+
+
+def _first_that_holds(
+    template: Template,
+    reference: nbformat.NotebookNode,
+    shared: dict[str, Any],
+    place: Place,
+    files: Packed,
+    wall: float,
+    memory: int,
+) -> Plan:
     empty = _without_answers(template, reference)
-    shared, shared_empty = (_run_shared(notebook, place, files, wall) for notebook in (reference, empty))
+    cells = list(filter(runs, empty.cells))
+    shared_empty = verdicts_of(cells, run_shared(place, _texts(cells), files, wall, memory=memory))
     decided: dict[str, tuple[str, str]] = {}
     for _ in range(ROUNDS):
         plan = make_plan(template, reference, decided)
         if not plan.is_split:
             return plan
-        ran = run_split(place, steps_of(plan, reference), plan, files, files, wall)
+        ran = run_split(place, steps_of(plan, reference), plan, files, files, wall, memory=memory)
         changes = _differences(plan, reference, shared, ran, AT_LEAST * place.stretch)
         if not changes:
-            ran = run_split(place, steps_of(plan, empty), plan, files, files, wall)
+            ran = run_split(place, steps_of(plan, empty), plan, files, files, wall, memory=memory)
             why = "isolated, it gives other points to an empty answer"
             found = _differences(plan, empty, shared_empty, ran, AT_LEAST * place.stretch)
             changes = {name: ("shared", why) for name in found if name in plan.tests}
@@ -127,8 +180,30 @@ def decide(
     return make_plan(template, reference, dict.fromkeys(tests, ("shared", "no mode was found to be stable")))
 
 
-def describe(name: str, plan: Plan) -> list[str]:
-    """Return what an instructor should know of the modes of a notebook, a line each."""
+def _texts(cells: Iterable[nbformat.NotebookNode]) -> list[dict[str, str]]:
+    return [{"source": cell.source, "cell_id": cell.id} for cell in cells]
+
+
+def _lost(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
+    """Return, for each test that gives less than all its points, how many it gives, and why."""
+    lost = {}
+    for cell, outputs in zip(cells, ran.outputs, strict=True):
+        if not is_test(cell):
+            continue
+        most, verdict = float(cell.metadata.nbgrader.get("points", 0)), verdict_of(outputs)
+        earned = {"passed": most, "failed": 0.0}.get(verdict)
+        earned = float(verdict) if earned is None else earned
+        if earned < most:
+            why = reason_of(outputs)
+            lost[grade_id(cell)] = f"{earned:g} of {most:g} points{f' ({why})' if why else ''}"
+    return lost
+
+
+def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
+    """Return what an instructor should know of the modes of a notebook, a line each.
+
+    `memory` is the limit of a worker in bytes where the instructor set one.
+    """
     tests = plan.tests
     count = {
         where: sum(cell.where == where for cell in tests.values())
@@ -143,6 +218,11 @@ def describe(name: str, plan: Plan) -> list[str]:
             lines.append(f"{name}: {cell.id} shares the student's interpreter and can be forged: {cell.why}")
         elif cell.where == "claimed":
             lines.append(f"{name}: the cell {cell.id} runs in the student's interpreter: {cell.why}")
+    for test, told in plan.lost.items():
+        lines.append(f"{name}: {test} gives the reference itself {told}; no student can do better")
+    if not memory and allowed_memory(plan) > MEMORY:
+        used, allowed = plan.memory >> 20, allowed_memory(plan) >> 20
+        lines.append(f"{name}: the reference uses {used} MiB of memory; a submission may use {allowed} MiB")
     return lines
 
 
@@ -154,13 +234,6 @@ def _without_answers(template: Template, reference: nbformat.NotebookNode) -> nb
         if is_answer(cell):
             cell.source = stubs[grade_id(cell)]
     return empty
-
-
-def _run_shared(notebook: nbformat.NotebookNode, place: Place, files: Packed, wall: float) -> dict[str, Any]:
-    """Return {id: (verdict, seconds)} of a run in one interpreter."""
-    cells = list(filter(runs, notebook.cells))
-    ran = run_shared(place, [{"source": cell.source, "cell_id": cell.id} for cell in cells], files, wall)
-    return verdicts_of(cells, ran)
 
 
 def verdicts_of(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, Any]:
@@ -191,31 +264,54 @@ def _differences(
     """Return what is to be decided otherwise: {id: (where, why)}; under `at_least` seconds nothing is slow."""
     cells = list(filter(runs, notebook.cells))
     verdicts = verdicts_of(cells, ran)
-    where = {cell.id: cell for cell in plan.cells}
+    where = {cell.id: cell for cell in plan.cells if cell.id}
     changes: dict[str, tuple[str, str]] = {}
     touched: set[str] = set()  # names of tests that differ; a later one may differ only for that
     for cell, outputs in zip(cells, ran.outputs, strict=True):
         planned = where.get(grade_id(cell))
-        if planned is None or planned.where in ("student", "claimed", "shared"):
+        if planned is None or planned.where in ("student", "claimed"):
             continue
         (verdict, seconds), (expected, before) = verdicts[planned.id], shared[planned.id]
         slow = verdict == expected and seconds > max(at_least, SLOWER * before)
-        if verdict == expected and not slow:
+        if verdict == expected and (not slow or planned.where == "shared"):
             continue
-        why = f"it takes {seconds:.1f} s instead of {before:.1f}" if slow else _reason(outputs, expected)
+        why = f"it takes {seconds:.1f} s instead of {before:.1f}" if slow else ""
+        why = why or reason_of(outputs) or f"isolated, it gives the reference other points than {expected}"
         if not is_test(cell):
             if verdict == "failed":
                 return {planned.id: ("claimed", why)}
             continue
-        if not touched & set(planned.needs):
-            changes[planned.id] = ("shared" if slow else _NEXT[planned.where], why)
+        if touched & set(planned.needs):
+            continue
         touched |= set(planned.binds)
+        if planned.where != "shared":
+            changes[planned.id] = ("shared" if slow else _NEXT[planned.where], why)
+        elif not changes:
+            changes |= _with_it(plan, planned)
     return changes
 
 
-def _reason(outputs: list[dict[str, Any]], expected: str) -> str:
+def _with_it(plan: Plan, shared: Cell) -> dict[str, tuple[str, str]]:
+    """Return the cells that must run where this shared test runs: those whose names it needs, otherwise all tests."""
+    found = {}
+    for cell in plan.cells:
+        if cell.id == shared.id:
+            break
+        if names := sorted(set(shared.needs) & set(cell.binds)):
+            where = {"proxied": "claimed", "isolated": "shared", "copy-back": "shared"}.get(cell.where)
+            if where:
+                found[cell.id] = (
+                    where,
+                    f"{shared.id}, which shares it, does not work without its {names[0]}",
+                )
+    why = f"{shared.id} gives the reference other points where others are isolated"
+    return found or {name: ("shared", why) for name, cell in plan.tests.items() if cell.where != "shared"}
+
+
+def reason_of(outputs: list[dict[str, Any]]) -> str:
+    """Return what the first error of a cell says, the empty string where there is none."""
     for output in outputs:
         if output.get("output_type") == "error":
             text = f"{output['ename']}: {output['evalue']}".removeprefix("CannotCross: ")
-            return " ".join(text.split())[:300]
-    return f"isolated, it gives the reference other points than {expected}"
+            return plain(text.strip().removesuffix(":"), 300)
+    return ""

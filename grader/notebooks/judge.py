@@ -13,7 +13,8 @@ from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.plan import isolation_notes, runs
-from grader.notebooks.rebuild import Template, clean_outputs, grade_id
+from grader.notebooks.reading import clean_apart
+from grader.notebooks.template import Template, grade_id
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
@@ -53,7 +54,7 @@ def load_template(
     for index, cell in enumerate(cells):
         cell.id = f"cell-{index}"
     kernelspec = json.loads(record.kernelspec or "{}")
-    return Template(notebook, cells, kernelspec, judges_files)
+    return Template(notebook, cells, kernelspec, judges_files, knows_tags=layout.is_file())
 
 
 def _from_record(source: Any, roles: dict[str, Any], tags: list[str] | None) -> nbformat.NotebookNode:
@@ -127,9 +128,11 @@ def _run_plain(
 
     cells = [cell for cell in notebook.cells if runs(cell)]
     found, notes = run_notebook(examiner.place, notebook, folder, wall, prepared)
-    for count, (cell, outputs) in enumerate(zip(cells, found, strict=True), 1):
+    cleaned, more = clean_apart(found)
+    notes += more
+    for count, (cell, outputs) in enumerate(zip(cells, cleaned, strict=True), 1):
         cell.execution_count = count
-        cell.outputs = [nbformat.from_dict(output) for output in clean_outputs(outputs)]
+        cell.outputs = [nbformat.from_dict(output) for output in outputs]
         if grade_id(cell) and not any(o.output_type == "error" for o in cell.outputs):
             warned = any(o.output_type == "stream" and o.name == "stderr" for o in cell.outputs)
             if warned and cell.metadata.nbgrader.get("grade"):

@@ -18,7 +18,7 @@ from grader.sandbox.packed import Packed
 if TYPE_CHECKING:
     from grader.lean import nbformat
 
-MEMORY = 2048 << 20  # bytes, of each worker
+MEMORY = 2048 << 20  # bytes, of each worker, where the reference needs no more and nobody says otherwise
 WALL = 300.0  # seconds for a whole notebook
 TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
 
@@ -29,8 +29,9 @@ TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
 class Prepared:
     """What grading a plain notebook needs besides the submission."""
 
-    plan: Plan
+    plan: Plan | None  # None where nothing is known of the reference: one worker then runs all cells
     files: Packed  # the course's own, for the pristine worker
+    memory: int = MEMORY  # bytes, of each worker
 
 
 @dataclass
@@ -43,15 +44,20 @@ class Executed:
 
 
 def run_shared(
-    place: Place, cells: list[dict[str, str]], files: Packed, wall_per_cell: float, wall: float = WALL
+    place: Place,
+    cells: list[dict[str, str]],
+    files: Packed,
+    wall_per_cell: float,
+    wall: float = WALL,
+    memory: int = MEMORY,
 ) -> Executed:
     """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files."""
     wall_per_cell *= place.stretch
-    job = Job(place, files, 1, Limits(memory=MEMORY))
+    job = Job(place, files, 1, Limits(memory=memory))
     end = time.perf_counter() + wall * place.stretch
     try:
         job.send(0, {"program": "notebook", "cells": cells, "wall_per_cell": wall_per_cell}, end)
-        ran = _collect(job, len(cells), wall_per_cell, TO_STOP * place.stretch, end)
+        ran = _collect(job, len(cells), wall_per_cell, TO_STOP * place.stretch, end, memory)
     finally:
         place.close_later(job)
     ran.notes = files.notes + ran.notes
@@ -66,6 +72,7 @@ def run_split(
     course_files: Packed,
     wall_per_cell: float,
     wall: float = WALL,
+    memory: int = MEMORY,
 ) -> Executed:
     """Execute the steps of `grader.notebooks.plan.steps_of` in two workers.
 
@@ -74,9 +81,9 @@ def run_split(
     """
     wall_per_cell *= place.stretch
     end = time.perf_counter() + wall * place.stretch
-    jobs = [Job(place, files, 1, Limits(memory=MEMORY))]
+    jobs = [Job(place, files, 1, Limits(memory=memory))]
     try:
-        jobs.append(Job(place, course_files, 1, Limits(memory=MEMORY)))
+        jobs.append(Job(place, course_files, 1, Limits(memory=memory)))
         student, pristine = jobs
         student.send(0, {"program": "notebook", "classes": plan.classes}, end)
         order = {"pushable": plan.pushable, "classes": plan.classes, "wall_per_cell": wall_per_cell}
@@ -84,9 +91,9 @@ def run_split(
         pristine.send(0, {"program": "notebook", "steps": steps, **order}, end)
         student.hand_over(0, pristine, to=0)
         # A cell that runs there and then here may take its time twice, and both may have to be interrupted.
-        ran = _collect(pristine, len(steps), 2 * wall_per_cell, TO_STOP * place.stretch, end)
+        ran = _collect(pristine, len(steps), 2 * wall_per_cell, TO_STOP * place.stretch, end, memory)
         if student.out_of_memory():
-            ran.notes.append(f"the student's cells used more than {MEMORY >> 20} MiB of memory")
+            ran.notes.append(f"the student's cells used more than {memory >> 20} MiB of memory")
     finally:
         place.close_later(*jobs)
     ran.notes = files.notes + ran.notes
@@ -106,12 +113,14 @@ def run_notebook(
     """
     files = folder if isinstance(folder, Packed) else Packed(folder)
     try:
-        if prepared and prepared.plan.is_split:
-            steps = steps_of(prepared.plan, notebook)
-            ran = run_split(place, steps, prepared.plan, files, prepared.files, wall_per_cell)
+        memory = prepared.memory if prepared else MEMORY
+        if prepared and prepared.plan and prepared.plan.is_split:
+            plan = prepared.plan
+            steps = steps_of(plan, notebook)
+            ran = run_split(place, steps, plan, files, prepared.files, wall_per_cell, memory=memory)
         else:
             cells = [{"source": cell.source, "cell_id": cell.id} for cell in filter(runs, notebook.cells)]
-            ran = run_shared(place, cells, files, wall_per_cell)
+            ran = run_shared(place, cells, files, wall_per_cell, memory=memory)
     finally:
         if files is not folder:
             files.close()
@@ -123,7 +132,7 @@ def no_files() -> Packed:
     return Packed(Path(os.devnull))
 
 
-def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: float) -> Executed:
+def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: float, memory: int) -> Executed:
     """Take the outputs of `count` cells from rank 0 of a job, as they come, until perf_counter() is `end`.
 
     A cell that the worker did not live to answer gets an error output that says why.
@@ -142,7 +151,7 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
             if not job.inbox[0]:
                 why = f"the notebook {job.closed[0]}"
                 if job.out_of_memory():
-                    why = f"the notebook used more than {MEMORY >> 20} MiB of memory"
+                    why = f"the notebook used more than {memory >> 20} MiB of memory"
                 break
             message = job.inbox[0].pop(0)
             if not _is_cell(message, outputs):

@@ -21,7 +21,8 @@ from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import unusual
 from grader.notebooks.judge import judge
-from grader.notebooks.rebuild import Template, grade_id, rebuild
+from grader.notebooks.rebuild import rebuild_apart
+from grader.notebooks.template import Template, grade_id
 from grader.notebooks.verdicts import earned
 from grader.runners.work import Work
 from grader.safe.files import defuse
@@ -53,7 +54,7 @@ def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
             if path is None and shared.part(name) is None:
                 _mark_absent(entry, template)
                 continue
-            notebook, notes = rebuild(template, path or work.folder / f"{name}.ipynb")
+            notebook, notes = rebuild_apart(template, path or work.folder / f"{name}.ipynb")
             graded.notes += notes
             notebook, again = _judge_notebook(work, name, notebook, target, examiner, graded, record)
             ran += again

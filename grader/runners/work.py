@@ -23,7 +23,7 @@ from grader.book.records import Record, results_folder
 from grader.book.results import Graded
 from grader.course import Part
 from grader.examine.report import UNSETTLED
-from grader.notebooks.rebuild import Template
+from grader.notebooks.template import Template
 from grader.sandbox.packed import Packed
 from grader.tree import COURSES_OWN, STAMP
 

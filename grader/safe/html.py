@@ -16,6 +16,8 @@ from html import escape, unescape
 from typing import Any
 from urllib.parse import urlsplit
 
+from grader.safe.clock import at_most
+
 _NAMES = (
     "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i "
     "img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr "
@@ -28,11 +30,39 @@ _PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
 _ATTRIBUTES = {"title", "alt", "style", "colspan", "rowspan", "width", "height", "start", "border"}
 _CLASSES = {"highlight", "dataframe", "table", "table-bordered", "verdicts"}
 _FORMULA_CLASS = re.compile(r"formula-[0-9a-f]{16}-\d+")
-_WITH_CONTENT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.I | re.S)
-MAX_FORMULA = 2000  # characters; a longer one stays TeX
-# nbconvert's parser takes seconds for some texts; a longer one, or one of more environments, is shown as text.
+# One without an end goes to the end, as in a browser, or each of them would be searched anew.
+_WITH_CONTENT = re.compile(r"<(script|style)\b(?:[^>]*+>(?:.*?</\1\s*>|.*\Z)|[^>]*+\Z)", re.I | re.S)
+_ELEMENT = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.I)
+# What stands open until something else closes it, and so nests nothing; and what has no content.
+_FLAT = {
+    "p",
+    "li",
+    "dt",
+    "dd",
+    "tr",
+    "td",
+    "th",
+    "thead",
+    "tbody",
+    "tfoot",
+    "br",
+    "hr",
+    "img",
+    "col",
+    "wbr",
+    "input",
+}
+# Parsers take seconds for some texts. What exceeds one of these limits meets none of them; below these limits,
+# the clock ends what is slow all the same.
+MAX_HTML = 400_000  # characters, scripts aside
+MAX_DEPTH = 100  # elements in elements
 MAX_MARKDOWN = 100_000  # characters
 MAX_ENVIRONMENTS = 200
+MAX_SPACES = 1000  # in a row
+MAX_PIECES = 1000  # different pieces of HTML in Markdown that are made text
+MAX_FORMULAS = 500  # of one cell; more stay TeX
+MAX_FORMULA = 2000  # characters; a longer one stays TeX
+SECONDS = 5.0  # of processor time for one cell or output
 
 
 class _Clean(str):
@@ -76,11 +106,46 @@ def _is_allowed(tag: str, name: str, value: str) -> bool:
 
 
 def clean_html(text: Any) -> str:
-    """Return HTML without scripts, forms, frames, links, remote pictures and handlers; tables and text stay."""
+    """Return HTML without scripts, forms, frames, links, remote pictures and handlers; tables and text stay.
+
+    HTML that is too large, too deep or too slow to parse becomes a sentence that says so.
+    """
     if isinstance(text, _Clean):
         return text
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return _Clean(_cleaners.one.clean(_WITH_CONTENT.sub("", text)))
+    found = html_within_limits(text)
+    return (
+        _Clean(f"<p>[HTML of {len(text)} characters: too much to be shown]</p>") if found is None else found
+    )
+
+
+def html_within_limits(text: str) -> str | None:
+    """Return HTML as `clean_html` does, None for what is too large, too deep or too slow to parse."""
+    text = _WITH_CONTENT.sub("", text)
+    if len(text) > MAX_HTML or _depth(text) > MAX_DEPTH:
+        return None
+    try:
+        with at_most(SECONDS):
+            return _Clean(_cleaners.one.clean(text))
+    except Exception:  # the clock, or the parser, which meets a stranger's text
+        return None
+
+
+def _depth(text: str) -> int:
+    """Return how many elements are open at once, at the most, where each end closes the last that is open."""
+    depth = most = 0
+    for end, name in _ELEMENT.findall(text):
+        if name.lower() not in _FLAT:
+            depth = max(0, depth + (-1 if end else 1))
+            most = max(most, depth)
+    return most
+
+
+def warm_up() -> None:
+    """Import the parsers."""
+    clean_html("<b></b>")
+    harmless_markdown("<b></b>")
+    _renderer()
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------
@@ -120,6 +185,8 @@ def _renderer() -> type:
             return self._formula(whole, whole, "block")
 
         def _formula(self, body: str, source: str, display: str) -> str:
+            if len(self.formulas) >= MAX_FORMULAS:
+                return f"<code>{escape(source)}</code>"
             place = f'<span class="formula-{self._token}-{len(self.formulas)}"></span>'
             self.formulas[place] = mathml(body, display) or f"<code>{escape(source)}</code>"
             return place
@@ -139,18 +206,27 @@ def render_markdown(source: str, attachments: dict[str, dict[str, str]] | None =
         return _as_text(source)
     renderer = _renderer()(attachments)
     try:
-        text = clean_html(_render(source, renderer))
-    except Exception:  # the parser meets a stranger's text, nested as deep as they like
+        with at_most(SECONDS):
+            text = html_within_limits(_render(source, renderer))
+    except Exception:  # the clock, or the parser, which meets a stranger's text, nested as deep as they like
+        text = None
+    if text is None:
         return _as_text(source)
     # Cleaning escapes < in attributes, so a place that is found stands where an element may stand.
-    for place, formula in renderer.formulas.items():
-        text = text.replace(place, formula)
+    text = _PLACE.sub(lambda place: renderer.formulas.get(place[0], place[0]), text)
     # Without a class, nbgrader's style sheet draws no lines in a table.
     return _Clean(text.replace("<table>", '<table class="table table-bordered">'))
 
 
+_PLACE = re.compile(f'<span class="{_FORMULA_CLASS.pattern}"></span>')
+
+
 def _is_too_much(source: str) -> bool:
-    return len(source) > MAX_MARKDOWN or source.count("\\begin") > MAX_ENVIRONMENTS
+    return (
+        len(source) > MAX_MARKDOWN
+        or source.count("\\begin") > MAX_ENVIRONMENTS
+        or max(map(len, re.findall(r"\s+", source)), default=0) > MAX_SPACES
+    )
 
 
 def _as_text(source: str) -> str:
@@ -204,20 +280,31 @@ def harmless_markdown(source: str, attachments: dict[str, dict[str, str]] | None
     if not too_much and not _MAYBE_HTML.search(source):
         return source
     try:
-        if not too_much:
-            raw: list[str] = []
-            if _is_harmless(_render(source, _recorder()(raw, attachments))):
-                return source
-            mended = source
-            for html in sorted(raw, key=len, reverse=True):
-                if not _is_harmless(html):
-                    mended = mended.replace(html, html.replace("<", "&lt;"))
-            if _is_harmless(_render(mended, _recorder()([], attachments))):
+        with at_most(SECONDS):
+            if not too_much and (mended := _mended(source, attachments)):
                 return mended
-    except Exception:  # the parser meets a stranger's text, or a picture that was not kept
+    except Exception:  # the clock; the parser, which meets a stranger's text; or a picture that was not kept
         pass
+    return in_a_fence(source)
+
+
+def in_a_fence(source: str) -> str:
+    """Return Markdown that shows `source` as a block of text."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
     return f"{fence}text\n{source}\n{fence}"
+
+
+def _mended(source: str, attachments: dict[str, dict[str, str]] | None) -> str:
+    """Return the Markdown with HTML that would run made text, the empty string where it would run all the same."""
+    raw: list[str] = []
+    if _is_harmless(_render(source, _recorder()(raw, attachments))):
+        return source
+    bad = {html for html in raw if not _is_harmless(html)}
+    if len(bad) > MAX_PIECES:
+        return ""
+    for html in sorted(bad, key=lambda html: (-len(html), html)):
+        source = source.replace(html, html.replace("<", "&lt;"))
+    return source if _is_harmless(_render(source, _recorder()([], attachments))) else ""
 
 
 @cache

@@ -190,8 +190,7 @@ def _plan(
         if place is not None and not template.judges_files:
             from grader.book.modes import prepared_notebook
 
-            if (found := prepared_notebook(course, assignment, template, place, wall)) is not None:
-                prepared[name] = found
+            prepared[name] = prepared_notebook(course, assignment, template, place, wall)
     keys = verdict_keys(course, assignment, templates, isolation, wall)
     basis = basis_of(course, assignment, templates, keys)
     return Shared(course, assignment, templates, filters, keys, basis, wall, prepared), folders

@@ -15,8 +15,8 @@ from grader.book.keys import split_checks
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.course import Assignment, Course, CourseError
 from grader.notebooks import PROGRAMS
-from grader.notebooks.rebuild import grade_id, is_report
 from grader.notebooks.source import build_assignment, build_notebook, solution_regions, validate
+from grader.notebooks.template import grade_id, is_report
 from grader.steps import front_page
 from grader.whole_files import replaced_folder
 
@@ -141,7 +141,24 @@ def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None])
     wall = course.cell_seconds
     with Examiner("auto", programs=PROGRAMS) as examiner:  # the instructor's own code
         for template in templates:
-            prepared_notebook(course, assignment, template, lambda: examiner.place, wall, say)
+            prepared = prepared_notebook(course, assignment, template, lambda: examiner.place, wall, say)
+            if prepared.plan is not None and prepared.plan.lost:
+                _refuse_less_than_nbgrader(course, assignment, template.name, prepared.plan.lost)
+
+
+def _refuse_less_than_nbgrader(
+    course: NbCourse, assignment: str, notebook: str, lost: dict[str, str]
+) -> None:
+    """Raise CourseError where nbgrader gives the instructor's own answers more points in a test than we do."""
+    from grader.book.stock import stock_points
+
+    given = stock_points(course, assignment, notebook)
+    for test, told in lost.items():
+        if given.get(test, 0.0) > float(told.split()[0]):
+            raise CourseError(
+                f"{notebook}: {test} gives the reference {told}, and {given[test]:g} under nbgrader; students would "
+                "lose them too: rewrite the test or its cells so that they work in the sandbox (REFERENCE.md)"
+            )
 
 
 def release_repository(course_root: Path | str, target: Path | str) -> list[str]:

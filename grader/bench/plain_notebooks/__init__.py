@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.lean import nbformat
-from grader.notebooks.rebuild import Template
+from grader.notebooks.template import Template
 
 _FENCE = re.compile(r"^```python([^\n]*)\n(.*?)^```$", re.S | re.M)
 _OPTION = re.compile(r'(\w+)="([^"]*)"')

@@ -17,6 +17,7 @@ from grader.notebooks.twin.peer import (
     ERRORS,
     MAX_NESTED,
     MAX_TEXT,
+    REPEAT,
     CannotCross,
     Peer,
     StudentGone,
@@ -108,7 +109,15 @@ class Pristine(Peer):
     def run_there(self, cell: dict[str, Any], wall: float) -> list[dict[str, Any]]:
         """Run a cell on the student's side and return its outputs, whatever they claim to be."""
         self.begin(cell, wall)
-        outputs = self.finish()
+        # The cell may call what earlier tests have bound, which runs here, within the time of the cell.
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, wall + PATIENCE * self.stretch, REPEAT)
+        try:
+            outputs = self.finish()
+        except KeyboardInterrupt:
+            raise self.refuse(f"the cell ran longer than {wall:g} s", StudentGone) from None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         if type(outputs) is not list or not all(type(output) is dict for output in outputs):
             self.gone = "the student's process sent what are no outputs"
             raise self.refuse(self.gone, StudentGone)
@@ -133,7 +142,7 @@ class Pristine(Peer):
             return None
         self._running = False
         try:
-            message, reader = self._receive()
+            message, reader = self._answer()
             return reader.read(message["v"])
         except TimeoutError:
             self.gone = "a cell of the student's did not stop when it was interrupted"
@@ -181,11 +190,7 @@ class Pristine(Peer):
         try:
             self.finish()
             self._send(frame)
-            while True:
-                message, reader = self._receive()
-                if message["op"] in ("ret", "exc"):
-                    return message, reader
-                self._send(self._serve(message, reader))
+            return self._answer()
         except (wire.WireError, *wire.MALFORMED) as error:
             self.gone = f"the student's process sent what is no answer ({error})"
         except TimeoutError:
@@ -193,6 +198,14 @@ class Pristine(Peer):
         except (OSError, EOFError):
             self.gone = "the student's process has ended"
         raise self.refuse(self.gone, StudentGone) from None
+
+    def _answer(self) -> tuple[dict[str, Any], Reader]:
+        """Return the answer to what was asked, and serve the callbacks that come before it."""
+        while True:
+            message, reader = self._receive()
+            if message["op"] in ("ret", "exc"):
+                return message, reader
+            self._send(self._serve(message, reader))
 
     def _send(self, frame: bytes) -> None:
         try:

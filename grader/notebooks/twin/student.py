@@ -50,7 +50,10 @@ class Student(Peer):
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._answer(*self.receive())
+                message, reader = self.receive()
+                # An answer that comes late is one to a callback of a cell that has been interrupted.
+                if message["op"] not in ("ret", "exc"):
+                    self._answer(message, reader)
 
     def _answer(self, message: dict[str, Any], reader: Reader) -> None:
         self.start()

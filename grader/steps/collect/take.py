@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
-from grader.notebooks.rebuild import LARGE_NOTEBOOK, without_outputs
+from grader.notebooks.reading import LARGE_NOTEBOOK, without_outputs
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.ours import refuse_own
 from grader.steps.collect.room import Collected, Refused, Room, order

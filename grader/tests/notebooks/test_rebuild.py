@@ -1,13 +1,20 @@
 """A submitted notebook changes nothing but its answers, whatever is in it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.lean import nbformat
-from grader.notebooks.rebuild import LARGE_NOTEBOOK, Template, clean_outputs, grade_id, rebuild
+from grader.notebooks import reading
+from grader.notebooks.reading import LARGE_NOTEBOOK, clean_apart, clean_outputs
+from grader.notebooks.rebuild import rebuild, rebuild_apart
+from grader.notebooks.template import Template, grade_id
+from grader.safe import apart, html
+from grader.safe.html import harmless_markdown, html_within_limits, render_markdown
 from grader.tree import MAX_NOTEBOOK
 
 NEW = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
@@ -308,3 +315,246 @@ def test_html_of_an_output_is_written_clean():
     assert output["data"]["text/html"].replace("<tbody>", "").replace("</tbody>", "") == (
         '<table class="dataframe"><tr><td>1</td></tr></table>'
     )
+
+
+# --- a clock ------------------------------------------------------------------------------------------------
+
+DEEP = "<div>" * 6000
+SPACES = "a" + " " * 64_000 + "<b>"
+
+
+def test_what_nobody_keeps_meets_no_parser(tmp_path, monkeypatch):
+    met = []
+    monkeypatch.setattr(reading, "html_within_limits", lambda text: met.append(text) or text)
+    monkeypatch.setattr(reading, "harmless_markdown", lambda text, *_: met.append(text) or text)
+    outputs = [{"output_type": "display_data", "data": {"text/html": "an output"}}]
+    cells = [
+        theirs("test", "x", outputs=outputs),
+        theirs("answer", "x", outputs=outputs),
+        theirs("_title", "a text of ours", "markdown"),
+        theirs("", "an own text", "markdown"),
+        theirs("", "own", outputs=outputs),
+    ]
+    rebuild(FILES, submitted(tmp_path / "nb.ipynb", cells))
+    assert met == []
+    rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", cells))
+    assert met == ["a text of ours", "an own text"]  # a plain notebook keeps what has no id of the course's
+
+
+def test_html_too_large_or_too_deep_meets_no_parser_and_a_sentence_says_so(monkeypatch):
+    assert html_within_limits("<div>" * 50) is not None
+    monkeypatch.setattr(html, "_cleaners", None)
+    for text in (DEEP, "<b>x</b>" * html.MAX_HTML):
+        assert html_within_limits(text) is None
+        (output,) = clean_outputs([{"output_type": "display_data", "data": {"text/html": text}}])
+        assert output["data"] == {
+            "text/plain": f"[text/html of {len(text)} characters: too much to be shown]"
+        }
+
+
+def test_markdown_of_many_spaces_meets_no_parser_and_is_shown_as_text(monkeypatch):
+    monkeypatch.setattr(html, "_render", None)
+    assert harmless_markdown(SPACES) == f"```text\n{SPACES}\n```"
+    assert render_markdown(SPACES) == f"<pre>{SPACES.replace('<', '&lt;').replace('>', '&gt;')}</pre>"
+
+
+def test_a_parser_that_does_not_end_is_ended_by_the_clock(monkeypatch):
+    def forever(*_):
+        while True:
+            pass
+
+    monkeypatch.setattr(html, "SECONDS", 0.05)
+    monkeypatch.setattr(html, "_render", forever)
+    assert harmless_markdown("<b>") == "```text\n<b>\n```"
+    assert render_markdown("<b>") == "<pre>&lt;b&gt;</pre>"
+
+
+def test_a_child_reads_as_the_caller_would(tmp_path):
+    outputs = [{"output_type": "display_data", "data": {"text/html": "<b onclick='x()'>1</b>"}}]
+    cells = [
+        theirs("answer", "a"),
+        theirs("essay", "<b>E</b>", "markdown"),
+        theirs("plot", "p", outputs=outputs),
+    ]
+    path = submitted(tmp_path / "nb.ipynb", cells)
+    for template in (FILES, PLAIN):
+        here, notes = rebuild(template, path)
+        apart_, told = rebuild_apart(template, path)
+        assert told == notes
+        for cell in (*here.cells, *apart_.cells):
+            cell.pop("id")
+        assert apart_ == here
+    assert clean_apart([outputs, "no outputs"]) == ([clean_outputs(outputs), []], [])
+
+
+def test_where_the_clock_ends_the_child_answers_are_kept_and_texts_are_shown_as_text(tmp_path, monkeypatch):
+    call, limits = apart.call, {"seconds": 1}
+
+    def short(target, *args):
+        if args[-1] is not False:  # what `parse` is the first time
+            return call("re:match", "(a*)*b", "a" * 40, **limits)
+        return call(target, *args)
+
+    monkeypatch.setattr(apart, "call", short)
+    cells = [theirs("answer", "a = 1"), theirs("essay", "<b>E</b>", "markdown")]
+    notebook, notes = rebuild_apart(FILES, submitted(tmp_path / "nb.ipynb", cells))
+    assert sources(notebook)["answer"] == "a = 1"
+    assert sources(notebook)["essay"] == "```text\n<b>E</b>\n```"
+    assert notes[0] == "nb.ipynb: takes more than 1 s; its texts and pictures are shown as text"
+    outputs = [{"output_type": "execute_result", "data": {"text/html": "<b>", "text/plain": "0.5"}}]
+    ((output,),), notes = clean_apart([outputs])
+    assert output["data"] == {"text/plain": "0.5"}  # the points that it gives are as they were
+    assert "takes more than 1 s; it is dropped" in notes[0]
+
+
+def test_a_text_handed_in_as_code_is_made_harmless_too(tmp_path):
+    notebook, _ = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [theirs("essay", "<script>x()</script>")]))
+    assert "<script>" not in sources(notebook)["essay"]
+
+
+PIECES = [
+    "<b>",
+    "</b>",
+    "<p title='",
+    "<table>",
+    "<td>",
+    "<!--",
+    "&",
+    "<script>",
+    "</script ",
+    "<svg/onload=x()>",
+]
+PIECES += [
+    "*",
+    "`",
+    "[",
+    "](",
+    "![",
+    "$",
+    "$$",
+    "> ",
+    "- ",
+    "1. ",
+    "\n",
+    "\n\n    ",
+    " ",
+    "|a|b|\n|-|-|\n",
+    "<a href=",
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=4), st.sampled_from(PIECES), st.integers(1, 1500)
+)
+def test_no_text_however_often_repeated_runs_or_keeps_a_parser(pieces, last, times):
+    text = "".join(pieces) * times + last * times
+    for found in (html_within_limits(text) or "", render_markdown(text)):
+        assert "<script" not in found
+        assert "<svg" not in found
+    shown = harmless_markdown(text)
+    assert html._is_harmless(html._render(shown, html._recorder()([], None)))
+
+
+# --- a note must be true ------------------------------------------------------------------------------------
+
+HANDED_OUT = [
+    cell("read", "markdown", "<b>Read</b> this <details>first</details> <script>x()</script>", locked=True),
+    cell("answer", "code", "raise NotImplementedError()", solution=True),
+    cell("test", "code", "assert f(1) == 1\n", grade=True, points=2.0, locked=True),
+    cell(
+        "task",
+        "markdown",
+        "Show.\n=== BEGIN MARK SCHEME ===\n3\n=== END MARK SCHEME ===",
+        task=True,
+        points=2.0,
+    ),
+]
+RELEASE = Template("nb", HANDED_OUT, {}, judges_files=False)
+
+
+def handed_out():
+    """Return the cells that a student gets, by id: nbgrader's quirks are the ones that its release has."""
+    # nbgrader writes `locked` as the instructor's notebook has it, and takes a test for locked all the same.
+    roles = {"read": {"locked": True}, "answer": {"solution": True}, "test": {"grade": True, "points": 2}}
+    roles["task"] = {"task": True, "points": 2}
+    found = {}
+    for original in HANDED_OUT:
+        name = grade_id(original)
+        role = {
+            "grade": False,
+            "solution": False,
+            "locked": False,
+            "task": False,
+            "grade_id": name,
+            **roles[name],
+        }
+        found[name] = {
+            "cell_type": original.cell_type,
+            "metadata": {"nbgrader": role},
+            "source": original.source,
+        }
+    found["task"]["source"] = "Show."
+    found["task"]["metadata"]["nbgrader"]["checksum"] = checksum(found["task"])
+    return found
+
+
+def checksum(data):
+    from nbgrader.utils import compute_checksum
+
+    return compute_checksum(NEW[data["cell_type"]](data["source"], metadata=data["metadata"]))
+
+
+def by_jupyterlab(data):
+    return {**data, "id": "1f", "source": data["source"].splitlines(keepends=True)}
+
+
+def by_vscode(data):
+    more = {"vscode": {"languageId": "python"}}
+    return {**data, "metadata": {**data["metadata"], **more}, "source": data["source"].replace("\n", "\r\n")}
+
+
+def by_colab(data):
+    more = {"id": "aBc", "outputId": "1-2", "colab": {"base_uri": "https://localhost:8080/"}}
+    return {**data, "metadata": {**data["metadata"], **more}, "source": data["source"].rstrip() + "\n"}
+
+
+@pytest.mark.parametrize("save", [dict, by_jupyterlab, by_colab, by_vscode], ids=lambda save: save.__name__)
+def test_untouched_work_is_not_said_to_be_touched(tmp_path, save):
+    cells = handed_out()
+    if save in (by_vscode, by_colab):
+        del cells["task"]  # of an edited text nobody can tell what a mark scheme left of it
+    path = submitted(tmp_path / "nb.ipynb", [save(data) for data in cells.values()])
+    _, notes = rebuild(RELEASE, path)
+    assert [note for note in notes if "task is missing" not in note] == []
+
+
+def test_a_cell_of_an_earlier_release_is_as_it_was_handed_out_and_an_edited_one_is_not(tmp_path):
+    cells = handed_out()
+    test = cells["test"]
+    test["source"] = "assert f(0) == 1"
+    test["metadata"]["nbgrader"]["points"] = 5
+    test["metadata"]["nbgrader"]["checksum"] = checksum(test)
+    path = tmp_path / "nb.ipynb"
+    assert rebuild(RELEASE, submitted(path, list(cells.values())))[1] == []
+    test["source"] = "pass"
+    _, notes = rebuild(RELEASE, submitted(path, list(cells.values())))
+    assert any("cell test was edited, with: pass" in note for note in notes)
+    assert any("came back with points 5" in note for note in notes)
+
+
+def test_tags_are_not_held_against_a_student_where_the_courses_own_are_not_known(tmp_path):
+    cells = handed_out()
+    cells["test"]["metadata"]["tags"] = ["slow"]
+    unknown = Template("nb", HANDED_OUT, {}, judges_files=False, knows_tags=False)
+    path = submitted(tmp_path / "nb.ipynb", list(cells.values()))
+    assert rebuild(unknown, path)[1] == []
+    assert "came back tagged slow" in rebuild(RELEASE, path)[1][0]
+
+
+def test_ids_of_cells_that_stand_twice_reach_no_terminal(tmp_path):
+    cells = [{**theirs("", "x"), "id": "same", "outputs": [], "execution_count": None}] * 3
+    path = submitted(tmp_path / "nb.ipynb", cells)
+    code = f"from grader.lean import nbformat; print(len(nbformat.read({str(path)!r}, as_version=4).cells))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("3\n", "")

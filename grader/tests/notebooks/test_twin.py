@@ -2,16 +2,19 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from grader.bench import plain_notebooks
-from grader.notebooks.decide import _run_shared, decide, verdicts_of
-from grader.notebooks.plan import make_plan, runs, steps_of
-from grader.notebooks.rebuild import grade_id
-from grader.notebooks.run import no_files, run_shared, run_split
+from grader.lean import nbformat
+from grader.notebooks import decide as modes
+from grader.notebooks.decide import decide, describe, prepare, verdicts_of
+from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
+from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
+from grader.notebooks.template import grade_id
 
 
 def rebuilt(plain, notebook):
@@ -26,6 +29,14 @@ def rebuilt(plain, notebook):
     for cell in notebook.cells:
         result.cells.append(by_id.get(grade_id(cell), cell))
     return result
+
+
+def shared_verdicts(examiner, notebook):
+    """Return what the cells of a notebook come to in one interpreter, by id."""
+    cells = list(filter(runs, notebook.cells))
+    texts = [{"source": cell.source, "cell_id": cell.id} for cell in cells]
+    ran = run_shared(examiner.place, texts, no_files(), 10.0)
+    return {name: verdict for name, (verdict, _) in verdicts_of(cells, ran).items()}
 
 
 class Run:
@@ -83,9 +94,9 @@ def test_each_cell_runs_where_the_reference_has_shown_that_it_can(planned, name)
 def test_empty_and_wrong_answers_get_what_a_shared_interpreter_gives_them(planned, examiner, name):
     plain, plan = planned(name)
     for notebook in (plain.empty(), plain.answered(plain.wrong)):
-        shared = _run_shared(rebuilt(plain, notebook), examiner.place, no_files(), 10.0)
+        shared = shared_verdicts(examiner, rebuilt(plain, notebook))
         split = Run(examiner, plain, notebook, plan).verdicts
-        assert {test: split[test] for test in plan.tests} == {test: shared[test][0] for test in plan.tests}
+        assert {test: split[test] for test in plan.tests} == {test: shared[test] for test in plan.tests}
 
 
 def test_a_plan_read_back_is_the_one_that_was_written(planned, tmp_path):
@@ -95,6 +106,124 @@ def test_a_plan_read_back_is_the_one_that_was_written(planned, tmp_path):
     assert plan.load(tmp_path / "p.json", "another:key") is None
     released = plan.key.partition(":")[0] + ":"
     assert plan.load(tmp_path / "p.json", released) == plan  # the instructor's notebook is gone
+
+
+SHARED = """
+```python
+import inspect
+import numpy as np
+```
+
+```python solution="square"
+def square(n):
+    ### BEGIN SOLUTION
+    return n * n
+    ### END SOLUTION
+
+
+class Box:
+    def __init__(self, content):
+        self.content = content
+
+    def __eq__(self, other):
+        return self.content == other.content
+```
+
+```python test="first"
+def near(a, b):
+    return abs(a - b) < 1e-9
+assert near(square(2), 4)
+```
+
+```python test="reads" points="2"
+assert inspect.getsource(square)
+assert near(square(3), 9)
+```
+
+```python test="after"
+assert near(square(4), 16)
+```
+"""
+
+
+def decided(examiner, text, **more):
+    """Return the notebook that `text` describes, its reference, and the plan decided for it."""
+    plain = plain_notebooks.parse("shared", text)
+    reference = rebuilt(plain, plain.source)
+    return plain, reference, decide(plain.template(), reference, examiner.place, no_files(), 20.0, **more)
+
+
+def test_a_shared_test_may_call_a_helper_of_an_isolated_one_and_later_tests_are_still_asked(examiner):
+    plain, _, plan = decided(examiner, SHARED)
+    where = {name: test.where for name, test in plan.tests.items()}
+    assert where == {"first": "isolated", "reads": "shared", "after": "isolated"}
+    run = Run(examiner, plain, plain.source, plan)
+    assert {name: run.verdicts[name] for name in where} == dict.fromkeys(where, "passed")
+
+
+def test_a_helper_that_never_ends_costs_the_cell_that_calls_it_and_no_other(examiner):
+    endless = "def near(a, b):\n    while type(a) is str: pass\n    return abs(a - b) < 1e-9"
+    text = SHARED.replace("def near(a, b):\n    return abs(a - b) < 1e-9", endless)
+    plain, _, plan = decided(examiner, text)
+    answer = "def square(n): return 'x' if n == 3 else n * n\nclass Box: pass"
+    run = Run(examiner, plain, plain.answered({"square": answer}), plan, wall=1.0)
+    assert [run.verdicts[name] for name in ("first", "reads", "after")] == ["passed", "failed", "passed"]
+
+
+def test_a_shared_test_that_fails_beside_an_isolated_helper_takes_it_along(examiner):
+    same = "def near(a, b):\n    return a == b if isinstance(b, Box) else abs(a - b) < 1e-9"
+    text = SHARED.replace("def near(a, b):\n    return abs(a - b) < 1e-9", same)
+    text = text.replace("assert near(square(3), 9)", "assert near(Box(1), Box(1))")
+    plain, reference, plan = decided(examiner, text)
+    assert plan.tests["first"].where == "shared"
+    assert "reads, which shares it, does not work without its near" in plan.tests["first"].why
+    assert plan.lost == {}
+    expected = shared_verdicts(examiner, reference)
+    run = Run(examiner, plain, plain.source, plan)
+    assert {name: run.verdicts[name] for name in plan.tests} == {name: expected[name] for name in plan.tests}
+
+
+def test_points_that_the_reference_itself_loses_are_said_at_release_and_of_each_submission(examiner):
+    text = SHARED.replace("near(square(3), 9)", "near(square(3), 8)")
+    _, reference, plan = decided(examiner, text)
+    assert plan.lost == {"reads": "0 of 2 points (AssertionError)"}
+    assert any("reads gives the reference itself 0 of 2 points" in line for line in describe("nb", plan))
+    assert any("the reference itself earns 0 of 2" in note for note in isolation_notes(reference, plan))
+
+
+@pytest.mark.alone
+def test_what_the_reference_needs_of_memory_its_submissions_get(examiner, tmp_path, monkeypatch):
+    large = SHARED.replace("return n * n", "return n * n + 0 * np.ones(60_000_000)[0]")
+    plain = plain_notebooks.parse("large", large)
+    (tmp_path / "source").mkdir()
+    nbformat.write(plain.source, tmp_path / "source" / "large.ipynb")
+
+    def prepared(memory=0):
+        said = []
+        arguments = (
+            plain.template(),
+            tmp_path / "source",
+            tmp_path / "modes",
+            [],
+            lambda: examiner.place,
+            20.0,
+        )
+        return prepare(*arguments, said.append, memory), said
+
+    monkeypatch.setattr(modes, "MEMORY", 300 << 20)
+    monkeypatch.setattr(modes, "_for_a_reference", lambda: 2 << 30)
+    found, said = prepared()
+    assert found.plan.lost == {}
+    assert found.memory >= 2 * 480_000_000
+    assert any("MiB of memory; a submission may use" in line for line in said)
+    notebook = rebuilt(plain, plain.source)
+    for memory, verdict in ((found.memory, "passed"), (300 << 20, "failed")):
+        outputs, _ = run_notebook(
+            examiner.place, notebook, tmp_path / "modes", 20.0, replace(found, memory=memory)
+        )
+        cells = list(filter(runs, notebook.cells))
+        assert verdicts_of(cells, Executed(outputs, [], [0.0] * len(outputs)))["first"][0] == verdict
+    assert prepared(1 << 30)[0].memory == 1 << 30  # what the instructor set
 
 
 # --- attacks -------------------------------------------------------------------------------------------------

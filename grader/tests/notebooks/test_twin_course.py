@@ -8,7 +8,7 @@ from grader.bench import against_nbgrader as bench
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
-from grader.notebooks.rebuild import grade_id
+from grader.notebooks.template import grade_id
 from grader.steps.grade import grade
 
 pytestmark = pytest.mark.usefixtures("one_examiner")

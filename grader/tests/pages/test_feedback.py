@@ -17,7 +17,7 @@ from grader.course import Course, CourseError
 from grader.examine.report import CheckResult
 from grader.lean import nbformat
 from grader.notebooks import verdicts
-from grader.notebooks.rebuild import grade_id
+from grader.notebooks.template import grade_id
 from grader.safe.files import defuse
 from grader.safe.html import clean_html, harmless_markdown, render_markdown
 from grader.steps.export import export, full_points, grade_of

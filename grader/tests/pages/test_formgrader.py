@@ -15,7 +15,7 @@ import pytest
 
 from grader.book.nbgrader_course import NbCourse
 from grader.lean import nbformat
-from grader.notebooks.rebuild import grade_id
+from grader.notebooks.template import grade_id
 from grader.steps.feedback import feedback
 from grader.steps.grade import grade
 from grader.tests.conftest import RIGHT

@@ -15,7 +15,7 @@ from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.book.results import class_results
 from grader.course import CourseError
 from grader.lean import nbformat
-from grader.notebooks.rebuild import grade_id
+from grader.notebooks.template import grade_id
 from grader.steps.grade import default_jobs, grade
 
 pytestmark = pytest.mark.usefixtures("one_examiner")

@@ -1,0 +1,66 @@
+"""Parsers of ours on a stranger's text: a clock and a limit on memory end them, and the next text is read."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from grader.safe import apart
+from grader.safe.clock import TooLong, at_most
+
+
+def test_a_child_returns_what_the_function_returns_and_raises_what_it_raises():
+    assert apart.call("json:loads", '{"a": [1, "\\ud800"]}') == {"a": [1, "\ud800"]}
+    assert apart.call("json:dumps", object()) == "null"
+    with pytest.raises(RuntimeError, match="JSONDecodeError"):
+        apart.call("json:loads", "{")
+
+
+@pytest.mark.parametrize(
+    ("target", "args", "why"),
+    [
+        ("re:match", ["(a*)*b", "a" * 40], "takes more than 1 s"),
+        ("builtins:bytearray", [1 << 40], "takes more than 3072 MiB of memory"),
+        ("os:abort", [], "makes its reader crash (signal 6)"),
+    ],
+)
+def test_what_does_not_end_by_itself_is_ended_with_a_sentence_and_the_next_text_is_read(target, args, why):
+    with pytest.raises(apart.Ended, match=re.escape(why)):
+        apart.call(target, *args, seconds=1)
+    assert apart.call("json:loads", "7") == 7
+
+
+def test_a_child_that_waits_for_ever_is_ended_too():
+    with pytest.raises(apart.Ended, match=r"more than 0\.05 s"):
+        apart.call("time:sleep", 600, seconds=0.05)
+
+
+def test_a_server_that_somebody_kills_is_started_again():
+    apart.call("json:loads", "1")
+    os.killpg(apart._idle[-1].pid, signal.SIGKILL)
+    apart._idle[-1].wait()
+    assert apart.call("json:loads", "2") == 2
+
+
+def test_one_that_is_killed_again_and_again_is_given_up():
+    with pytest.raises(apart.Ended, match="killed again and again"):
+        apart.call("signal:raise_signal", signal.SIGKILL)
+
+
+def _for_ever(_):
+    while True:
+        pass
+
+
+def test_the_clock_ends_a_loop_and_leaves_nothing_behind():
+    before = signal.getsignal(signal.SIGPROF)
+    with pytest.raises(TooLong), at_most(0.05):
+        re.sub("x", _for_ever, "x")
+    assert signal.getsignal(signal.SIGPROF) is before
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
+
+
+def test_the_clock_ends_a_regular_expression_and_counts_from_the_outermost():
+    with pytest.raises(TooLong, match=r"0\.05 s"), at_most(0.05), at_most(1e6):
+        re.match("(a*)*b", "a" * 40)
