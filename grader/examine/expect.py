@@ -31,7 +31,7 @@ def expect_equal(actual: Any, expected: Any, *, of: str = "value", hint: str | N
         if not torch.equal(actual, expected):
             # Two NaNs differ, as for torch.equal.
             raise _first_of(actual, expected, actual != expected, of, hint)
-    elif type(actual) is not type(expected):
+    elif type(actual := list(actual) if isinstance(actual, PerRank) else actual) is not type(expected):
         raise Failed(
             f"{of} is {_kind(actual)}, not {_kind(expected)}", _short(actual), _short(expected), hint=hint
         )
