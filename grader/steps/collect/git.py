@@ -124,7 +124,7 @@ def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room
     folder = scratch / "files"
     folder.mkdir()
     git.clone(url)
-    commit = git.told("rev-list", "-1", f"--before={deadline.isoformat()}", "HEAD").strip()
+    commit = git.told("rev-list", "-1", f"--min-age={int(deadline.timestamp())}", "HEAD").strip()
     if not commit:
         raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
     seconds = int(git.told("show", "--no-patch", "--format=%ct", commit).split()[0])
