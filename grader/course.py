@@ -37,7 +37,8 @@ def course_around(path: Path) -> Path | None:
     """
     path = path.resolve()
     for root in reversed(path.parents):  # the outermost first: whatever lies below may be a stranger's
-        if path.relative_to(root).parts[0] in _strangers_folders(root):
+        # Not the first piece alone: nbgrader can put the assignment or the student before the step.
+        if not _strangers_folders(root).isdisjoint(path.relative_to(root).parts):
             return root
     return None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from traitlets.config import Config
 
 
+_ANY = "<any>"  # a student or an assignment
 _OF_STUDENTS = "submitted", "autograded", "feedback"
 
 
@@ -68,8 +69,9 @@ class NbCourse:
 
     def _top(self, step: str) -> Path | None:
         """Return the folder below the root that a step is, None where it lies elsewhere and may be others' too."""
-        path = self.path(step, "student", "assignment")
-        return self.root / path.relative_to(self.root).parts[0] if path.is_relative_to(self.root) else None
+        path = self.path(step, _ANY, _ANY)
+        first = path.relative_to(self.root).parts[0] if path.is_relative_to(self.root) else _ANY
+        return None if first == _ANY else self.root / first
 
     def _database(self) -> list[Path]:
         """Return the file that the gradebook is, none where it is a server's."""

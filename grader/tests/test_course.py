@@ -109,6 +109,7 @@ def test_a_course_among_the_files_of_students_is_none(eves, tmp_path):
     assert course_around(root / "source" / "hw") is None
     assert course_around(root / "judged" / "in" / "eve") == root
     assert course_around(root / "autograded" / "eve") == root
+    assert course_around(root / "hw" / "submitted" / "eve") == root
     link = tmp_path / "link"
     link.symlink_to(eves)
     for path in (eves, link, eves / "source" / ".."):

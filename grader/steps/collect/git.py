@@ -124,7 +124,7 @@ def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room
     folder = scratch / "files"
     folder.mkdir()
     git.clone(url)
-    commit = git.told("rev-list", "-1", f"--before={deadline.isoformat()}", "HEAD").strip()
+    commit = git.told("rev-list", "-1", f"--min-age={int(deadline.timestamp())}", "HEAD").strip()
     if not commit:
         raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
     seconds = int(git.told("show", "--no-patch", "--format=%ct", commit).split()[0])
@@ -223,7 +223,9 @@ class _Git:
 def _why(told: str, code: int, most: int) -> str:
     lines = told.strip().splitlines()
     says = f"git says: {plain(lines[-1], 200) if lines else f'exit code {code}'}"
-    if "redirect" in told:
+    if re.search(r"could not read (Username|Password)|Authentication failed", told):
+        return f"its repository is private or not there; a private one needs an ssh address and --key; {says}"
+    if re.search(r"redirect|returned error: 30\d", told):
         return f"its host answers with another address; write that one (GitLab's end in .git); {says}"
     if code < 0 or re.search(r"out of memory|File too large|index-pack|signal", told):
         return f"its repository takes more than {most >> 20} MiB, or more memory than git gets here; {says}"

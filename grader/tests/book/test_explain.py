@@ -1,12 +1,14 @@
 """What runs again after a change, what does not, and what `grade --explain` says of it."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from grader.book import keys as cache
 from grader.book.records import load
 from grader.runners import local
+from grader.runners.work import Work
 from grader.sandbox.packed import Packed
 from grader.steps.grade import explain, grade
 from grader.tests.conftest import RIGHT
@@ -160,6 +162,16 @@ def test_a_file_named_like_a_folder_that_is_skipped_is_part_of_what_a_verdict_fo
     packed = Packed(tmp_path)
     assert sorted(packed.names) == [".git", "inner/checks/a.py", "inner/timestamp.txt", "venv"]
     packed.close()
+
+
+def test_a_notebook_too_large_to_be_packed_is_part_of_what_its_verdict_follows_from(tmp_path):
+    shared = SimpleNamespace(
+        part=lambda name: None, keys={"lab": {cache.PLAIN: cache.Key("", "c", "e", "l")}}
+    )
+    with Work(shared, "ann", tmp_path, None, None, Packed(tmp_path), {"lab": "one"}) as work:
+        before = work.keys("lab")
+        work.notebooks["lab"] = "another"
+        assert work.keys("lab") != before
 
 
 def test_what_changes_while_it_is_graded_is_judged_as_it_was_read(released_course, hand_in, monkeypatch):

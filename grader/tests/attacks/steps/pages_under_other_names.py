@@ -17,7 +17,6 @@ URLS = [
     "/formgrader/submissions/{id}/page",
     "/formgrader/submissions/{id}/data:page.html.txt",
     "/formgrader/submissions/{id}/g.py",
-    "/formgrader/submissions/{id}/lab.ipynb",
     "/formgrader/submissions/{id}/h.html.gz",
     "/formgrader/submissions/{id}/x.html.txt",
     "/formgrader/submissions/{id}/x.html.txt/i.html",
