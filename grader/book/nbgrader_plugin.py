@@ -230,9 +230,9 @@ class Examine(_InConverter):
     isolation = Unicode("namespaces", help="namespaces, or plain for a machine that has none").tag(
         config=True
     )
-    memory = Unicode("", help="of each worker of a plain notebook, such as 6GiB; empty: see GUIDE.md").tag(
-        config=True
-    )
+    memory = Unicode(
+        "", help="of each worker of a plain notebook, such as 6GiB; empty: from what the reference needs"
+    ).tag(config=True)
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
         names, part = resources["nbgrader"], self.part(resources)

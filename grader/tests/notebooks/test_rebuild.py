@@ -343,19 +343,22 @@ def test_what_nobody_keeps_meets_no_parser(tmp_path, monkeypatch):
 
 def test_html_too_large_or_too_deep_meets_no_parser_and_a_sentence_says_so(monkeypatch):
     assert html_within_limits("<div>" * 50) is not None
-    monkeypatch.setattr(html, "_cleaners", None)
+    met = []
+    monkeypatch.setattr(html, "at_most", met.append)  # what begins whatever parses
     for text in (DEEP, "<b>x</b>" * html.MAX_HTML):
         assert html_within_limits(text) is None
         (output,) = clean_outputs([{"output_type": "display_data", "data": {"text/html": text}}])
-        assert output["data"] == {
-            "text/plain": f"[text/html of {len(text)} characters: too much to be shown]"
-        }
+        told = f"[text/html of {len(text)} characters: too much to be shown]"
+        assert output["data"] == {"text/plain": told}
+    assert met == []
 
 
 def test_markdown_of_many_spaces_meets_no_parser_and_is_shown_as_text(monkeypatch):
-    monkeypatch.setattr(html, "_render", None)
+    met = []
+    monkeypatch.setattr(html, "_render", lambda *_: met.append(1) or "")
     assert harmless_markdown(SPACES) == f"```text\n{SPACES}\n```"
     assert render_markdown(SPACES) == f"<pre>{SPACES.replace('<', '&lt;').replace('>', '&gt;')}</pre>"
+    assert met == []
 
 
 def test_a_parser_that_does_not_end_is_ended_by_the_clock(monkeypatch):

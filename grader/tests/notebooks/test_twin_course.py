@@ -6,6 +6,7 @@ import pytest
 
 from grader.bench import against_nbgrader as bench
 from grader.book.nbgrader_course import NbCourse, run_converter
+from grader.course import CourseError
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
 from grader.notebooks.template import grade_id
@@ -148,3 +149,24 @@ def test_release_says_which_tests_share_the_interpreter_and_why(course, releases
     assert any("test_average_length shares" in line and "getsource()" in line for line in said)
     (result, *_) = grade(course, bench.ASSIGNMENT)
     assert any("test_average_length" in note and "6 of 7 points isolated" in note for note in result.notes)
+
+
+def test_release_refuses_a_test_that_gives_the_reference_less_than_nbgrader_does(course, releases, tmp_path):
+    (tmp_path / "outside.txt").write_text("a file that no worker sees")
+
+    def edit(notebook):
+        cell = next(cell for cell in notebook.cells if grade_id(cell) == "test_average_length")
+        cell.source = f"assert open({str(tmp_path / 'outside.txt')!r}).read()"
+
+    change_source(course, edit)
+    with pytest.raises(
+        CourseError, match=r"test_average_length gives the reference 0 of .*, and .* under nbgrader"
+    ):
+        releases(course)
+
+
+def test_a_limit_on_memory_that_is_no_size_is_refused_in_one_sentence(course):
+    with (course / "nbgrader_config.py").open("a") as config:
+        config.write("\nc.Examine.memory = '6 gigs'\n")
+    with pytest.raises(CourseError, match=r"c\.Examine\.memory is '6 gigs'; write a number and"):
+        grade(course, bench.ASSIGNMENT)

@@ -21,13 +21,13 @@ def test_a_child_returns_what_the_function_returns_and_raises_what_it_raises():
     ("target", "args", "why"),
     [
         ("re:match", ["(a*)*b", "a" * 40], "takes more than 1 s"),
-        ("builtins:bytearray", [1 << 40], "takes more than 3072 MiB of memory"),
+        ("builtins:bytearray", [1 << 30], "takes more than 1024 MiB of memory"),
         ("os:abort", [], "makes its reader crash (signal 6)"),
     ],
 )
 def test_what_does_not_end_by_itself_is_ended_with_a_sentence_and_the_next_text_is_read(target, args, why):
     with pytest.raises(apart.Ended, match=re.escape(why)):
-        apart.call(target, *args, seconds=1)
+        apart.call(target, *args, seconds=1, memory=1 << 30)
     assert apart.call("json:loads", "7") == 7
 
 
