@@ -111,7 +111,9 @@ def check(
     item: Annotated[str | None, typer.Option(help="Only the checks of this item.")] = None,
     directory: Annotated[Path, typer.Option("--in", help="Your copy of the assignment.")] = Path(),
     hint: Annotated[bool, typer.Option("--hint", help="Give a hint where a check fails.")] = False,
-    output: Annotated[bool, typer.Option("--output", help="Show all that your code prints.")] = False,
+    output: Annotated[
+        bool, typer.Option("--output", help="Show what your code prints, also where it passes.")
+    ] = False,
     isolation: IsolationOption = "auto",
 ) -> None:
     """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
