@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from grader.sandbox.procfs import stat
 from grader.text import plain
 
-KEPT = 1 << 14  # bytes of each process that prints
+KEPT, CHUNKS = 1 << 16, 256  # bytes of each process that prints, and pieces of them
 WRITERS = 256  # processes kept apart; what others print counts as nobody's
 ANCESTORS = 16  # from a process that prints up to the first one of its rank
 MOST_IN_A_LINE = 200  # characters
@@ -75,7 +75,7 @@ class Printed:
         chunks = self._chunks[sender]
         chunks.append((self._count, data[-KEPT:]))
         self._size[sender] += len(chunks[-1][1])
-        while self._size[sender] > KEPT and len(chunks) > 1:
+        while self._size[sender] > KEPT or len(chunks) > CHUNKS:
             self._size[sender] -= len(chunks.popleft()[1])
 
 

@@ -27,7 +27,7 @@ MAX_VALUES = 1 << 20  # commas and brackets in one message: each may be an objec
 MAX_HEX = 3500  # digits of an integer; Python refuses to print what has more than 4,300 decimal ones
 MAX_DEPTH = 50
 DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
-DTYPES += ("int8", "int16", "int32", "int64", "uint8", "bool")
+DTYPES += ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
 
 _MARKS = (b",", b"[", b"{")
@@ -174,7 +174,8 @@ def _encode(value: Any, blobs: list[memoryview], depth: int) -> Any:
     if isinstance(value, np.generic):
         return _encode(value.item(), blobs, depth + 1)
     if isinstance(value, np.ndarray):
-        return _encode_tensor(torch.from_numpy(np.array(value)), blobs)
+        # Strides may be negative, and bytes in another machine's order.
+        return _encode_tensor(torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="))), blobs)
     if isinstance(value, torch.Tensor):
         return _encode_tensor(value, blobs)
     raise WireError(f"a value of type {type(value).__name__} cannot cross to the examiner")

@@ -58,7 +58,7 @@ def check(
     ] = False,
     hint: Annotated[bool, typer.Option("--hint", help="Every check, with a hint where it fails.")] = False,
     output: Annotated[
-        bool, typer.Option("--output", help="Every check, with all that your code prints.")
+        bool, typer.Option("--output", help="Every check, with what your code prints, also where it passes.")
     ] = False,
     isolation: IsolationOption = "auto",
 ) -> None:

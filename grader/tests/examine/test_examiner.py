@@ -9,6 +9,7 @@ import pytest
 from grader.course import Course, CourseError
 from grader.examine import checks
 from grader.examine.examiner import Examiner, checks_of
+from grader.examine.printed import CHUNKS, KEPT, WRITERS, Printed
 from grader.examine.report import Report
 
 RIGHT = """
@@ -171,6 +172,18 @@ def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, 
     assert [line.replace(" [31m", "[31m") for line in check.output] == ([] if how == "is right" else told), (
         check.why
     )
+
+
+def test_what_a_process_prints_in_small_pieces_is_kept_within_bounds():
+    printed = Printed()
+    for number in range(5000):
+        printed._keep(4, b"%d\n" % number)
+        printed._keep(5 + number, b"x" * 100)
+    assert len(printed._chunks) <= WRITERS + 1
+    assert max(map(len, printed._chunks.values())) <= CHUNKS
+    printed._keep(4, b"y" * (2 * KEPT))
+    assert sum(len(chunk) for _, chunk in printed._chunks[4]) <= KEPT
+    assert printed.lines({0: 4}, 1)[0][1].endswith("y...")
 
 
 def test_all_that_was_printed_is_kept_when_asked_for(examiner, part, work):

@@ -82,6 +82,17 @@ def test_text_without_an_end_goes_to_the_end():
         wire.decode(b'"' + b'\\"' * 1000 + b"," * (wire.MAX_VALUES + 1), memoryview(b""))
 
 
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", ">i4", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize(
+    "turn", [np.asfortranarray, lambda x: x[::-1], lambda x: x[:, ::-2], lambda x: x[:0]]
+)
+def test_an_array_arrives_as_its_values_whatever_its_memory_is_like(dtype, turn):
+    array = turn(np.arange(12).reshape(3, 4).astype(dtype))
+    back = cross(array).numpy()
+    assert back.dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(back, array)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_column_of_few_rows_arrives(count):
     column = torch.arange(2 * count).view(count, 2)[:, 1]

@@ -31,7 +31,12 @@ MIB = 1 << 20
 # --- counting -----------------------------------------------------------------------------------------------
 
 
-@check(item="counting", points=0.25, hint="Wait for answers of all workers; the end of a pipe is an answer.")
+@check(
+    item="counting",
+    points=0.25,
+    hint="The worker sends the text of its exception, and the caller raises it; join all workers first.",
+    waiting="Wait for answers of all workers; the end of a pipe is an answer.",
+)
 def a_failing_tokenizer_comes_out(sub):
     """A tokenizer that raises, and a worker that is killed, end the call with an exception; no process is left."""
     texts = public().random_texts(sub, 30, 10, public().random_words(sub, 50))
@@ -297,7 +302,12 @@ def naps(sub, workers, steps, seconds):
     return run.wall
 
 
-@check(item="hogwild", points=0.25, hint="A killed worker sends nothing; the end of its pipe tells.")
+@check(
+    item="hogwild",
+    points=0.25,
+    hint="Shares may be empty; shape and dtype of each table stay.",
+    waiting="A killed worker sends nothing; the end of its pipe tells, once nobody else holds its end.",
+)
 def a_killed_worker_ends_the_training(sub):
     """A killed worker ends the call with an exception, whatever the others do; other sizes, shapes and dtypes."""
     for which in ("first", "last"):
@@ -332,6 +342,7 @@ def expect_added(sub, count, workers, batch, epochs=2):
     item="server",
     points=0.5,
     hint="Answer each message when it comes; never wait for a certain worker.",
+    waiting="Answer each message when it comes; never wait for a certain worker.",
     forgeable="how far one worker got is what another one's own pulls say; the table at the end is the server's",
     accepts={"cached": "the answers follow from who speaks when, whatever the inputs"},
 )
@@ -370,6 +381,7 @@ def the_server_takes_other_tables(sub):
     item="server",
     points=0.25,
     hint="__exit__ tells the server of the failure; serve goes on, and raises last.",
+    waiting="__exit__ tells the server also where the block has raised; else it waits for ever.",
 )
 def a_failing_worker_comes_out(sub):
     """A worker that fails stops nobody; serve raises when the others have left, and its table holds all changes."""

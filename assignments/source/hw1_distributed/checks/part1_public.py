@@ -134,6 +134,7 @@ def counts_equal_those_of_one_process(sub):
     item="counting",
     points=0.5,
     hint="Start all workers before you wait for one. Join every process that you started.",
+    waiting="Start all workers before you wait for one; receive before you join.",
     forgeable="who tokenizes, only the tokenizer can tell; the processes that are left are counted outside",
 )
 def counting_uses_processes(sub):

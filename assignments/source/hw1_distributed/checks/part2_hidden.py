@@ -20,7 +20,12 @@ def _load_public():
 public = cache(_load_public)
 
 
-@check(item="sequential_print", points=0.25, hint="With one rank there is nobody to wait for.")
+@check(
+    item="sequential_print",
+    points=0.25,
+    hint="No separator comes after the last iteration.",
+    waiting="With one rank there is nobody to wait for.",
+)
 def prints_alone(sub):
     """World size 1, and a single iteration: no rank to wait for, no separator."""
     for world, num_iter in ((1, 3), (3, 1)):

@@ -54,6 +54,7 @@ def print_with_delays(sub, world, num_iter, marks=None):
     item="sequential_print",
     points=0.5,
     hint="Let a message, not a pause, tell the next rank that it may print. No --- after the last iteration.",
+    waiting="Every message that is awaited must be sent by somebody, also in the first and the last iteration.",
 )
 def prints_in_rank_order(sub):
     """Four ranks print in ascending order, three times, also where a rank is late or prints slowly."""
@@ -371,13 +372,15 @@ def expect_accuracy(sub, rows, world, *, width=32, classes=5, training=False, pu
     for rank, answer in enumerate(answers):
         extra = "" if rank == 0 else answer["accuracy"]
         expect(rank == 0 or extra is None, f"rank {rank} returned an accuracy", yours=extra, spec="None")
-        expect_equal(answer["training"], training, of=f"mode of the model after the call, rank {rank}")
+        of = f"mode of the model after the call, rank {rank}"
+        expect_equal(answer["training"], training, of=of, hint="Put the mode back that you found.")
         expect_at_most(answer["rows"], -(-rows // world), of=f"rows that rank {rank} ran the model on")
     if public:
         expect_traffic(
             run.network_bytes,
             inputs.nbytes + labels.nbytes,
             of="data-set sizes over the network",
+            hint="dist.scatter sends each rank its shard; nobody needs the rest.",
             at_most=1.0,
             at_least=0.5,
         )
@@ -455,11 +458,15 @@ def expect_steps(sub, sizes, *, hidden, width=20, classes=7, unused=False, publi
             expected,
             atol=1e-5,
             why="float32 gradients below 1, rounded after each micro-batch",
+            hint="The mean over all samples of all ranks: sum up what each sample gives, and divide once.",
             of=f"weight {number + 1} after {len(steps)} optimizer steps",
         )
     for rank, answer in enumerate(answers if public else []):
         largest = max(rows for step in sizes for rows in step[rank])
-        expect_at_most(answer["largest"], largest, of=f"rows at once on rank {rank}")
+        of = f"rows at once on rank {rank}"
+        expect_at_most(
+            answer["largest"], largest, of=of, hint="One micro-batch at a time goes through the model."
+        )
     return run, sum(weight.nbytes for weight in weights)
 
 

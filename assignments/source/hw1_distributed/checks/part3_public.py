@@ -378,10 +378,15 @@ def memory_of_adam(sub, kind, bound, *, layers=(4, 12, 24), width=512, world=4, 
             of="parameter sizes per step over the network",
             at_most=7.2,
             at_least=5.4,
+            hint="3 sizes for phase 1 and 3 for phase 3: the statement says which calls take more.",
         )
         for rank in range(world):
             sent = None if run.sent is None else sum(run.sent[rank])
-            expect_traffic(sent, size, of=f"parameter sizes per step sent by rank {rank}", at_most=2.0)
+            of, hint = (
+                f"parameter sizes per step sent by rank {rank}",
+                "Every rank updates a part, and sends as much.",
+            )
+            expect_traffic(sent, size, of=of, at_most=2.0, hint=hint)
         return run
 
     # Four ranks are at 55 MiB before they keep anything.
@@ -839,6 +844,7 @@ EXACT = {"atol": 1e-10, "why": FLOAT64}
     item="pipeline",
     points=0.5,
     hint="The gradient is that of the mean over all rows: scale each micro-batch's loss by its share of the rows.",
+    waiting="Do each action once, in the order given: to every send belongs a receive on the neighbour.",
 )
 def pipeline_equals_one_process(sub):
     """3 stages, 4 micro-batches, actions of GPipe: loss and gradients of one process; each boundary carries once."""
@@ -861,7 +867,8 @@ def pipeline_equals_one_process(sub):
     points=0.25,
     wall=120,
     hint="Keep a micro-batch's graph from its forward to its backward pass and drop it then; and your own schedule "
-    "must not run all forward passes first. Ranks that do not answer wait for each other.",
+    "must not run all forward passes first.",
+    waiting="Ranks that do not answer wait for each other: does your loop do the actions in the order given?",
 )
 def pipeline_memory_stays_level(sub):
     """Your schedule in your loop, 3 stages: 16 micro-batches need no more memory than 4 (all at once: 9 MiB each)."""
