@@ -79,7 +79,7 @@ def check(
     for entry in parts:
         packing.refuse_foreign_imports(directory, entry)
     passed = True
-    with console.status("Starting the workers ..."):
+    with console.status("Starting the sandbox ..."):
         examiner = Examiner(isolation)
     with examiner:
         for entry in parts:
