@@ -126,7 +126,7 @@ def normalised(sub, value, cotangent, sizes):
         "driver:batch_norm", world=len(sizes), per_rank=cases, args=(1e-5, 0.1), wall=public().WALL
     )
     answers = public().replies(run, "outputs", "gradients")
-    return [[answer[key][0] for answer in answers] for key in ("outputs", "gradients")]
+    return [PerRank(answer[key][0] for answer in answers) for key in ("outputs", "gradients")]
 
 
 def expect_normalised(outputs, value, sizes):
