@@ -109,20 +109,20 @@ def steps_to(target: float, batch: int, lr: float, most: int, warm: int = 0, see
 
 
 RATES: dict[str, list[float]] = {
-    name: [least * 2**k for k in range(9)]
+    name: [least * 2**k for k in range(7)]
     for name, least in {
-        "SGD": 0.02,
-        "momentum": 0.005,
-        "AdaGrad": 0.002,
-        "RMSProp": 0.0005,
-        "AdaDelta": 0.2,
-        "Adam": 0.001,
-        "AdamW": 0.001,
-        "LARS": 0.001,
-        "LAMB": 0.002,
+        "SGD": 0.04,
+        "momentum": 0.01,
+        "AdaGrad": 0.004,
+        "RMSProp": 0.001,
+        "AdaDelta": 0.4,
+        "Adam": 0.002,
+        "AdamW": 0.002,
+        "LARS": 0.002,
+        "LAMB": 0.004,
     }.items()
 }
-"""Nine learning rates to try for each optimizer: the best lies inside."""
+"""Seven learning rates to try for each optimizer: the best lies inside."""
 
 
 @dataclass(frozen=True)

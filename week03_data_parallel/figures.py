@@ -244,15 +244,13 @@ def batch_sweeps(
     return figure
 
 
-def run_time(batches: Sequence[int], seconds: Mapping[str, Sequence[float]]) -> Figure:
-    """Seconds of a whole run by batch, a line for each name."""
-    figure, ax = plt.subplots(figsize=(7, 3))
-    for (name, values), marker, dash in zip(seconds.items(), plots.MARKERS, plots.DASHES, strict=False):
-        ax.loglog(batches, values, marker=marker, linestyle=dash, label=name)
+def run_time(batches: Sequence[int], seconds: Sequence[float]) -> Figure:
+    """Seconds of a whole run by batch."""
+    figure, ax = plt.subplots(figsize=(7, 2.6))
+    ax.loglog(batches, seconds, marker="o")
     ax.set(xlabel="batch", ylabel="time to the goal, s")
     ax.set_xticks(batches, batches)
     ax.minorticks_off()
-    ax.legend()
     return figure
 
 

@@ -4,6 +4,7 @@ A rank is another process and cannot import a notebook. So a function travels as
 and the plain values that the code names.
 """
 
+import builtins
 import copy
 import importlib
 import marshal
@@ -17,10 +18,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data.distributed import DistributedSampler
 
 from effdl import launch
+from effdl.device import device
 from effdl.stand_ins import OnADevice
 from week03_data_parallel import digits, optimizers, point_to_point, schedules, step_times, wire
+from week03_data_parallel.batch_norm import normalise_over_ranks
 from week03_data_parallel.data_parallel import Bucket, SlowNetwork
 from week03_data_parallel.point_to_point import SlowLink
 
@@ -51,6 +55,7 @@ class Written:
 
     def __call__(self, *args, **kwargs):
         names = {name: importlib.import_module(module) for name, module in self.modules.items()}
+        names["__builtins__"] = builtins
         function = types.FunctionType(
             marshal.loads(self.code), {**names, **self.values}, self.name, self.defaults
         )
@@ -171,7 +176,7 @@ def overlap_on_rank(overlap: Callable, layers: int, unused: int | None) -> tuple
 def compress_on_rank(send_top: Callable, share: float) -> tuple[bool, bool, bool]:
     """Whether the mean arrives in time, ranks agree to the bit, and the sockets saw at most a twentieth of dense.
 
-    The same gradient for 60 steps, a hundredth of it in each: what a step keeps back must come later.
+    The same gradient for 300 steps, a hundredth of it in each: what a step keeps back must come later.
     """
     torch.manual_seed(dist.get_rank())
     gradient = torch.randn(20_000)
@@ -258,3 +263,55 @@ def gossip_on_rank(gossip_step: Callable, steps: int) -> float:
     for step in range(steps):
         gossip_step(value, step)
     return float(value.mean())
+
+
+def library_ring_step(chunks, leaving: int, arriving: int, add: bool) -> None:
+    """A step of a ring with PyTorch's batch of point-to-point messages, which NCCL needs for exchanges."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    landing = torch.empty_like(chunks[arriving])
+    messages = [
+        dist.P2POp(dist.isend, chunks[leaving], (rank + 1) % world),
+        dist.P2POp(dist.irecv, landing, (rank - 1) % world),
+    ]
+    for work in dist.batch_isend_irecv(messages):
+        work.wait()
+    chunks[arriving].add_(landing) if add else chunks[arriving].copy_(landing)
+
+
+def library_local(model: nn.Module, period: int) -> Callable[[], None]:
+    """Local SGD by PyTorch: what to call after each step. All ranks must start from the same weights."""
+    from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
+
+    averager = PeriodicModelAverager(period=period, warmup_steps=period - 1)
+    return lambda: averager.average_parameters(model.parameters())
+
+
+def library_deal(total: int) -> list[int]:
+    """The samples of this rank by PyTorch's sampler."""
+    return list(DistributedSampler(range(total), shuffle=False))
+
+
+def statistics_of_ddp_on_rank() -> tuple[float, float]:
+    """(running mean that this rank would save, mean over all ranks' samples) after two steps of a model under DDP.
+
+    Rank r's samples have the mean 2 r.
+    """
+    model = DistributedDataParallel(nn.Sequential(nn.BatchNorm1d(1, momentum=1.0), nn.Linear(1, 1)))
+    x = torch.randn(4096, 1, generator=torch.Generator().manual_seed(dist.get_rank())) + 2.0 * dist.get_rank()
+    for _ in range(2):
+        model(x).sum().backward()
+    joined = x.mean()
+    dist.all_reduce(joined)
+    return float(model.module[0].running_mean), float(joined / dist.get_world_size())
+
+
+def library_sync_on_rank() -> str:
+    """PyTorch's SyncBatchNorm in training on a rank: how far from ours, or why it refuses."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8, affine=False))
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model).to(device())
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(dist.get_rank())).to(device())
+    try:
+        ours = normalise_over_ranks(model[0](x))
+        return f"differs from ours by {float((model(x) - ours).abs().max()):.1g}"
+    except ValueError as refusal:
+        return str(refusal)
