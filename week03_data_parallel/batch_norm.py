@@ -2,7 +2,12 @@
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.functional import cross_entropy
+
+from week03_data_parallel import digits, optimizers
+from week03_data_parallel.data_parallel import DataParallel
 
 
 def normalise_over_ranks(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
@@ -34,3 +39,47 @@ def compare_on_rank(joined: torch.Tensor, cotangent: torch.Tensor) -> dict[str, 
         (y * cotangent.tensor_split(world)[rank]).sum().backward()
         result[name] = torch.stack([y.detach(), x.grad])
     return result
+
+
+class Normalised(nn.Module):
+    """A network for the digits whose hidden layer is normalised, over all ranks or over this rank's batch alone."""
+
+    def __init__(self, over_ranks: bool, seed: int):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.last, self.over_ranks = nn.Linear(64, 64), nn.Linear(64, 10), over_ranks
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, 64] to [B, 10]. In evaluation mode with the statistics of the batch that it is given."""
+        x = self.first(x)
+        if self.training and self.over_ranks:
+            x = normalise_over_ranks(x)
+        else:
+            x = nn.functional.batch_norm(x, None, None, training=True)
+        return self.last(x.relu())
+
+
+def train_on_rank(batch: int, steps: int, lr: float, seeds: list[int]) -> dict[str, list[float]]:
+    """Training losses after `steps` steps with `batch` samples on each rank, by way to normalise; one for each seed.
+
+    A loss is that of all training images as one batch, so that only training differs.
+    """
+    x, y = (tensor[: digits.TRAINING] for tensor in digits.images())
+    found = {}
+    for name, over_ranks in (("all ranks", True), ("own batch", False)):
+        losses = []
+        for seed in seeds:
+            model = Normalised(over_ranks, seed)
+            wrapped = DataParallel(model)
+            optimizer = optimizers.Momentum(model.parameters(), lr)
+            own = digits.batches(batch, seed=1000 * seed + dist.get_rank())
+            for _, (inputs, labels) in zip(range(steps), own, strict=False):
+                wrapped.zero_grad()
+                cross_entropy(wrapped(inputs), labels).backward()
+                wrapped.finish()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                losses.append(float(cross_entropy(model(x), y)))
+        found[name] = losses
+    return found

@@ -11,27 +11,21 @@ from week03_data_parallel.data_parallel import Bucket
 
 
 class Dense:
-    """No compression: the mean by all-reduce. `sent` counts payload bytes that this rank sends, here and below."""
-
-    def __init__(self):
-        self.sent = 0
+    """No compression: the mean by all-reduce."""
 
     def __call__(self, bucket: Bucket) -> None:
         """Replace the bucket's gradients by their mean over the ranks."""
         self.all_reduce(bucket.flat)
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Mean of `tensor` over the ranks, in place; counted as a ring counts: 2(n-1)/n of the tensor."""
+        """Mean of `tensor` over the ranks, in place."""
         dist.all_reduce(tensor)
-        world = dist.get_world_size()
-        self.sent += round(2 * (world - 1) / world * tensor.nbytes)
-        return tensor.div_(world)
+        return tensor.div_(dist.get_world_size())
 
     def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """`tensor` of every rank; around a ring each rank sends n - 1 of them."""
         gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, tensor)
-        self.sent += (len(gathered) - 1) * tensor.nbytes
         return gathered
 
 
@@ -39,7 +33,6 @@ class Feedback(Dense):
     """Keeps what was not sent. A subclass says in `mean_of` what is sent of a gradient."""
 
     def __init__(self, feedback: bool = True):
-        super().__init__()
         self.feedback = feedback
         self._left: dict[Bucket, torch.Tensor] = {}
 
@@ -75,6 +68,31 @@ class TopK(Feedback):
             where, value = theirs.chunk(2)
             mean.index_add_(0, where.long(), value.view(torch.float32))
         return mean / dist.get_world_size(), mine
+
+
+class MomentumTopK(TopK):
+    """Top-k of a velocity: each rank applies momentum *before* it chooses, and the optimizer is plain SGD.
+
+    An element that waits would otherwise lose the momentum of the steps that it waited. What was sent starts again
+    without velocity. Lin et al., Deep gradient compression, ICLR 2018 (momentum correction, factor masking).
+    """
+
+    def __init__(self, share: float, decay: float = 0.9):
+        super().__init__(share)
+        self.decay = decay
+        self._velocity: dict[Bucket, torch.Tensor] = {}
+
+    def __call__(self, bucket: Bucket) -> None:
+        """See `Feedback`."""
+        velocity = self._velocity.setdefault(bucket, torch.zeros_like(bucket.flat))
+        bucket.flat.copy_(velocity.mul_(self.decay).add_(bucket.flat))
+        super().__call__(bucket)
+
+    def mean_of(self, bucket, wanted):
+        """See `Feedback`."""
+        mean, mine = super().mean_of(bucket, wanted)
+        self._velocity[bucket][mine != 0] = 0
+        return mean, mine
 
 
 class OneBit(Feedback):

@@ -3,7 +3,9 @@
 import copy
 import functools
 import importlib.util
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from week03_data_parallel import compression, learning_rate, optimizers
+from effdl import memory
+from week03_data_parallel import compression, learning_rate, optimizers, wire
 from week03_data_parallel.data_parallel import DataParallel
+from week03_data_parallel.races import interleaved
 
 TRAINING = 1437  # images; the other 360 are for validation
 
@@ -53,13 +57,19 @@ def accuracy(model: nn.Module) -> float:
     return float((model(x[TRAINING:]).argmax(1) == y[TRAINING:]).float().mean())
 
 
-def batches(batch: int, seed: int):
-    """Endless batches of training images: each epoch in a new random order, a short rest dropped."""
+def batches(batch: int, seed: int, parts: int = 1):
+    """Endless batches of training images: each epoch in a new random order, a short rest dropped.
+
+    With `parts` above 1 only one range of digits, the one with the number `seed`: of two, 0 to 4 or 5 to 9.
+    """
     x, y = images()
     generator = torch.Generator().manual_seed(seed)
+    pool = torch.arange(TRAINING)
+    if parts > 1:
+        pool = pool[y[:TRAINING] * parts // 10 == seed]
     while True:
-        order = torch.randperm(TRAINING, generator=generator)
-        for indices in order[: TRAINING // batch * batch].view(-1, batch):
+        order = pool[torch.randperm(len(pool), generator=generator)]
+        for indices in order[: len(pool) // batch * batch].view(-1, batch):
             yield x[indices], y[indices]
 
 
@@ -89,67 +99,136 @@ def train(
     return curve
 
 
-def steps_to(target: float, batch: int, lr: float, most: int, momentum: bool = False, warm: int = 0) -> float:
-    """Steps of SGD until the training loss is `target` or less; inf if `most` are not enough."""
-    model = network()
-    kind = optimizers.Momentum if momentum else optimizers.SGD
+def steps_to(target: float, batch: int, lr: float, most: int, warm: int = 0, seed: int = 0) -> float:
+    """Steps of momentum until the training loss is `target` or less; inf if `most` are not enough."""
+    model = network(seed)
     policy = functools.partial(learning_rate.warm_up, steps=warm)
-    curve = train(kind(model.parameters(), lr), model, batch, most, policy, every=5, target=target)
+    optimizer = optimizers.Momentum(model.parameters(), lr)
+    curve = train(optimizer, model, batch, most, policy, every=5, target=target)
     return curve[-1][0] if curve[-1][1] <= target else float("inf")
 
 
-LEARNING_RATES = {
-    "SGD": 0.3,
-    "momentum": 0.1,
-    "AdaGrad": 0.03,
-    "RMSProp": 0.003,
-    "Adam": 0.01,
-    "LARS": 0.01,
-    "LAMB": 0.01,
+RATES: dict[str, list[float]] = {
+    name: [least * 2**k for k in range(7)]
+    for name, least in {
+        "SGD": 0.04,
+        "momentum": 0.01,
+        "AdaGrad": 0.004,
+        "RMSProp": 0.001,
+        "AdaDelta": 0.4,
+        "Adam": 0.002,
+        "AdamW": 0.002,
+        "LARS": 0.002,
+        "LAMB": 0.004,
+    }.items()
 }
-"""The best of three rates for each optimizer, with batches of 64 images."""
+"""Seven learning rates to try for each optimizer: the best lies inside."""
 
 
-def train_with_each(batch: int, steps: int) -> tuple[dict[str, optimizers.Optimizer], dict[str, list]]:
-    """The same network and batches with each of `optimizers.ALL`: the optimizers, and the curves of `train`."""
-    used, learned = {}, {}
-    for name, lr in LEARNING_RATES.items():
-        model = network()
-        used[name] = optimizers.ALL[name](model.parameters(), lr)
-        learned[name] = train(used[name], model, batch, steps)
-    return used, learned
+@dataclass(frozen=True)
+class Tuned:
+    """An optimizer at its best rate: the rate, its place among the tried, a curve, each seed's final loss."""
+
+    rate: float
+    place: int
+    curve: list[tuple[int, float]]
+    losses: list[float]
 
 
-METHODS: dict[str, Callable[[], compression.Dense]] = {
-    "dense": compression.Dense,
-    "top-k 1 %": lambda: compression.TopK(0.01),
-    "top-k 1 %, no feedback": lambda: compression.TopK(0.01, feedback=False),
-    "one bit": compression.OneBit,
-    "PowerSGD, rank 2": lambda: compression.PowerSGD(2),
+def final_losses(
+    lr: float, policy: Callable[[int], float], batch: int, steps: int, seeds: int = 3
+) -> list[float]:
+    """Training losses after `steps` steps of SGD under a policy of the learning rate, one for each seed."""
+    found = []
+    for seed in range(seeds):
+        model = network(seed, width=32)
+        optimizer = optimizers.SGD(model.parameters(), lr)
+        found.append(train(optimizer, model, batch, steps, policy, every=steps)[-1][1])
+    return found
+
+
+def state_copies(name: str) -> float:
+    """What an optimizer allocates and keeps in its first step, in copies of the weights, by the allocator."""
+    model = network()
+    optimizer = optimizers.ALL[name](model.parameters(), 0.001)
+    x, y = images()
+    cross_entropy(model(x[:8]), y[:8]).backward()
+    return memory.measure(optimizer.step).kept / sum(p.nbytes for p in model.parameters())
+
+
+def tuned(name: str, batch: int, steps: int, seeds: int = 3) -> Tuned:
+    """Train with each rate of `RATES` on one seed, then with the best on `seeds` seeds."""
+
+    def final(lr: float, seed: int, every: int) -> list[tuple[int, float]]:
+        model = network(seed)
+        decay = {"weight_decay": 0.01} if name == "AdamW" else {}
+        return train(optimizers.ALL[name](model.parameters(), lr, **decay), model, batch, steps, every=every)
+
+    losses = [final(lr, 0, steps)[-1][1] for lr in RATES[name]]
+    place = min(range(len(losses)), key=lambda k: losses[k] if losses[k] < math.inf else math.inf)
+    rate = RATES[name][place]
+    curves = [final(rate, seed, max(1, steps // 12)) for seed in range(seeds)]
+    return Tuned(rate, place, curves[0], [curve[-1][1] for curve in curves])
+
+
+METHODS: dict[str, tuple[Callable[[], compression.Dense], type[optimizers.Optimizer]]] = {
+    "dense": (compression.Dense, optimizers.Momentum),
+    "top-k 1 %": (lambda: compression.TopK(0.01), optimizers.Momentum),
+    "top-k 1 %, no feedback": (lambda: compression.TopK(0.01, feedback=False), optimizers.Momentum),
+    "top-k 1 %, own momentum": (lambda: compression.MomentumTopK(0.01), optimizers.SGD),
+    "one bit": (compression.OneBit, optimizers.Momentum),
+    "PowerSGD, rank 2": (lambda: compression.PowerSGD(2), optimizers.Momentum),
 }
-"""Ways to average gradients, by name."""
+"""Ways to average gradients, by name, each with the optimizer that goes with it."""
 
 
 def train_compressed_on_rank(names: list[str], steps: int, batch: int, lr: float) -> dict[str, list]:
-    """On each rank: train with momentum and each method; return (bytes this rank sent, training loss) by step.
+    """On each rank: train with each method; return (bytes this rank sent, training loss) at every tenth step.
 
-    `batch` is that of one rank.
+    The bytes are those that its TCP sockets counted. `batch` is that of one rank.
     """
     found = {}
     for name in names:
-        model, reduce = network(), METHODS[name]()
-        wrapped = DataParallel(model, reduce=reduce)
-        optimizer = optimizers.Momentum(model.parameters(), lr)
-        curve = [(0, training_loss(model))]
+        make, kind = METHODS[name]
+        model = network()
+        wrapped = DataParallel(model, reduce=make())
+        optimizer = kind(model.parameters(), lr)
+        dist.barrier()
+        curve, before = [(0, training_loss(model))], wire.socket_bytes()
         for step, (x, y) in zip(range(steps), batches(batch, seed=dist.get_rank()), strict=False):
             wrapped.zero_grad()
             cross_entropy(wrapped(x), y).backward()
             wrapped.finish()
             optimizer.step()
             if (step + 1) % 10 == 0:
-                curve.append((reduce.sent, training_loss(model)))
+                dist.barrier()  # what a send left in the kernel's buffer is not counted yet
+                curve.append((wire.socket_bytes() - before, training_loss(model)))
         found[name] = curve
     return found
+
+
+def average_times_on_rank(names: list[str], numel: int, rounds: int) -> tuple[dict, dict[str, int]]:
+    """Seconds and bytes sent of one average of `numel` gradients by each method, in turns, on each rank."""
+    side = math.isqrt(numel)
+    ways, sent = {}, {}
+    for name in names:
+        wrapped = DataParallel(nn.Linear(side, side), bucket_bytes=2**30, reduce=METHODS[name][0]())
+        [bucket] = wrapped.buckets
+        bucket.flat.normal_(generator=torch.Generator().manual_seed(dist.get_rank()))
+        gradient = bucket.flat.clone()
+
+        def average(bucket=bucket, gradient=gradient, wrapped=wrapped):
+            bucket.flat.copy_(gradient)
+            wrapped.reduce(bucket)
+
+        for _ in range(2):  # the first call opens connections
+            dist.barrier()
+            before = wire.socket_bytes()
+            average()
+            dist.barrier()
+            sent[name] = wire.socket_bytes() - before
+        ways[name] = average
+    return interleaved(ways, rounds, warmup=1), sent
 
 
 def bytes_to(loss: float, curve: list[tuple[float, float]]) -> float:
@@ -157,9 +236,12 @@ def bytes_to(loss: float, curve: list[tuple[float, float]]) -> float:
     return next((sent for sent, value in curve if value <= loss), float("inf"))
 
 
-def train_local_on_rank(periods: list[int], steps: int, batch: int, lr: float) -> dict[int, list]:
+def train_local_on_rank(
+    periods: list[int], steps: int, batch: int, lr: float, apart: bool = False
+) -> dict[int, list]:
     """Local SGD on each rank: average the *weights* every H steps, for each H of `periods`.
 
+    With `apart` a rank sees digits of its own only: of two ranks, one has 0 to 4 and the other 5 to 9.
     Returns (step, training loss of the averaged weights, messages so far) at every tenth step.
     """
     found = {}
@@ -167,7 +249,8 @@ def train_local_on_rank(periods: list[int], steps: int, batch: int, lr: float) -
         model, averaged = network(), 0
         optimizer = optimizers.SGD(model.parameters(), lr)
         curve = [(0, training_loss(model), 0)]
-        for step, (x, y) in zip(range(1, steps + 1), batches(batch, seed=dist.get_rank()), strict=False):
+        own = batches(batch, dist.get_rank(), dist.get_world_size() if apart else 1)
+        for step, (x, y) in zip(range(1, steps + 1), own, strict=False):
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()

@@ -15,7 +15,7 @@ from effdl import plots
 from effdl.bench import Comparison
 from effdl.notebook import Table
 from week03_data_parallel.alpha_beta import Model, typical_error
-from week03_data_parallel.optimizers import Optimizer
+from week03_data_parallel.digits import Tuned
 from week03_data_parallel.overlap import Step
 from week03_data_parallel.schedules import Message, Schedule, simulate
 
@@ -216,18 +216,41 @@ def curves(drawn: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     return figure
 
 
-def steps_by_batch(batches: Sequence[int], drawn: Mapping[str, Sequence[float]], goal: float) -> Figure:
-    """Steps until the loss is `goal`, by batch size. Dotted: half the steps at each doubling."""
-    figure, ax = plt.subplots()
-    first = next(iter(drawn.values()))
-    ideal = first[0] * batches[0] / np.array(batches)
-    ax.loglog(batches, ideal, ":", color=plots.INK, label="perfect: half the steps")
-    for (name, steps), marker, dash in zip(drawn.items(), plots.MARKERS, plots.DASHES, strict=False):
-        ax.loglog(batches, steps, marker=marker, linestyle=dash, label=name)
-    ax.set(xlabel="batch", ylabel=f"steps to a training loss of {goal}")
+def batch_sweeps(
+    batches: Sequence[int],
+    steps: Mapping[str, Sequence[float]],
+    rates: Mapping[str, Sequence[float]],
+    fits: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Left: steps to the goal by batch, as points, with the curve of each fit. Right: the rates used.
+
+    `fits` holds (least steps, critical batch). What has no rate of its own (a rule) stands in both too.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.6))
+    grid = np.geomspace(batches[0], batches[-1], 60)
+    for number, name in enumerate(steps):
+        colour, marker = plots.COLOURS[number], plots.MARKERS[number]
+        left.loglog(batches, steps[name], marker=marker, linestyle="", color=colour, label=name)
+        right.loglog(batches, rates[name], marker=marker, color=colour, linestyle="-", label=name)
+        if name in fits:
+            least, critical = fits[name]
+            left.loglog(grid, least * (1 + critical / grid), color=colour, linestyle="--", linewidth=1)
+    left.set(xlabel="batch", ylabel="steps to the goal (median of 3 seeds)")
+    right.set(xlabel="batch", ylabel="learning rate")
+    for ax in (left, right):
+        ax.set_xticks(batches, batches, fontsize=8)
+        ax.minorticks_off()
+    left.legend(fontsize=8)
+    return figure
+
+
+def run_time(batches: Sequence[int], seconds: Sequence[float]) -> Figure:
+    """Seconds of a whole run by batch."""
+    figure, ax = plt.subplots(figsize=(7, 2.6))
+    ax.loglog(batches, seconds, marker="o")
+    ax.set(xlabel="batch", ylabel="time to the goal, s")
     ax.set_xticks(batches, batches)
     ax.minorticks_off()
-    ax.legend()
     return figure
 
 
@@ -269,20 +292,34 @@ def model_table(models: Mapping[str, Model], unseen: Mapping[tuple[str, int, int
     )
 
 
-def optimizer_table(
-    used: Mapping[str, Optimizer], stepping: Comparison, learned: Mapping[str, Sequence[tuple[int, float]]]
+def goals_table(
+    found: Mapping[str, Sequence[tuple[float, float]]], goals: Sequence[float], every: int
 ) -> Table:
-    """State, cost of a step and final loss of optimizers, in units of the weights and of SGD's step."""
-    first = next(iter(used.values()))
-    weights = sum(p.nbytes for p in first.parameters)
-    rows = [
-        [
-            name,
-            f"{optimizer.state_bytes() / weights:.0f}",
-            stepping.ratio(name, "SGD"),
-            f"{learned[name][-1][1]:.3f}",
+    """Steps, and MB sent by a rank, until the training loss first is a goal or less, for curves of (bytes, loss)."""
+    rows = []
+    for name, curve in found.items():
+        reached = [
+            next(((every * k, sent) for k, (sent, loss) in enumerate(curve) if loss <= g), None)
+            for g in goals
         ]
-        for name, optimizer in used.items()
+        rows.append([name, *(f"{r[0]}: {r[1] / 1e6:.2f}" if r else "never" for r in reached)])
+    return Table(["steps: MB until the loss is", *(f"{goal:g}" for goal in goals)], rows)
+
+
+def optimizer_table(
+    state: Mapping[str, float], tuned: Sequence[Mapping[str, Tuned]], titles: Sequence[str]
+) -> Table:
+    """State in copies of the weights, and for each setting the best rate and the final losses of its seeds."""
+    header = [
+        "optimizer",
+        "state, copies",
+        *(word for title in titles for word in (f"rate, {title}", "losses")),
     ]
-    header = ["optimizer", "state, copies of the weights", "time of a step over SGD's"]
-    return Table([*header, f"loss after {learned['SGD'][-1][0]} steps"], rows)
+    rows = []
+    for name in tuned[0]:
+        cells = []
+        for setting in tuned:
+            low, high = min(setting[name].losses), max(setting[name].losses)
+            cells += [f"{setting[name].rate:g}", f"{low:.2f} to {high:.2f}"]
+        rows.append([name, f"{state[name]:.0f}", *cells])
+    return Table(header, rows)

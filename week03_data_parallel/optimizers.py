@@ -1,4 +1,4 @@
-"""Six optimizers from their papers, plainly: what they remember of each parameter, and what they do with it."""
+"""Optimizers from their papers, plainly: what they remember of each parameter, and what they do with it."""
 
 from collections.abc import Iterable
 
@@ -80,6 +80,20 @@ class RMSProp(Optimizer):
         w -= self.lr * g / (squares.sqrt() + 1e-8)
 
 
+class AdaDelta(Optimizer):
+    """RMSProp whose step has the size of the last changes, so that it has the weights' unit (Zeiler 2012)."""
+
+    decay, eps = 0.9, 1e-6
+
+    def update(self, w, g, state):
+        """See `Optimizer`."""
+        squares, changes = self.memory(state, "squares", w), self.memory(state, "changes", w)
+        squares.mul_(self.decay).add_(g * g, alpha=1 - self.decay)
+        step = (changes + self.eps).sqrt() / (squares + self.eps).sqrt() * g
+        changes.mul_(self.decay).add_(step * step, alpha=1 - self.decay)
+        w -= self.lr * step
+
+
 class Adam(Optimizer):
     """Momentum and RMSProp, both corrected for their start at zero (Kingma & Ba 2015)."""
 
@@ -97,6 +111,18 @@ class Adam(Optimizer):
     def update(self, w, g, state):
         """See `Optimizer`."""
         w -= self.lr * self.direction(w, g, state)
+
+
+class AdamW(Adam):
+    """Adam that shrinks the weights beside its step, not through the gradient (Loshchilov & Hutter 2019).
+
+    Through the gradient, a weight whose gradients are large would be shrunk less: its decay is divided by their size.
+    """
+
+    def update(self, w, g, state):
+        """See `Optimizer`."""
+        w *= 1 - self.lr * self.weight_decay
+        super().update(w, g, state)
 
 
 def trust_ratio(w: torch.Tensor, step: torch.Tensor) -> float:
@@ -133,7 +159,9 @@ ALL: dict[str, type[Optimizer]] = {
     "momentum": Momentum,
     "AdaGrad": AdaGrad,
     "RMSProp": RMSProp,
+    "AdaDelta": AdaDelta,
     "Adam": Adam,
+    "AdamW": AdamW,
     "LARS": LARS,
     "LAMB": LAMB,
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from week03_data_parallel import alpha_beta, figures, schedules
+from week03_data_parallel import alpha_beta, digits, figures, optimizer_steps, schedules
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,32 @@ def test_a_model_is_listed_with_its_constants_and_its_error():
     twice = {("ring", 4, 1000): 2 * model.predict("ring", 4, 1000)}
     (row,) = figures.model_table({"ports": model}, twice).rows
     assert row[:4] == ["ports", "1000", "1.00", "2.00x"]
+
+
+def test_a_goal_that_no_step_reached_is_never():
+    curves = {"dense": [(0, 2.0), (1e6, 0.9), (2e6, 0.4)], "one bit": [(0, 2.0), (1e5, 0.8), (2e5, 0.9)]}
+    rows = figures.goals_table(curves, [1.0, 0.5], every=10).rows
+    assert rows == [["dense", "10: 1.00", "20: 2.00"], ["one bit", "10: 0.10", "never"]]
+
+
+def test_the_table_of_optimizers_shows_rate_and_spread_of_each_setting():
+    tuned = {"SGD": digits.Tuned(0.1, 3, [(0, 2.3)], [0.5, 0.4, 0.6])}
+    assert figures.optimizer_table({"SGD": 0.0}, [tuned, tuned], ["a", "b"]).rows == [
+        ["SGD", "0", "0.1", "0.40 to 0.60", "0.1", "0.40 to 0.60"]
+    ]
+
+
+def test_sweeps_draw_points_of_all_and_curves_of_fits():
+    figure = figures.batch_sweeps(
+        [2, 8], {"a": [9, 3], "b": [9, np.inf]}, {"a": [1, 2], "b": [1, np.nan]}, {"a": (2, 7)}
+    )
+    assert [len(ax.lines) for ax in figure.axes] == [3, 2]
+    assert len(figures.run_time([2, 8], [1.0, 0.5]).axes[0].lines) == 1
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_timed_optimizers_take_steps(fused):
+    ways = optimizer_steps.steps(100, fused)
+    assert list(ways) == list(optimizer_steps.KINDS)
+    for step in ways.values():
+        step()

@@ -153,7 +153,9 @@ TWINS = [
     ("momentum", lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)),
     ("AdaGrad", lambda p, lr: torch.optim.Adagrad(p, lr)),
     ("RMSProp", lambda p, lr: torch.optim.RMSprop(p, lr)),
+    ("AdaDelta", lambda p, lr: torch.optim.Adadelta(p, lr)),
     ("Adam", lambda p, lr: torch.optim.Adam(p, lr)),
+    ("AdamW", lambda p, lr: torch.optim.AdamW(p, lr, weight_decay=0.1)),
 ]
 
 
@@ -161,7 +163,8 @@ TWINS = [
 def test_optimizer_takes_the_steps_of_pytorchs(name, twin):
     # In float64: RMSProp and Adam divide by the size of a gradient, also where that is but rounding.
     ours, theirs = digits.network(width=8).double(), digits.network(width=8).double()
-    mine, other = optimizers.ALL[name](ours.parameters(), 0.01), twin(theirs.parameters(), 0.01)
+    decay = {"weight_decay": 0.1} if name == "AdamW" else {}
+    mine, other = optimizers.ALL[name](ours.parameters(), 0.01, **decay), twin(theirs.parameters(), 0.01)
     for (x, y), _ in zip(digits.batches(16, seed=0), range(5), strict=False):
         for model, optimizer in ((ours, mine), (theirs, other)):
             optimizer.zero_grad()
@@ -182,7 +185,7 @@ def test_a_layers_first_step_is_a_share_of_its_weights_whatever_the_gradients_si
 
 
 @pytest.mark.parametrize(
-    ("name", "copies"), [("SGD", 0), ("momentum", 1), ("Adam", 2), ("LARS", 1), ("LAMB", 2)]
+    ("name", "copies"), [("SGD", 0), ("momentum", 1), ("AdaDelta", 2), ("Adam", 2), ("LARS", 1), ("LAMB", 2)]
 )
 def test_state_bytes_are_whole_copies_of_the_weights(name, copies):
     model = digits.network(width=8)
@@ -190,6 +193,7 @@ def test_state_bytes_are_whole_copies_of_the_weights(name, copies):
     cross_entropy(model(digits.images()[0][:8]), digits.images()[1][:8]).backward()
     optimizer.step()
     assert optimizer.state_bytes() == copies * sum(p.nbytes for p in model.parameters())
+    assert digits.state_copies(name) == pytest.approx(copies, rel=1e-3)
 
 
 def test_local_sgd_with_period_one_is_data_parallel_sgd():
@@ -212,7 +216,90 @@ def test_local_sgd_with_period_one_is_data_parallel_sgd():
 
 def test_learning_rates_start_and_end_where_they_should():
     assert learning_rate.linear_scaling(0.1, 256, 1024) == pytest.approx(0.4)
+    assert learning_rate.square_root_scaling(0.1, 256, 1024) == pytest.approx(0.2)
+    stable = [
+        learning_rate.warm_up_stable_decay(step, 10, warm=2, share=0.4) for step in (0, 1, 5, 6, 8, 10, 99)
+    ]
+    assert stable == pytest.approx([0.5, 1, 1, 1, 0.5, 0, 0])
     assert [learning_rate.warm_up(step, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert learning_rate.warm_up(0, 0) == 1
     assert [learning_rate.cosine(step, 10) for step in (0, 5, 10, 99)] == pytest.approx([1, 0.5, 0, 0])
     assert learning_rate.step_decay(30, [10, 20]) == pytest.approx(0.01)
+
+
+def test_the_mean_of_unequal_parts_means_is_not_the_mean_of_all():
+    x, y = double_images()
+    model = digits.network(width=8).double()
+
+    def gradient(part):
+        loss = cross_entropy(model(x[part]), y[part])
+        return nn.utils.parameters_to_vector(torch.autograd.grad(loss, model.parameters()))
+
+    whole = gradient(slice(0, 64))
+    equal = (gradient(slice(0, 32)) + gradient(slice(32, 64))) / 2
+    unequal = (gradient(slice(0, 8)) + gradient(slice(8, 64))) / 2
+    torch.testing.assert_close(equal, whole, atol=1e-12, rtol=0)
+    assert (unequal - whole).abs().max() > 1e-4
+
+
+def own_momentum_on_rank():
+    """By step: what one step of momentum top-k averaged, for a gradient of ones at one place."""
+    reduce = compression.MomentumTopK(0.5, decay=0.5)
+    wrapped = DataParallel(nn.Linear(2, 1, bias=False), reduce=reduce)
+    [bucket] = wrapped.buckets
+    seen = []
+    for gradient in ([3.0, 1.0], [3.0, 1.0], [0.0, 0.0]):
+        bucket.flat.copy_(torch.tensor(gradient))
+        reduce(bucket)
+        seen.append(bucket.flat.tolist())
+    return seen
+
+
+def test_momentum_top_k_sends_velocities_and_clears_what_it_sent():
+    # The second element waits: it owes 1, then 1 + 1.5 = 2.5, then 2.5 + 0.75 with the velocity 0.75.
+    expected = [[3.0, 0.0], [3.0, 0.0], [0.0, 3.25]]
+    assert launch.run(own_momentum_on_rank, 2) == [expected] * 2
+
+
+def test_a_rank_with_digits_of_its_own_sees_no_others():
+    for part, own in ((0, range(5)), (1, range(5, 10))):
+        _, labels = next(digits.batches(64, part, parts=2))
+        assert set(labels.tolist()) <= set(own)
+
+
+def bytes_on_rank():
+    curves = digits.train_compressed_on_rank(["dense", "top-k 1 %"], 10, 8, 0.05)
+    seconds, sent = digits.average_times_on_rank(["dense", "top-k 1 %"], 2**14, 2)
+    return (
+        [curve[-1][0] for curve in curves.values()],
+        list(sent.values()),
+        [len(s) for s in seconds.values()],
+    )
+
+
+def test_bytes_of_compressed_training_are_those_of_the_sockets():
+    try:
+        (dense, top), (one_dense, one_top), rounds = launch.run(bytes_on_rank, 2)[0]
+    except launch.LaunchError as error:
+        if "sockets do not count" in str(error):
+            pytest.skip("this kernel's sockets do not count their bytes")
+        raise
+    weights = sum(p.nbytes for p in digits.network().parameters())
+    assert dense == pytest.approx(10 * weights, rel=0.05)
+    assert 0.015 < top / dense < 0.04
+    assert one_top < 0.05 * one_dense
+    assert rounds == [2, 2]
+
+
+def test_normalising_over_ranks_trains_on_every_rank_alike():
+    by_rank = launch.run(batch_norm.train_on_rank, 2, args=(4, 3, 0.05, [0]))
+    assert by_rank[0] == by_rank[1]
+    assert set(by_rank[0]) == {"all ranks", "own batch"}
+
+
+def test_a_tuned_optimizer_has_a_rate_inside_the_sweep_and_a_loss_for_each_seed():
+    found = digits.tuned("Adam", batch=256, steps=6, seeds=2)
+    assert found.rate == digits.RATES["Adam"][found.place]
+    assert len(found.losses) == 2
+    assert found.curve[-1] == (6, found.losses[0])
+    assert len(digits.final_losses(0.1, lambda step: 1.0, 64, 2, seeds=2)) == 2
