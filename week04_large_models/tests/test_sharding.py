@@ -38,7 +38,7 @@ def collectives_on_rank():
     way = runs.Ours(Transformer(CONFIG), 1e-3)
     with Collectives() as seen:
         runs.step(way, 0, CONFIG)
-    return seen.names, len(way.model.units), sum(unit.whole.nbytes for unit in way.model.units), seen.sent
+    return seen.names, len(way.model.units), sum(unit.whole.nbytes for unit in way.model.units), seen.by_formula
 
 
 def test_a_step_gathers_twice_and_scatters_once():
@@ -56,7 +56,7 @@ def accumulate_on_rank():
             tokens, targets = runs.text_batch(number, 4, CONFIG.length)
             share = slice(dist.get_rank(), None, 2)
             runs.next_token_loss(model(tokens[share]), targets[share]).backward()
-        sharded.average()
+        sharded.finish()
     flat = torch.cat([p.grad.flatten() for p in plain.embedding.parameters()])
     dist.all_reduce(flat)
     return float((sharded.model.units[0].shard.grad - flat.chunk(2)[dist.get_rank()] / 2).abs().max())
@@ -76,7 +76,7 @@ def look_before_the_step_on_rank():
             runs.next_token_loss(way.model(tokens), targets).backward()
             if look:
                 way.model(tokens)
-            way.average()
+            way.finish()
             way.optimizer.step()
         found.append(way.weights())
     return furthest(*found)
