@@ -1,4 +1,4 @@
-"""Our sharded wrapper beside PyTorch's `fully_shard` and `DistributedDataParallel`, on ranks: weights, bytes, time."""
+"""Our sharded wrapper beside PyTorch's `fully_shard` and its data parallelism, on ranks: weights, bytes, time."""
 
 import time
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Context parallelism: causal attention whose sequence is spread over ranks, in the two ways that are in use.
 
 *Ring attention* leaves queries where they are and passes keys and values around. A rank adds up its softmax piece by
-piece, as a fused kernel does tile by tile. *Ulysses* exchanges once, from a part of the tokens to a part of the heads,
-computes whole heads, and exchanges back.
+piece, as a fused kernel does tile by tile. *Ulysses* exchanges once, from a part of the tokens to a part of the
+heads, computes whole heads, and exchanges back.
 
 Liu, Zaharia & Abbeel, Ring attention with blockwise transformers, ICLR 2024; Brandon et al., Striped attention, 2023,
 and the zig-zag order of Megatron-LM and Llama 3 (balance); Jacobs et al., DeepSpeed-Ulysses, 2023.
@@ -75,7 +75,9 @@ class RingAttention(torch.autograd.Function):
         ranks, rank = dist.get_world_size(), dist.get_rank()
         queries = list(zip(order(rank, ranks), q.chunk(2, 2), strict=True))
         out = [torch.zeros_like(part) for _, part in queries]
-        total = [part.new_full((*part.shape[:-1], 1), -math.inf) for _, part in queries]  # log of softmax's sum
+        total = [
+            part.new_full((*part.shape[:-1], 1), -math.inf) for _, part in queries
+        ]  # log of softmax's sum
         travelling = torch.stack([k, v])
         for step in range(ranks):
             if step:

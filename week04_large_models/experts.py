@@ -150,7 +150,7 @@ class ExpertParallel(MixtureOfExperts):
 
 
 def choose(logits: torch.Tensor, bias: torch.Tensor) -> Routing:
-    """The two best experts of each token by gate plus `bias`, all of which have room; the weights are of gates only."""
+    """The two best experts of each token by gate plus `bias`. All have room; the weights are made of gates only."""
     gates = logits.softmax(-1)
     experts = (gates.detach() + bias).topk(2).indices
     best = gates.gather(1, experts)
@@ -167,9 +167,7 @@ class Dropless(MixtureOfExperts):
     the choices, down where it had more. `shared` is the inner width of an MLP that every token uses, or 0.
     """
 
-    def __init__(
-        self, width: int, inner: int, count: int, seed: int = 0, rate: float = 0.0, shared: int = 0
-    ):
+    def __init__(self, width: int, inner: int, count: int, seed: int = 0, rate: float = 0.0, shared: int = 0):
         super().__init__(width, inner, count, seed=seed)
         self.rate = rate
         self.register_buffer("bias", torch.zeros(count))
@@ -334,7 +332,13 @@ class Learned:
 
 
 def train(
-    count: int, balance: float, steps: int, config: Config, batch: int = 16, bias: float | None = None, seed: int = 0
+    count: int,
+    balance: float,
+    steps: int,
+    config: Config,
+    batch: int = 16,
+    bias: float | None = None,
+    seed: int = 0,
 ) -> Learned:
     """Train a transformer on text in which `count` experts replace each MLP; with count=0 the MLPs stay.
 

@@ -20,8 +20,8 @@ class Host:
     """Keeps tensors in the host's memory: those of a GPU in pinned pages, copied on a stream of their own.
 
     The stream is what lets a copy run beside the kernels: on the stream of the kernels it would wait for its turn,
-    and they for it. `get` calls the `ahead` tensors back that were put before. For a tensor that is on the CPU already
-    this is only a second copy.
+    and they for it. `get` calls the `ahead` tensors back that were put before. For a tensor that is on the CPU this
+    is only a second copy.
     """
 
     def __init__(self, ahead: int = 4):

@@ -45,7 +45,7 @@ class Pipeline:
         return sum(loss for loss, *_ in done), times
 
     def act(self, action: Action, inputs, targets) -> tuple[float, float, float]:
-        """One action: wait for its input, compute, let the result go. Returns its loss, or 0; its start and its end."""
+        """One action: wait for its input, compute, let the result go. Returns its loss, or 0; its start; its end."""
         arrived = self._receive(action)
         begin, loss = time.perf_counter(), 0.0
         if action.kind == "F":

@@ -1,7 +1,7 @@
 """What a slow network costs, and what hides it: real messages over links that the kernel paces (`traffic.pace`).
 
-The cores compute, the kernel holds packets back: ranks and messages do not share a processor here, and so one can hide
-behind the other as on real devices.
+The cores compute, the kernel holds packets back: ranks and messages do not share a processor here, and so one can
+hide behind the other as on real devices.
 """
 
 import contextlib
@@ -82,4 +82,3 @@ def _timed(function) -> float:
     function()
     dist.barrier()
     return time.perf_counter() - begin
-

@@ -5,9 +5,11 @@ formulas of week 3, which NCCL keeps. `Sockets` asks the kernel what this rank's
 library made of the calls. They differ: gloo's reduce-scatter sends as much as an all-reduce.
 """
 
+import math
 import os
 import socket
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -60,28 +62,34 @@ class Collectives(TorchDispatchMode):
 class Sockets:
     """Counts the bytes that this rank's TCP sockets send in the block. All ranks must enter and leave it together.
 
-    A barrier stands at both ends; it sends some hundred bytes, which are counted. Raises OSError on a kernel that
-    does not count (Linux does).
+    A barrier stands at both ends; it sends some hundred bytes, which are counted. Only Linux counts: elsewhere `sent`
+    is not a number, and a page goes on without it.
     """
 
     def __enter__(self) -> "Sockets":
         dist.barrier()
-        self._before, self.sent = socket_bytes(), 0
+        self._before, self.sent = _counted(), 0.0
         return self
 
     def __exit__(self, *error: object) -> None:
         if error[0] is None:
             dist.barrier()
-            self.sent = socket_bytes() - self._before
+            self.sent = _counted() - self._before
+
+
+def _counted() -> float:
+    return socket_bytes() if sys.platform == "linux" else math.nan
 
 
 def pace(rate: float) -> int:
     """From now on let each TCP connection of this rank send at most `rate` bytes per second; return how many.
 
     The kernel holds packets back, so that a slow link costs no processor time: a network that works by itself, as a
-    real one does. Call it when the connections are open, that is after the first collective. Raises OSError where
-    the kernel cannot do it (Linux can).
+    real one does. Call it when the connections are open, that is after the first collective. Elsewhere than on Linux
+    links stay as fast as they are, and 0 is returned.
     """
+    if sys.platform != "linux":
+        return 0
     count = 0
     for connection in _connections():
         connection.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, int(rate).to_bytes(8, "little"))

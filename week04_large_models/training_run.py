@@ -1,7 +1,7 @@
 """A training run that may be killed at any moment: sharded weights, own Adam, dropout, a checkpoint now and then.
 
 `torchrun --standalone --nproc-per-node=2 --max-restarts=1 -m week04_large_models.training_run FOLDER 24 6 9` trains
-24 steps with a checkpoint after each 6, and kills a rank within step 9 of the first attempt; torchrun starts all again.
+24 steps with a checkpoint after each 6, and kills a rank within step 9 of the first attempt; torchrun starts again.
 """
 
 import json
@@ -148,14 +148,16 @@ def under_torchrun(folder: str | Path, steps: int, every: int, kill: int, ranks:
     """Train under torchrun, which sees a rank die within step `kill` and starts all of them again; return its log."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     command += ["--max-restarts=1", "--monitor-interval=0.1", "-m", __spec__.name]
-    loopback = "lo" if sys.platform == "linux" else "lo0"
+    more = {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0", "OMP_NUM_THREADS": "1"}
+    # In one store for all attempts (torch 2.13) new ranks may find the addresses of dead ones.
+    more["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     done = subprocess.run(
         [*command, str(folder), str(steps), str(every), str(kill)],
-        env={**os.environ, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **more},
         cwd=Path(__file__).resolve().parent.parent,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
     )
     if done.returncode:
         raise RuntimeError(f"torchrun ended with {done.returncode}: {done.stderr[-2000:]}")

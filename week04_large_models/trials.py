@@ -45,7 +45,9 @@ def packed(function: Callable) -> dict[str, Any]:
                 modules[name] = value.__name__
             elif isinstance(value, types.FunctionType) and name not in functions and _of_notebook(value):
                 add(value)
-            elif isinstance(value, type) and value.__module__ in sys.modules and value.__module__ != "__main__":
+            elif (
+                isinstance(value, type) and value.__module__ in sys.modules and value.__module__ != "__main__"
+            ):
                 modules[name] = f"{value.__module__}:{value.__qualname__}"
 
     add(function)
@@ -239,7 +241,7 @@ def one_f_one_b(function: Callable) -> Callable[[int, str], Any]:
         by_rank = _on_ranks(loop_on_rank, function, ranks, config, 6, 2)
         if question == "most waiting":
             return [waiting for waiting, _ in by_rank]
-        alone, apart = pipeline.one_process(config, 6, 2)[1], 0.0
+        alone, apart = _with_one_thread(lambda: pipeline.one_process(config, 6, 2)[1]), 0.0
         for _, gradients in by_rank:
             apart = max(apart, *(float((alone[name] - g).abs().max()) for name, g in gradients.items()))
         return apart
@@ -247,8 +249,18 @@ def one_f_one_b(function: Callable) -> Callable[[int, str], Any]:
     return answer
 
 
+def _with_one_thread(function: Callable[[], Any]) -> Any:
+    """What a function returns with as many intra-op threads as a rank has: sums are then in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def loop_on_rank(made: dict, config: Config, count: int, size: int) -> tuple[int, dict[str, torch.Tensor]]:
-    """See `one_f_one_b`. Stages, messages and gradients are those of `pipeline.Pipeline`; the order is the reader's."""
+    """See `one_f_one_b`. Stages and messages are those of `pipeline.Pipeline`; the order is the reader's."""
     rank, world = dist.get_rank(), dist.get_world_size()
     model = Transformer(config)
     # The schedule says who has which stage; its order is not used.

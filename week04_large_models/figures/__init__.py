@@ -1,6 +1,6 @@
 """What draws in this week: `from week04_large_models import figures`, then `figures.alive(...)`.
 
-`memory` holds the figures of lecture 1, `parallel` those of lecture 2 and of placements, `seminar` those of the seminar.
+`memory` holds the figures of lecture 1, `parallel` those of lecture 2 and of placements, `seminar` the seminar's.
 """
 
 from week04_large_models.figures.memory import (

@@ -190,7 +190,9 @@ def break_even(found: Mapping[int, Mapping[str, Sequence[float]]], alone: float,
     figure, ax = plt.subplots(figsize=(5.2, 2.4))
     counts = list(found)
     for name, marker in zip(("alone", "over the link"), plots.MARKERS, strict=False):
-        ax.loglog(counts, [np.median(found[n][name]) for n in counts], marker=marker, label=f"backward {name}")
+        ax.loglog(
+            counts, [np.median(found[n][name]) for n in counts], marker=marker, label=f"backward {name}"
+        )
     ax.axhline(alone, color=plots.INK, linestyle="--", linewidth=1, label="the sum by itself")
     ax.axvline(tokens, color=plots.INK, linestyle=":", linewidth=1.2)
     ax.text(tokens * 1.06, ax.get_ylim()[0] * 1.3, f"break-even: {tokens:,.0f}", fontsize=8)
