@@ -1,4 +1,4 @@
-"""Our sharded wrapper beside PyTorch's `fully_shard` and plain data parallelism, on ranks: weights, bytes, time."""
+"""Our sharded wrapper beside PyTorch's `fully_shard` and its data parallelism, on ranks: weights, bytes, time."""
 
 import time
 from collections.abc import Callable
@@ -17,20 +17,36 @@ BATCH = 12  # sequences of all ranks together
 
 
 class Replicated:
-    """The plain way: everything on every rank, gradients averaged in the end."""
+    """The plain way, by PyTorch's wrapper: everything on every rank, gradients summed in buckets during backward."""
 
     def __init__(self, model: Transformer, lr: float):
-        self.model = model
-        self.optimizer = Adam(model.parameters(), lr)
+        self.model = torch.nn.parallel.DistributedDataParallel(
+            model, gradient_as_bucket_view=True, init_sync=False
+        )  # equal by their seed; and gloo frees the copies of a broadcast where our count does not look
+        self.optimizer = Adam(self.model.parameters(), lr)
 
-    def average(self) -> None:
-        """Let every gradient be the mean over the ranks, and ready for the optimizer."""
+    def finish(self) -> None:
+        """Let every gradient be ready for the optimizer."""
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the whole parameters by name."""
+        return {name: p.detach().clone() for name, p in self.model.module.named_parameters()}
+
+
+class OneByOne(Replicated):
+    """Data parallelism as nobody should write it: an all-reduce for each parameter, when backward is over."""
+
+    def __init__(self, model: Transformer, lr: float):
+        self.model, self.optimizer = model, Adam(model.parameters(), lr)
+
+    def finish(self) -> None:
+        """See `Replicated`."""
         for parameter in self.model.parameters():
             dist.all_reduce(parameter.grad)
             parameter.grad /= dist.get_world_size()
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Copies of the whole parameters by name."""
+        """See `Replicated`."""
         return {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
 
@@ -38,9 +54,10 @@ class Ours(Replicated):
     """Sharded by our wrapper; options as in `FullySharded`."""
 
     def __init__(self, model: Transformer, lr: float, **options: bool):
-        super().__init__(FullySharded(model, model.chain, **options), lr)
+        self.model = FullySharded(model, model.chain, **options)
+        self.optimizer = Adam(self.model.parameters(), lr)
 
-    def average(self) -> None:
+    def finish(self) -> None:
         """See `Replicated`."""
         self.model.finish()
 
@@ -58,16 +75,11 @@ class PyTorchs(Replicated):
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-        for module in (*model.chain, model):
-            fully_shard(module, mesh=mesh)
+        for block in model.chain:
+            fully_shard(block, mesh=mesh)  # a unit: gathered before its forward and its backward pass
+        fully_shard(model, mesh=mesh)  # the root: what is in no unit, and the order of all
         self.model = model
-        # The step works on the shards, which are ordinary tensors inside the DTensors.
-        self.optimizer = Adam([p.to_local().detach() for p in model.parameters()], lr)
-
-    def average(self) -> None:
-        """See `Replicated`."""
-        for shard, parameter in zip(self.optimizer.parameters, self.model.parameters(), strict=True):
-            shard.grad, parameter.grad = parameter.grad.to_local(), None
+        self.optimizer = Adam(model.parameters(), lr)  # made after sharding: it must hold the DTensors
 
     def weights(self) -> dict[str, torch.Tensor]:
         """See `Replicated`."""
@@ -76,6 +88,7 @@ class PyTorchs(Replicated):
 
 WAYS: dict[str, Callable[[Transformer, float], Replicated]] = {
     "replicated": Replicated,
+    "one by one": OneByOne,
     "ours": Ours,
     "fully_shard": PyTorchs,
 }
@@ -87,7 +100,7 @@ def step(way: Replicated, number: int, config: Config) -> torch.Tensor:
     share = slice(dist.get_rank(), None, dist.get_world_size())
     loss = next_token_loss(way.model(tokens[share]), targets[share])
     loss.backward()
-    way.average()
+    way.finish()
     way.optimizer.step()
     return loss.detach()
 

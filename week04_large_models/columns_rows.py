@@ -4,25 +4,35 @@ Shoeybi et al., Megatron-LM, 2019 (columns and rows); Korthikanti et al., Reduci
 transformer models, MLSys 2023 (the sequence). Both backward passes are written out, so that one sees each message.
 """
 
+import time
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from effdl.memory import saved_tensors
-from week04_large_models.traffic import Collectives
+from week04_large_models.traffic import Collectives, Sockets, pace
 from week04_large_models.transformer import Block, Config, Transformer
 
 
-def add_up(x: torch.Tensor, sequence: bool) -> torch.Tensor:
-    """The sum over all ranks of x (batch, length, width); with `sequence` only this rank's part of the length."""
+def start_sum(x: torch.Tensor, sequence: bool) -> tuple[torch.Tensor, dist.Work]:
+    """The sum over all ranks of x (batch, length, width), or with `sequence` only this rank's part of the length.
+
+    It is on its way: wait for the second before you read the first.
+    """
     if not sequence:
-        dist.all_reduce(x)
-        return x
+        return x, dist.all_reduce(x, async_op=True)
     parts = [part.contiguous() for part in x.chunk(dist.get_world_size(), 1)]
     own = torch.empty_like(parts[0])
-    dist.reduce_scatter(own, parts)
-    return own
+    return own, dist.reduce_scatter(own, parts, async_op=True)
+
+
+def add_up(x: torch.Tensor, sequence: bool) -> torch.Tensor:
+    """The same sum, when it has arrived."""
+    total, on_its_way = start_sum(x, sequence)
+    on_its_way.wait()
+    return total
 
 
 def whole(x: torch.Tensor, sequence: bool) -> torch.Tensor:
@@ -37,6 +47,8 @@ def whole(x: torch.Tensor, sequence: bool) -> torch.Tensor:
 class Columns(torch.autograd.Function):
     """A linear layer that knows some of the outputs: nothing to add up forward, the input's gradient backward."""
 
+    hide = True  # compute the gradient of the weights while that of the input is summed
+
     @staticmethod
     def forward(ctx, x, weight, bias, sequence):
         ctx.save_for_backward(x, weight)  # the part, not the whole: backward gathers it again
@@ -47,8 +59,11 @@ class Columns(torch.autograd.Function):
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         x = whole(x, ctx.sequence)
-        to_input = add_up(gradient @ weight, ctx.sequence)
+        to_input, on_its_way = start_sum(gradient @ weight, ctx.sequence)
+        if not Columns.hide:
+            on_its_way.wait()
         to_weight = gradient.flatten(0, 1).T @ x.flatten(0, 1)
+        on_its_way.wait()
         return to_input, to_weight, gradient.sum((0, 1)), None
 
 
@@ -123,8 +138,8 @@ def compare_on_rank(config: Config, batch: int, sequence: bool) -> dict:
     """On a rank: one block cut over all ranks against the whole block, forward and backward, on the same input.
 
     Returns the largest difference of the output, of the input's gradient and of the weights' gradients; the
-    collectives of a forward and of a backward by name; the bytes that this rank sends for both; and the bytes that
-    it saves for the backward pass.
+    collectives of a forward and of a backward by name; the bytes that its sockets send for both, and what formulas
+    say; and the bytes that it saves for the backward pass.
     """
     world, rank = dist.get_world_size(), dist.get_rank()
     block = Transformer(config).blocks[0]
@@ -135,10 +150,10 @@ def compare_on_rank(config: Config, batch: int, sequence: bool) -> dict:
         return tensor.chunk(world, 1)[rank] if sequence else tensor
 
     part, own = ParallelBlock(block, sequence), mine(x).clone().requires_grad_()
-    with Collectives() as forward, saved_tensors(besides=part.parameters()) as saved:
+    with Sockets() as out, Collectives() as forward, saved_tensors(besides=part.parameters()) as saved:
         y = part(own)
         kept = saved.bytes
-    with Collectives() as backward:
+    with Sockets() as home, Collectives() as backward:
         (y * mine(towards)).sum().backward()
     shared = torch.cat([p.grad.flatten() for p in part.shared_parameters()])
     if sequence:
@@ -154,10 +169,36 @@ def compare_on_rank(config: Config, batch: int, sequence: bool) -> dict:
         "weight gradients": max(map(_largest, theirs, _gradients(block, rank, world))),
         "forward": forward.names,
         "backward": backward.names,
-        "sent forward": forward.sent,
-        "sent backward": backward.sent,
+        "sent forward": out.sent,
+        "sent backward": home.sent,
+        "formula forward": forward.by_formula,
+        "formula backward": backward.by_formula,
         "saved": kept,
     }
+
+
+def hidden_sums_on_rank(config: Config, batch: int, rate: float, rounds: int) -> dict[str, list[float]]:
+    """On a rank: seconds of a block's backward pass over links of `rate` bytes per second, in turns, in two ways.
+
+    "waits" adds up a column layer's gradient before it goes on, "computes meanwhile" computes the gradient of the
+    weights while the sum is under way.
+    """
+    part = ParallelBlock(Transformer(config).blocks[0])
+    x = torch.randn(batch, config.length, config.width, requires_grad=True)
+    dist.barrier()
+    pace(rate)
+    samples: dict[str, list[float]] = {"waits": [], "computes meanwhile": []}
+    for turn in range(rounds + 1):
+        for name in samples if turn % 2 else reversed(samples):
+            Columns.hide = name != "waits"
+            loss = part(x).sum()
+            dist.barrier()
+            begin = time.perf_counter()
+            loss.backward()
+            dist.barrier()
+            if turn:
+                samples[name].append(time.perf_counter() - begin)
+    return samples
 
 
 def _gradients(block: Block, rank: int, world: int) -> list[torch.Tensor]:

@@ -1,7 +1,9 @@
 """Mixture of experts: a gate sends each token to two of many MLPs, whose owners are reached by all-to-all.
 
 Lepikhin et al., GShard, ICLR 2021: top-2 gate, capacity, balance loss. Theirs drops some second choices at random;
-this one keeps all for which there is room, so that a result depends on nothing but the input.
+this one keeps all for which there is room, so that a result depends on nothing but the input. `Dropless` is what came
+after: no buffers of a fixed size (Gale et al., MegaBlocks, MLSys 2023), a shared expert that every token uses (Dai et
+al., DeepSeekMoE, 2024), and balance by a bias that only the choice sees (Wang et al., 2024).
 """
 
 import math
@@ -12,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from week04_large_models.traffic import Collectives
+from week04_large_models.traffic import Collectives, Sockets
 from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 
@@ -147,24 +149,120 @@ class ExpertParallel(MixtureOfExperts):
         return Exchange.apply(answers.transpose(0, 1).reshape(buffers.shape))
 
 
+def choose(logits: torch.Tensor, bias: torch.Tensor) -> Routing:
+    """The two best experts of each token by gate plus `bias`. All have room; the weights are made of gates only."""
+    gates = logits.softmax(-1)
+    experts = (gates.detach() + bias).topk(2).indices
+    best = gates.gather(1, experts)
+    share = F.one_hot(experts[:, 0], logits.shape[1]).float().mean(0)
+    balance = logits.shape[1] * (share * gates.mean(0)).sum()
+    nowhere = torch.zeros_like(experts)
+    return Routing(experts, nowhere, best / best.sum(1, keepdim=True), balance, capacity=len(logits))
+
+
+class Dropless(MixtureOfExperts):
+    """Experts that take whatever comes: tokens are sorted by expert, and each expert multiplies its own stretch.
+
+    `rate` moves a bias of each expert by so much in each training step, up where it had less than its fair share of
+    the choices, down where it had more. `shared` is the inner width of an MLP that every token uses, or 0.
+    """
+
+    def __init__(self, width: int, inner: int, count: int, seed: int = 0, rate: float = 0.0, shared: int = 0):
+        super().__init__(width, inner, count, seed=seed)
+        self.rate = rate
+        self.register_buffer("bias", torch.zeros(count))
+        layers = (nn.Linear(width, shared), nn.GELU(), nn.Linear(shared, width)) if shared else ()
+        self.always = nn.Sequential(*layers) if shared else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., width) to the same shape."""
+        tokens = x.flatten(0, -2)
+        self.routing = choose(tokens @ self.gate, self.bias)
+        choices = self.routing.experts.flatten()
+        counts = choices.bincount(minlength=self.count)
+        order = choices.argsort(stable=True)  # all choices of expert 0, then of expert 1, ...
+        token = order // 2
+        answers = self.grouped(tokens[token], counts) * self.routing.weights.flatten()[order].unsqueeze(1)
+        y = torch.zeros_like(tokens).index_add(0, token, answers)
+        if self.training:
+            self.bias += self.rate * (counts.float().mean() - counts).sign()
+        return (y if self.always is None else y + self.always(tokens)).view(x.shape)
+
+    def grouped(self, x: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """What experts make of the tokens x (choices, width), sorted by expert, `counts` of them for each.
+
+        A GPU does it in one launch, a *grouped* matrix product (`torch.nn.functional.grouped_mm`).
+        """
+        stretches = zip(x.split(counts.tolist()), self.up, self.down, strict=True)
+        return torch.cat([F.gelu(part @ up) @ down for part, up, down in stretches])
+
+
+class ExchangeParts(torch.autograd.Function):
+    """All-to-all of stretches of unequal length: `send[i]` rows go to rank i, `receive[i]` come from it."""
+
+    @staticmethod
+    def forward(ctx, x, send, receive):
+        ctx.lengths = receive, send
+        arrived = x.new_empty(sum(receive), *x.shape[1:])
+        dist.all_to_all_single(arrived, x.contiguous(), receive, send)
+        return arrived
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ExchangeParts.forward(ctx, gradient, *ctx.lengths), None, None
+
+
+class DroplessParallel(Dropless):
+    """This rank's share of the experts of `whole`, and the gate. Raises ValueError if they do not divide."""
+
+    def __init__(self, whole: Dropless):
+        nn.Module.__init__(self)
+        world, rank = dist.get_world_size(), dist.get_rank()
+        if whole.count % world:
+            raise ValueError(f"{whole.count} experts do not divide among {world} ranks")
+        self.count, self.rate, self.always = whole.count, whole.rate, whole.always
+        self.register_buffer("bias", whole.bias.clone())
+        self.gate = nn.Parameter(whole.gate.detach().clone())
+        self.up = nn.Parameter(whole.up.detach().chunk(world)[rank].clone())
+        self.down = nn.Parameter(whole.down.detach().chunk(world)[rank].clone())
+
+    def grouped(self, x: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Two exchanges of tokens, and a small one before, which says how many will come."""
+        world = dist.get_world_size()
+        coming = torch.empty_like(counts)
+        dist.all_to_all_single(coming, counts)
+        coming = coming.view(world, -1)  # by sender, and by this rank's expert
+        send, receive = counts.view(world, -1).sum(1).tolist(), coming.sum(1).tolist()
+        arrived = ExchangeParts.apply(x, send, receive)
+        expert = torch.arange(coming.shape[1]).repeat(world).repeat_interleave(coming.flatten())
+        order = expert.argsort(stable=True)
+        answers = super().grouped(arrived[order], coming.sum(0))
+        self.worked = len(arrived)  # tokens that this rank's experts answered
+        return ExchangeParts.apply(answers[order.argsort()], receive, send)
+
+
 COMPARED = ("output", "input gradient", "gate gradient", "expert gradients")
 """What `compare_on_rank` compares."""
 
 
-def compare_on_rank(width: int, inner: int, count: int, tokens: int, factor: float) -> dict:
+def compare_on_rank(
+    width: int, inner: int, count: int, tokens: int, factor: float, dropless: bool = False
+) -> dict:
     """On a rank: experts spread over the ranks against one process that has all of them, on every rank's tokens.
 
     Returns the largest difference of each of `COMPARED`, in units of its largest value; the collectives forward and
-    backward; the bytes sent; and the share of choices that found no room.
+    backward; the bytes that sockets sent, and what formulas say; the share of choices that found no room; and the
+    places that this rank's experts multiplied, empty ones too.
     """
     world, rank = dist.get_world_size(), dist.get_rank()
     generator = torch.Generator().manual_seed(1)
     groups, towards = torch.randn(2, world, tokens, width, generator=generator)
-    whole = MixtureOfExperts(width, inner, count, factor)
-    part, own = ExpertParallel(whole), groups[rank].clone().requires_grad_()
-    with Collectives() as forward:
+    whole = Dropless(width, inner, count) if dropless else MixtureOfExperts(width, inner, count, factor)
+    part = DroplessParallel(whole) if dropless else ExpertParallel(whole)
+    own = groups[rank].clone().requires_grad_()
+    with Sockets() as out, Collectives() as forward:
         y = part(own)
-    with Collectives() as backward:
+    with Sockets() as home, Collectives() as backward:
         (y * towards[rank]).sum().backward()
     dist.all_reduce(part.gate.grad)  # each rank saw the choices of its own tokens only
     inputs = groups.clone().requires_grad_()
@@ -175,8 +273,10 @@ def compare_on_rank(width: int, inner: int, count: int, tokens: int, factor: flo
     return dict(zip(COMPARED, map(_difference, mine, theirs), strict=True)) | {
         "forward": forward.names,
         "backward": backward.names,
-        "sent": forward.sent + backward.sent,
+        "sent": out.sent + home.sent,
+        "by formula": forward.by_formula + backward.by_formula,
         "dropped": 1 - float(part.routing.kept.float().mean()),
+        "worked": part.worked if dropless else count * part.routing.capacity,
     }
 
 
@@ -231,21 +331,34 @@ class Learned:
     parameters: int
 
 
-def train(count: int, balance: float, steps: int, config: Config, batch: int = 16) -> Learned:
+def train(
+    count: int,
+    balance: float,
+    steps: int,
+    config: Config,
+    batch: int = 16,
+    bias: float | None = None,
+    seed: int = 0,
+) -> Learned:
     """Train a transformer on text in which `count` experts replace each MLP; with count=0 the MLPs stay.
 
     An expert is half as wide inside as the MLP, so that two of them cost a token the same arithmetic. `balance` is
-    the weight of the balance loss beside that of the next character. Adam, rate 3e-3.
+    the weight of the balance loss beside that of the next character. With `bias`, experts take whatever comes, and
+    that is the rate at which a bias moves. Adam, rate 3e-3. `seed` draws weights and batches.
     """
-    model, layers = Transformer(config), []
+    model, layers = Transformer(config, seed), []
     if count:
         for number, block in enumerate(model.blocks):
-            block.mlp = MixtureOfExperts(config.width, 2 * config.width, count, seed=number)
+            sizes = config.width, 2 * config.width, count
+            seeded = 100 * seed + number
+            block.mlp = (
+                MixtureOfExperts(*sizes, seed=seeded) if bias is None else Dropless(*sizes, seeded, bias)
+            )
         layers = [block.mlp for block in model.blocks]
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses, busiest, dropped = [], [], []
     for step in range(steps):
-        tokens, targets = text_batch(step, batch, config.length)
+        tokens, targets = text_batch(step, batch, config.length, seed)
         loss = next_token_loss(model(tokens), targets)
         losses.append(float(loss.detach()))
         optimizer.zero_grad()

@@ -17,20 +17,65 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 class Host:
-    """Keeps tensors in the host's memory: pinned pages for those of a GPU, so that the copies need no detour.
+    """Keeps tensors in the host's memory: those of a GPU in pinned pages, copied on a stream of their own.
 
-    For a tensor that is on the CPU already this is only a second copy.
+    The stream is what lets a copy run beside the kernels: on the stream of the kernels it would wait for its turn,
+    and they for it. `get` calls the `ahead` tensors back that were put before. For a tensor that is on the CPU this
+    is only a second copy.
     """
 
-    def put(self, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.device]:
-        """Copy `tensor` to the host; return the ticket for it."""
-        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-        return copy.copy_(tensor, non_blocking=True), tensor.device
+    def __init__(self, ahead: int = 4):
+        self._ahead, self._next = ahead, 0
+        self._stream: torch.cuda.Stream | None = None
+        self._tickets: weakref.WeakValueDictionary[int, _OnHost] = weakref.WeakValueDictionary()
 
-    def get(self, ticket: tuple[torch.Tensor, torch.device]) -> torch.Tensor:
+    def put(self, tensor: torch.Tensor) -> "_OnHost":
+        """Begin to copy `tensor` to the host; return the ticket for it."""
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+        ticket = _OnHost(self._next, copy, tensor.device)
+        self._tickets[self._next] = ticket
+        self._next += 1
+        if not tensor.is_cuda:
+            copy.copy_(tensor)
+            return ticket
+        self._stream = self._stream or torch.cuda.Stream(tensor.device)
+        self._stream.wait_stream(torch.cuda.current_stream(tensor.device))  # its values must be there
+        with torch.cuda.stream(self._stream):
+            copy.copy_(tensor, non_blocking=True)
+        tensor.record_stream(self._stream)  # its memory is free only when the copy is over
+        return ticket
+
+    def get(self, ticket: "_OnHost") -> torch.Tensor:
         """The tensor, on the device from which it came."""
-        copy, device = ticket
-        return copy.to(device, non_blocking=True)
+        if ticket.device.type != "cuda":
+            return ticket.copy
+        for number in range(ticket.number, ticket.number - self._ahead - 1, -1):
+            self._call_back(self._tickets.get(number))
+        kernels = torch.cuda.current_stream(ticket.device)
+        kernels.wait_event(ticket.arrived)
+        tensor, ticket.here = ticket.here, None
+        if tensor is None:  # asked for twice
+            return ticket.copy.to(ticket.device)
+        tensor.record_stream(kernels)
+        return tensor
+
+    def _call_back(self, ticket: "_OnHost | None") -> None:
+        if ticket is None or ticket.here is not None or ticket.arrived is not None:
+            return
+        with torch.cuda.stream(self._stream):
+            ticket.here = ticket.copy.to(ticket.device, non_blocking=True)
+            ticket.arrived = self._stream.record_event()
+
+
+@dataclass(eq=False)
+class _OnHost:
+    """A tensor in the host's memory: its copy, and what is on its way back."""
+
+    number: int
+    copy: torch.Tensor
+    device: torch.device
+    here: torch.Tensor | None = None
+    arrived: torch.cuda.Event | None = None  # when the copy back is over
 
 
 @dataclass(eq=False)

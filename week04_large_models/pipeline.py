@@ -39,20 +39,27 @@ class Pipeline:
 
         inputs and targets: for each micro-batch int64 (batch, length); every rank has them, though few need them.
         """
-        loss, times = 0.0, []
-        for action in self.actions:
-            arrived = self._receive(action)
-            begin = time.perf_counter()
-            if action.kind == "F":
-                loss += self._forward(action, inputs, targets, arrived)
-            else:
-                self._backward(action, arrived)
-            times.append((action, begin, time.perf_counter()))
-            self.most_waiting = max(self.most_waiting, len(self.waiting))
+        done = [self.act(action, inputs, targets) for action in self.actions]
+        self.flush()
+        times = [(action, *both) for action, (_, *both) in zip(self.actions, done, strict=True)]
+        return sum(loss for loss, *_ in done), times
+
+    def act(self, action: Action, inputs, targets) -> tuple[float, float, float]:
+        """One action: wait for its input, compute, let the result go. Returns its loss, or 0; its start; its end."""
+        arrived = self._receive(action)
+        begin, loss = time.perf_counter(), 0.0
+        if action.kind == "F":
+            loss = self._forward(action, inputs, targets, arrived)
+        else:
+            self._backward(action, arrived)
+        self.most_waiting = max(self.most_waiting, len(self.waiting))
+        return loss, begin, time.perf_counter()
+
+    def flush(self) -> None:
+        """Wait until all messages have left."""
         for work, _ in self._sent:
             work.wait()
         self._sent.clear()
-        return loss, times
 
     def _forward(self, action: Action, inputs, targets, arrived: torch.Tensor | None) -> float:
         stage, number, loss = action.stage, action.micro_batch, 0.0

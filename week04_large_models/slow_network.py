@@ -1,63 +1,84 @@
-"""What prefetching hides: our sharded wrapper on a stand-in for devices and a network, which do not share a CPU.
+"""What a slow network costs, and what hides it: real messages over links that the kernel paces (`traffic.pace`).
 
-A layer waits as a device would compute, and a gather arrives no earlier than a network would have brought it.
-Wrapper, hooks and messages are real.
+The cores compute, the kernel holds packets back: ranks and messages do not share a processor here, and so one can
+hide behind the other as on real devices.
 """
 
+import contextlib
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from effdl.stand_ins import Late, OnADevice
-from week04_large_models.sharding import FullySharded, Unit
-
-FORWARD = 0.02  # seconds of a layer forward; backward takes twice as long
+from week04_large_models.sharding import FullySharded
+from week04_large_models.traffic import pace
 
 
-class SlowUnit(Unit):
-    """A unit whose gathers take `seconds`, one after another over one link."""
-
-    seconds, free = 0.0, 0.0
-
-    def start_gather(self) -> None:
-        """See `Unit`."""
-        pending = self.gathering
-        super().start_gather()
-        if pending is None and self.gathering is not None:
-            SlowUnit.free = max(SlowUnit.free, time.perf_counter()) + self.seconds
-            self.gathering = Late(self.gathering, SlowUnit.free)
+def layers(count: int, width: int) -> nn.Sequential:
+    """`count` linear layers with GELU between them: as many weights as arithmetic, and little else."""
+    parts = [nn.Sequential(nn.Linear(width, width), nn.GELU()) for _ in range(count)]
+    return nn.Sequential(*parts)
 
 
-class OnSlowNetwork(FullySharded):
-    """Our wrapper with slow units."""
+def prefetch_on_rank(count: int, width: int, rows: int, rate: float, rounds: int) -> dict[str, list[float]]:
+    """On a rank: seconds of forward and backward through sharded layers, with prefetching and without, in turns.
 
-    unit = SlowUnit
-
-
-def prefetch_on_rank(layers: int, gather: float, rounds: int) -> dict[str, list[float]]:
-    """On a rank: seconds of forward and backward through `layers` layers, with prefetching and without, in turns."""
-    SlowUnit.seconds = gather
-    ways = {}
-    for name, prefetch in (("when needed", False), ("one unit ahead", True)):
-        model = nn.Sequential(*(OnADevice(nn.Linear(8, 8), FORWARD) for _ in range(layers)))
-        ways[name] = OnSlowNetwork(model, list(model), prefetch)
+    "no network" is the same without a limit on the link.
+    """
+    x, ways = torch.randn(rows, width), {}
+    for name, prefetch in (("no limit", True), ("when needed", False), ("one unit ahead", True)):
+        model = layers(count, width)
+        ways[name] = FullySharded(model, list(model), prefetch)
     samples: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(-1, rounds):
+    for turn in range(rounds + 1):
         for name, model in ways.items():
-            dist.barrier()
-            begin = time.perf_counter()
-            model(torch.ones(1, 8)).sum().backward()
-            model.finish()
-            if turn >= 0:
-                samples[name].append(time.perf_counter() - begin)
+            pace(rate if name != "no limit" else 1e12)
+            seconds = _timed(lambda model=model: (model(x).sum().backward(), model.finish()))
+            if turn:
+                samples[name].append(seconds)
+    pace(1e12)
     return samples
 
 
-def predicted(layers: int, gather: float, prefetch: bool) -> float:
-    """Seconds of a step: compute, and the gathers that nothing hides. The last layer stays whole for its backward."""
-    compute = 3 * FORWARD * layers
-    hidden_forward, hidden_backward = (min(gather, t) if prefetch else 0.0 for t in (FORWARD, 2 * FORWARD))
-    forward = gather + (layers - 1) * (gather - hidden_forward)
-    return compute + forward + (layers - 1) * (gather - hidden_backward)
+def data_parallel_on_rank(
+    count: int, width: int, rows: Sequence[int], rate: float, rounds: int
+) -> dict[int, dict[str, list[float]]]:
+    """On a rank, for each number of rows (tokens): seconds of a backward pass under DDP, in turns.
+
+    "alone" sends nothing, "over the link" sums gradients in buckets while backward computes.
+    """
+    model = nn.parallel.DistributedDataParallel(layers(count, width), bucket_cap_mb=1)
+    model(torch.randn(1, width)).sum().backward()  # builds buckets, opens connections
+    pace(rate)
+    found = {}
+    for tokens in rows:
+        x = torch.randn(tokens, width)
+        samples: dict[str, list[float]] = {"alone": [], "over the link": []}
+        for turn in range(rounds + 1):
+            for name in samples:
+                with model.no_sync() if name == "alone" else contextlib.nullcontext():
+                    loss = model(x).sum()
+                    seconds = _timed(loss.backward)
+                if turn:
+                    samples[name].append(seconds)
+        found[tokens] = samples
+    pace(1e12)
+    return found
+
+
+def sums_on_rank(count: int, width: int, rate: float) -> float:
+    """On a rank: seconds in which the link carries one sum of all gradients, with nothing to compute meanwhile."""
+    flat = torch.zeros(sum(p.numel() for p in layers(count, width).parameters()))
+    dist.all_reduce(flat)
+    pace(rate)
+    return min(_timed(lambda: dist.all_reduce(flat)) for _ in range(2))
+
+
+def _timed(function) -> float:
+    dist.barrier()
+    begin = time.perf_counter()
+    function()
+    dist.barrier()
+    return time.perf_counter() - begin

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from week04_large_models.traffic import Collectives
+from week04_large_models.traffic import Collectives, Sockets
 from week04_large_models.transformer import MLP, Attention, Config, Transformer, next_token_loss, text_batch
 
 
@@ -153,7 +153,7 @@ def compare_on_rank(config: Config, batch: int) -> dict:
         y = parts.blocks[0](x)
     with Collectives() as forward:
         logits = parts(tokens)
-    with Collectives() as of_loss:
+    with Sockets() as wire, Collectives() as of_loss:
         loss = vocabulary_loss(logits, targets)
     with Collectives() as backward:
         loss.backward()
@@ -166,7 +166,8 @@ def compare_on_rank(config: Config, batch: int) -> dict:
         "one block": one_block.names,
         "forward": forward.names,
         "backward": backward.names,
-        "loss bytes": of_loss.sent,
+        "of the loss": of_loss.names,
+        "loss bytes": wire.sent,
         "logits bytes": tokens.numel() * config.vocabulary * 4,
     }
 

@@ -1,8 +1,14 @@
-"""A training run that may be killed at any moment: sharded weights, own Adam, dropout, a checkpoint now and then."""
+"""A training run that may be killed at any moment: sharded weights, own Adam, dropout, a checkpoint now and then.
+
+`torchrun --standalone --nproc-per-node=2 --max-restarts=1 -m week04_large_models.training_run FOLDER 24 6 9` trains
+24 steps with a checkpoint after each 6, and kills a rank within step 9 of the first attempt; torchrun starts again.
+"""
 
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -104,14 +110,22 @@ class Run:
         self.next = self.optimizer.steps = step
 
 
-def train_on_rank(folder: str | Path, steps: int, every: int, killed: tuple[str, int] | None = None) -> None:
+def train_on_rank(
+    folder: str | Path,
+    steps: int,
+    every: int,
+    killed: tuple[str, int] | None = None,
+    config: Config = CONFIG,
+) -> None:
     """Train until `steps` steps are done, from the newest checkpoint in `folder` on, with one after `every` steps.
+
+    The checkpoint may be of another number of ranks.
 
     Rank 0 adds each loss to `losses.jsonl` in `folder`. `killed` ends the last rank with SIGKILL: ("step", k) within
     step k, when its gradients are there and no weight has changed; ("save", k) when it has written its part of
     checkpoint k and others may not have.
     """
-    run, begin = Run(), sharded_checkpoint.latest(folder) or 0
+    run, begin = Run(config), sharded_checkpoint.latest(folder) or 0
     if begin:
         run.load(folder, begin)
     victim = dist.get_rank() == dist.get_world_size() - 1
@@ -128,6 +142,26 @@ def train_on_rank(folder: str | Path, steps: int, every: int, killed: tuple[str,
             if victim and killed == ("save", run.next):
                 os.kill(os.getpid(), signal.SIGKILL)
             sharded_checkpoint.commit(folder, run.next)
+
+
+def under_torchrun(folder: str | Path, steps: int, every: int, kill: int, ranks: int = 2) -> str:
+    """Train under torchrun, which sees a rank die within step `kill` and starts all of them again; return its log."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command += ["--max-restarts=1", "--monitor-interval=0.1", "-m", __spec__.name]
+    more = {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0", "OMP_NUM_THREADS": "1"}
+    # In one store for all attempts (torch 2.13) new ranks may find the addresses of dead ones.
+    more["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    done = subprocess.run(
+        [*command, str(folder), str(steps), str(every), str(kill)],
+        env={**os.environ, **more},
+        cwd=Path(__file__).resolve().parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    if done.returncode:
+        raise RuntimeError(f"torchrun ended with {done.returncode}: {done.stderr[-2000:]}")
+    return done.stderr
 
 
 def losses(folder: str | Path) -> list[dict]:
@@ -150,3 +184,16 @@ def _share(size: int) -> tuple[int, int]:
 
 def _all_of(values: torch.Tensor) -> Piece:
     return Piece(values, 0, len(values))
+
+
+def main() -> None:
+    """What torchrun starts on each rank: FOLDER STEPS EVERY KILL."""
+    folder, steps, every, kill = sys.argv[1], *map(int, sys.argv[2:])
+    dist.init_process_group("gloo")
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    train_on_rank(folder, steps, every, ("step", kill) if first else None)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ from torch import nn
 
 from effdl import launch
 from week04_large_models.calculator import RECIPES, Recipe, parameters, update
-from week04_large_models.traffic import Collectives
+from week04_large_models.traffic import Collectives, Sockets
 from week04_large_models.transformer import Config, Transformer, text_batch
 
 STAGES = (0, 1, 2, 3)
@@ -171,7 +171,8 @@ class Found:
     """What was counted on ranks, by stage and by number of ranks; of the ranks, the one with the most."""
 
     kept: dict[int, dict[int, float]]  # bytes of state for each parameter
-    sent: dict[int, dict[int, float]]  # bytes in a step, over those of all weights
+    sent: dict[int, dict[int, float]]  # bytes that sockets sent in a step, over those of all weights
+    formula: dict[int, dict[int, float]]  # the same by the formulas of week 3
     apart: float  # largest difference of a weight from that of stage 0
 
 
@@ -179,16 +180,16 @@ def compare(config: Config, worlds: Sequence[int], batch: int) -> Found:
     """Train for a step at every stage, on several numbers of ranks."""
     runs = {world: launch.run(stages_on_rank, world, args=(config, batch, 1)) for world in worlds}
     count = sum(parameters(config).values())
-    kept, sent = (
+    kept, sent, formula = (
         {
             stage: {world: max(found[stage][place] for found in runs[world]) / unit for world in worlds}
             for stage in STAGES
         }
-        for place, unit in ((0, count), (1, 4 * count))
+        for place, unit in ((0, count), (1, 4 * count), (2, 4 * count))
     )
     ranks = [found for run in runs.values() for found in run]
-    apart = max((rank[s][2] - rank[0][2]).abs().max().item() for rank in ranks for s in STAGES)
-    return Found(kept, sent, apart)
+    apart = max((rank[s][3] - rank[0][3]).abs().max().item() for rank in ranks for s in STAGES)
+    return Found(kept, sent, formula, apart)
 
 
 def tensor_bytes() -> int:
@@ -199,16 +200,21 @@ def tensor_bytes() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def stages_on_rank(config: Config, batch: int, steps: int) -> dict[int, tuple[int, float, torch.Tensor]]:
-    """For each stage: bytes of tensors between backward pass and next step, bytes sent in a step, all weights."""
+def stages_on_rank(
+    config: Config, batch: int, steps: int
+) -> dict[int, tuple[int, float, float, torch.Tensor]]:
+    """For each stage: bytes of tensors between backward pass and next step; bytes sent in a step, by the sockets and
+    by formula; all weights.
+    """
     found = {}
     text_batch(0, batch, config.length)  # it stays in memory: let it not count for the first stage
     gc.freeze()
     for stage in STAGES:
-        with Collectives() as sent:
+        with Sockets() as wire, Collectives() as calls:
             training = train(config, stage, batch, steps)
         time.sleep(0.05)  # gloo's threads let go of what they sent a moment after it has arrived
-        found[stage] = tensor_bytes(), sent.sent / steps, training.weights()
+        sent, formula = wire.sent / steps, calls.by_formula / steps
+        found[stage] = tensor_bytes(), sent, formula, training.weights()
         del training
         gc.freeze()  # the weights that are to be returned
     gc.unfreeze()

@@ -1,7 +1,6 @@
 """What draws in this week: `from week04_large_models import figures`, then `figures.alive(...)`.
 
-`memory` holds the figures of the lecture's first half, `parallel` those of its second half, `seminar` those of the
-seminar.
+`memory` holds the figures of lecture 1, `parallel` those of lecture 2 and of placements, `seminar` the seminar's.
 """
 
 from week04_large_models.figures.memory import (
@@ -17,6 +16,7 @@ from week04_large_models.figures.memory import (
     zero,
 )
 from week04_large_models.figures.parallel import (
+    break_even,
     bubble_and_memory,
     columns_and_rows,
     devices,
@@ -25,6 +25,7 @@ from week04_large_models.figures.parallel import (
     resharding,
     searches,
     sequence_cuts,
+    tiles_by_rank,
     timelines,
 )
 from week04_large_models.figures.seminar import attempts, bytes_of_a_step

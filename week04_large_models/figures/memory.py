@@ -1,4 +1,4 @@
-"""The drawings of the lecture's first half: bytes by kind, plans, programs in memory, links, shares of state."""
+"""The drawings of lecture 1: bytes by kind, plans, programs in memory, links, shares of state."""
 
 from collections.abc import Mapping, Sequence
 

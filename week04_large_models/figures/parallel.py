@@ -1,4 +1,4 @@
-"""The drawings of the lecture's second half: cut matrices, schedules, experts, placements, intervals."""
+"""The drawings of lecture 2: cut matrices, tiles, schedules, experts, break-even, intervals; and of placements."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from effdl import plots
-from week04_large_models import placement, restarts, schedules
+from week04_large_models import context, placement, restarts, schedules
 from week04_large_models.experts import Learned
 from week04_large_models.placement import Found, Graph, Machine
 from week04_large_models.schedules import Schedule, Timeline
@@ -162,6 +162,44 @@ def experts(
     axes[0].set_yscale("log")
     axes[1].set_ylim(0, None)
     axes[1].axhline(1, color=plots.INK, linestyle=":", linewidth=1)
+    return figure
+
+
+def tiles_by_rank(ranks: int = 4) -> Figure:
+    """Which tiles of causal attention each rank computes, in order and in zig-zag."""
+    figure, axes = plt.subplots(1, len(context.ORDERS), figsize=(6.4, 2.6))
+    shades = [colormaps["cividis"](0.15 + 0.8 * rank / max(1, ranks - 1)) for rank in range(ranks)]
+    for ax, (name, order) in zip(axes, context.ORDERS.items(), strict=True):
+        for rank in range(ranks):
+            for row in order(rank, ranks):
+                for column in range(row + 1):
+                    ax.add_patch(
+                        Rectangle((column, -row - 1), 1, 1, facecolor=shades[rank], edgecolor="white")
+                    )
+                ax.text(-0.15, -row - 0.5, f"rank {rank}", ha="right", va="center", fontsize=7)
+        counts = [context.tiles(rank, ranks, order) for rank in range(ranks)]
+        ax.set_title(f"{name}: {', '.join(map(str, counts))} tiles", fontsize=9)
+        ax.set(xlim=(-1.6, 2 * ranks), ylim=(-2 * ranks, 0.2), aspect="equal")
+        ax.text(ranks, -2 * ranks - 0.6, "keys", ha="center", fontsize=8)
+        ax.axis("off")
+    return figure
+
+
+def break_even(found: Mapping[int, Mapping[str, Sequence[float]]], alone: float, tokens: float) -> Figure:
+    """Backward passes by tokens of a rank, with the sum of gradients and without; the sum alone, and break-even."""
+    figure, ax = plt.subplots(figsize=(5.2, 2.4))
+    counts = list(found)
+    for name, marker in zip(("alone", "over the link"), plots.MARKERS, strict=False):
+        ax.loglog(
+            counts, [np.median(found[n][name]) for n in counts], marker=marker, label=f"backward {name}"
+        )
+    ax.axhline(alone, color=plots.INK, linestyle="--", linewidth=1, label="the sum by itself")
+    ax.axvline(tokens, color=plots.INK, linestyle=":", linewidth=1.2)
+    ax.text(tokens * 1.06, ax.get_ylim()[0] * 1.3, f"break-even: {tokens:,.0f}", fontsize=8)
+    ax.set(xlabel="tokens of a rank in a step", ylabel="seconds")
+    ax.set_xticks(counts, [f"{n:,}" for n in counts])
+    ax.minorticks_off()
+    figure.legend(fontsize=8, loc="outside right center")
     return figure
 
 

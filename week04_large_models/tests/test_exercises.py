@@ -1,4 +1,4 @@
-"""The lecture's exercises: printed solutions pass the very checks that a reader runs, and the stubs do not."""
+"""The lectures' exercises: printed solutions pass the very checks that a reader runs, and the stubs do not."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ import pytest
 from effdl.exercises import exercises
 from week04_large_models import schedules
 
-EXERCISES = exercises(Path(__file__).resolve().parent.parent / "lecture.md")
-WITH_CHECK = [pytest.param(exercise, id=exercise.title) for exercise in EXERCISES if exercise.cell]
+WEEK = Path(__file__).resolve().parent.parent
+MEMORY, PARALLEL = (exercises(WEEK / f"{name}.md") for name in ("lecture", "lecture_2_model_parallel"))
+WITH_CHECK = [pytest.param(exercise, id=exercise.title) for exercise in MEMORY + PARALLEL if exercise.cell]
 
 
 @pytest.mark.parametrize("exercise", WITH_CHECK)
@@ -18,7 +19,7 @@ def test_printed_solution_passes_its_check_and_the_stub_does_not(exercise):
 
 
 def test_solution_of_the_open_exercise_runs_and_shrinks_the_bubble():
-    (solution,) = (exercise.solution for exercise in EXERCISES if exercise.title.startswith("D. "))
+    (solution,) = (exercise.solution for exercise in PARALLEL if exercise.title.startswith("C. "))
     space = {}
     exec(solution, space)
     for p, m in ((1, 3), (2, 4), (4, 8), (8, 16)):
@@ -26,6 +27,7 @@ def test_solution_of_the_open_exercise_runs_and_shrinks_the_bubble():
     assert space["idle_share"](4, 8, True) == pytest.approx(0.17, abs=0.01)
 
 
-def test_no_exercise_of_the_lecture_was_overlooked():
-    assert [exercise.title[0] for exercise in EXERCISES] == list("ABCD")
-    assert len(WITH_CHECK) == 3
+def test_no_exercise_of_the_lectures_was_overlooked():
+    assert [exercise.title[0] for exercise in MEMORY] == list("AB")
+    assert [exercise.title[0] for exercise in PARALLEL] == list("ABC")
+    assert len(WITH_CHECK) == 4

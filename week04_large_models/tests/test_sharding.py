@@ -21,7 +21,21 @@ def test_weights_are_those_of_fully_shard_to_the_bit_and_of_one_process():
         assert furthest(found.weights["ours"], found.weights["fully_shard"]) == 0
         assert furthest(found.weights["ours"], alone) < 1e-5
         assert found.weights["ours"].keys() == alone.keys() == found.weights["fully_shard"].keys()
-        assert found.state["ours"] <= found.state["replicated"] / 2 * 1.01
+        assert furthest(found.weights["one by one"], alone) < 1e-5
+        assert furthest(found.weights["replicated"], alone) < 1e-5
+        assert found.state["ours"] <= found.state["one by one"] / 2 * 1.01
+
+
+def kinds_on_rank():
+    way = runs.PyTorchs(Transformer(CONFIG), 1e-3)
+    held = {id(p) for p in way.optimizer.parameters}
+    return {type(p).__name__ for p in way.optimizer.parameters}, held == {
+        id(p) for p in way.model.parameters()
+    }
+
+
+def test_the_optimizer_beside_fully_shard_holds_its_parameters_themselves():
+    assert launch.run(kinds_on_rank, 2) == [({"DTensor"}, True)] * 2
 
 
 @pytest.mark.parametrize(
@@ -38,7 +52,12 @@ def collectives_on_rank():
     way = runs.Ours(Transformer(CONFIG), 1e-3)
     with Collectives() as seen:
         runs.step(way, 0, CONFIG)
-    return seen.names, len(way.model.units), sum(unit.whole.nbytes for unit in way.model.units), seen.sent
+    return (
+        seen.names,
+        len(way.model.units),
+        sum(unit.whole.nbytes for unit in way.model.units),
+        seen.by_formula,
+    )
 
 
 def test_a_step_gathers_twice_and_scatters_once():
@@ -56,7 +75,7 @@ def accumulate_on_rank():
             tokens, targets = runs.text_batch(number, 4, CONFIG.length)
             share = slice(dist.get_rank(), None, 2)
             runs.next_token_loss(model(tokens[share]), targets[share]).backward()
-        sharded.average()
+        sharded.finish()
     flat = torch.cat([p.grad.flatten() for p in plain.embedding.parameters()])
     dist.all_reduce(flat)
     return float((sharded.model.units[0].shard.grad - flat.chunk(2)[dist.get_rank()] / 2).abs().max())
@@ -76,7 +95,7 @@ def look_before_the_step_on_rank():
             runs.next_token_loss(way.model(tokens), targets).backward()
             if look:
                 way.model(tokens)
-            way.average()
+            way.finish()
             way.optimizer.step()
         found.append(way.weights())
     return furthest(*found)

@@ -24,7 +24,9 @@ def test_two_sums_in_each_block_and_no_logits_on_the_wire():
         assert found["one block"] == {"allreduce": 2}
         assert found["forward"] == {"allreduce": 2 * CONFIG.blocks}
         assert found["backward"] == {"allreduce": 2 * CONFIG.blocks + 1}
-        assert found["loss bytes"] == 3 * 3 * CONFIG.length * 4
+        assert found["of the loss"] == {"allreduce": 3}
+        three_numbers = 3 * 3 * CONFIG.length * 4  # of each token; headers and barriers besides
+        assert three_numbers <= found["loss bytes"] <= three_numbers + 6000
 
 
 def dropout_on_rank():
