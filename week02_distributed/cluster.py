@@ -142,12 +142,14 @@ class Summary:
         first_minute: seconds from arrival until a job has trained for a minute, or has ended.
         missed: share of the jobs that ended after their deadline.
         busy: share of the GPUs that trained, until the last job arrived.
+        latest: seconds from arrival to end within which 99 % of a trace's jobs are done.
     """
 
     completion: float
     first_minute: float
     missed: float
     busy: float
+    latest: float
 
 
 def summarise(results: Sequence[Result]) -> Summary:
@@ -157,7 +159,14 @@ def summarise(results: Sequence[Result]) -> Summary:
         first_minute=float(np.mean([r.first_result(60).mean() for r in results])),
         missed=float(np.mean([r.missed for r in results])),
         busy=float(np.mean([r.utilisation(r.jobs[-1].arrival) for r in results])),
+        latest=float(np.mean([np.quantile(r.completion, 0.99) for r in results])),
     )
+
+
+def ratios(results: Sequence[Result], base: Sequence[Result]) -> np.ndarray:
+    """Mean completion time over that of `base`, trace by trace: below 1 is sooner; shape (traces,)."""
+    pairs = zip(results, base, strict=True)
+    return np.array([r.completion.mean() / b.completion.mean() for r, b in pairs])
 
 
 Policy = Callable[[float, list[Active], int], dict[int, int]]
@@ -297,22 +306,29 @@ def _advance(cluster: Cluster, a: Active, now: float, then: float, result: Resul
     result.intervals.append(Interval(a.job.name, a.gpus, now, then, speed))
 
 
-def random_jobs(count: int, every: float, seed: int, elastic: bool = False) -> list[Job]:
+def random_jobs(count: int, load: float, seed: int, gpus: int = 16, elastic: bool = False) -> list[Job]:
     """A made-up trace with the traits of published ones: most jobs are short and small, a few are long and large.
 
     Args:
-        every: mean seconds between two arrivals (exponential).
+        load: GPU-seconds that the jobs ask for, over those that `gpus` GPUs have until the last arrival. The gaps
+            between arrivals are exponential, and scaled so that the trace has exactly this load.
+
+    Raises ValueError for a load that is not positive.
     """
+    if not load > 0:
+        raise ValueError(f"load={load}: give the share of the GPU-seconds that the jobs ask for, above 0")
     rng = np.random.default_rng(seed)
-    arrivals = np.cumsum(rng.exponential(every, count))
+    arrivals = np.cumsum(rng.exponential(1, count))
+    sizes = rng.choice([1, 2, 4, 8], count, p=[0.5, 0.2, 0.2, 0.1])
+    durations = rng.lognormal(math.log(120), 1.2, count)
+    arrivals *= float(durations @ sizes) / (load * gpus * arrivals[-1])
+    costs, slack = rng.uniform(0.02, 0.15, count), rng.uniform(1.5, 6, count)
     jobs = []
-    for name, arrival in enumerate(arrivals):
-        gpus = int(rng.choice([1, 2, 4, 8], p=[0.5, 0.2, 0.2, 0.1]))
-        cost = float(rng.uniform(0.02, 0.15))
-        duration = float(rng.lognormal(math.log(120), 1.2))
-        work = duration * gpus / (1 + cost * (gpus - 1))
-        deadline = float(arrival + duration * rng.uniform(1.5, 6))
-        jobs.append(Job(name, float(arrival), gpus, work, cost, deadline, elastic))
+    for name in range(count):
+        wanted, duration, arrival = int(sizes[name]), float(durations[name]), float(arrivals[name])
+        work = duration * wanted / (1 + costs[name] * (wanted - 1))
+        deadline = arrival + duration * float(slack[name])
+        jobs.append(Job(name, arrival, wanted, work, float(costs[name]), deadline, elastic))
     return jobs
 
 

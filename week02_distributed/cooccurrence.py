@@ -14,7 +14,8 @@ from effdl import data
 from week02_distributed.processes import run_tasks
 
 WINDOW = 5  # words to each side
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+WORD = r"[a-z]+(?:'[a-z]+)?"
+_WORD = re.compile(WORD)
 
 
 def corpus(name: str, megabytes: float) -> list[str]:

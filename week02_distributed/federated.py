@@ -129,3 +129,56 @@ def rounds_to(accuracies: np.ndarray, goal: float) -> float:
     """Rounds until the running best accuracy reaches `goal`; inf if it never does."""
     reached = np.flatnonzero(accuracies >= goal)
     return float(reached[0] + 1) if len(reached) else float("inf")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The same idea in a data centre: exchange every so many steps
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def local_sgd(
+    clients: list[Data],
+    rounds: int,
+    steps: int,
+    rate: float,
+    outer: float = 1.0,
+    momentum: float = 0.0,
+    seed: int = 0,
+) -> Model:
+    """Every client takes `steps` steps of its own on batches of ten, then all exchange; `rounds` times.
+
+    The difference between the common model and the mean of the clients' is used like a gradient: `outer` is its step
+    size, `momentum` that of Nesterov. With outer=1 and no momentum the mean becomes the common model; with 0.7 and
+    0.9 this is the outer loop of DiLoCo (Douillard et al., 2023), whose inner loop is AdamW.
+    """
+    rngs = [np.random.default_rng([seed, client]) for client in range(len(clients))]
+    model, sizes = new_model(seed), [len(client) for client in clients]
+    velocity = [np.zeros_like(layer) for layer in model]
+    for _ in range(rounds):
+        mean = average(
+            [_some_steps(model, *both, steps, rate) for both in zip(clients, rngs, strict=True)], sizes
+        )
+        for layer, new, speed in zip(model, mean, velocity, strict=True):
+            change = layer - new
+            speed[...] = momentum * speed + change
+            layer -= outer * (momentum * speed + change)
+    return model
+
+
+def _some_steps(model: Model, data: Data, rng: np.random.Generator, steps: int, rate: float) -> Model:
+    model = [layer.copy() for layer in model]
+    for _ in range(steps):
+        chosen = rng.integers(len(data), size=10)
+        for layer, slope in zip(
+            model, gradient(model, data.images[chosen], data.labels[chosen]), strict=True
+        ):
+            layer -= rate * slope
+    return model
+
+
+def loss(model: Model, data: Data) -> float:
+    """Mean cross-entropy."""
+    hidden = np.maximum(data.images @ model[0] + model[1], 0)
+    scores = hidden @ model[2] + model[3]
+    scores -= scores.max(1, keepdims=True)
+    return float(np.mean(np.log(np.exp(scores).sum(1)) - scores[np.arange(len(data)), data.labels]))

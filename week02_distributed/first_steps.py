@@ -1,6 +1,8 @@
 """The first worker functions of the seminar. They stand in a module, so that any process can import them."""
 
+import multiprocessing
 import time
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -64,3 +66,42 @@ def exchange(second: Callable, nbytes: int, deadline: float = 2.0) -> list[int] 
 def fail(number: float) -> float:
     """A worker with a mistake in it."""
     raise ZeroDivisionError(f"cannot invert {number}")
+
+
+def sleep(seconds: float) -> None:
+    """A worker that takes long."""
+    time.sleep(seconds)
+
+
+def report(function: Callable, argument: object, outbox: Connection) -> None:
+    """Call a function and send (False, its result), or (True, its traceback)."""
+    try:
+        outbox.send((False, function(argument)))
+    except Exception:
+        outbox.send((True, traceback.format_exc()))
+
+
+def trials(run_all: Callable) -> list:
+    """What `run_all(function, arguments, deadline)` makes of workers that return, that fail and that hang.
+
+    Returns:
+        The results of three workers; whether a failure was raised here in time; whether a worker that hangs was given
+        up; child processes left.
+    """
+    squares = list(run_all(square, [1, 2, 3], 60))
+    return [squares, _raises(run_all, fail, 0, 60, 30), _raises(run_all, sleep, 120, 1, 60), _left()]
+
+
+def _raises(run_all: Callable, function: Callable, argument: float, deadline: float, within: float) -> bool:
+    start = time.monotonic()
+    try:
+        run_all(function, [argument], deadline)
+    except NotImplementedError:
+        raise
+    except Exception:
+        return time.monotonic() - start < within
+    return False
+
+
+def _left() -> int:
+    return len(multiprocessing.active_children())

@@ -5,7 +5,7 @@ Niu, Recht, Re & Wright, *HOGWILD!: A Lock-Free Approach to Parallelizing Stocha
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from week02_distributed import glove
-from week02_distributed.processes import CONTEXT, Group
+from week02_distributed.processes import CONTEXT, Group, in_one_line
 
 LOG_EVERY = 0.1  # seconds between two looks at the loss
 SAMPLE = 20_000  # pairs in such a look
@@ -66,10 +66,19 @@ class Run:
 
 
 def train(
-    pairs: tuple, words: int, dim: int, workers: int, epochs: int, batch: int, rate: float, seed=0
+    pairs: tuple,
+    words: int,
+    dim: int,
+    workers: int,
+    epochs: int,
+    batch: int,
+    rate: float,
+    seed=0,
+    share: Callable | None = None,
 ) -> Run:
     """Train a fresh model on (first, second, counts) with `workers` processes on shared tables.
 
+    Each worker runs `share`, with the arguments of `train_share`, which is the default.
     The clock starts when all workers stand ready. Raises WorkerFailed if one fails; none is left running.
     """
     tables = {name: SharedArray.copy_of(t) for name, t in glove.new_tables(words, dim, seed).items()}
@@ -78,7 +87,8 @@ def train(
     go = CONTEXT.Event()
     with Group() as group:
         for worker in range(workers):
-            group.start(_worker, worker, workers, columns, tables, done, go, epochs, batch, rate, seed)
+            sizes = epochs, batch, rate, seed
+            group.start(_worker, share or train_share, worker, workers, columns, tables, done, go, *sizes)
         while done.array.min() < 0:
             group.poll(0.005)
         views = {name: table.array for name, table in tables.items()}
@@ -91,19 +101,51 @@ def train(
     return Run(copies, history, max(ends) - start, max(work))
 
 
-def _worker(worker, workers, columns, tables, done, go, epochs, batch, rate, seed) -> tuple[float, float]:
-    """Every `workers`-th pair, in random order, on the common tables. Returns when it ended, and its CPU seconds."""
-    mine = [column.array[worker::workers] for column in columns]
-    views = {name: table.array for name, table in tables.items()}
+def train_share(worker, workers, pairs, tables, done, epochs, batch, rate, seed) -> None:
+    """What one worker does: every `workers`-th pair, in random order, on the common tables."""
+    mine = [column[worker::workers] for column in pairs]
     rng = np.random.default_rng([seed, worker])  # without the worker's number, all would shuffle alike
+    for _ in range(epochs):
+        for chosen in glove.batches(len(mine[2]), batch, rng):
+            glove.step(tables, *(column[chosen] for column in mine), rate)
+            done[worker] += len(chosen)  # nobody else writes here, so no lock is needed
+
+
+def _worker(
+    share, worker, workers, columns, tables, done, go, epochs, batch, rate, seed
+) -> tuple[float, float]:
+    """Wait for the others, then do a share. Returns when it ended, and its CPU seconds."""
+    pairs = [column.array for column in columns]
+    views = {name: table.array for name, table in tables.items()}
     done.array[worker] = 0
     go.wait()
     start = time.process_time()
-    for _ in range(epochs):
-        for chosen in glove.batches(len(mine[2]), batch, rng):
-            glove.step(views, *(column[chosen] for column in mine), rate)
-            done.array[worker] += len(chosen)  # nobody else writes here, so no lock is needed
+    share(worker, workers, pairs, views, done.array, epochs, batch, rate, seed)
     return time.perf_counter(), time.process_time() - start
+
+
+def small_pairs() -> tuple:
+    """6,000 made-up pairs of 60 words: (first, second, counts)."""
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(60, size=(2, 6000)).astype(np.int32)
+    return first, second, (1 + (first * second) % 11 + rng.random(6000)).astype(np.float32)
+
+
+def trial(share: Callable) -> list:
+    """Run a worker's share on two processes, on `small_pairs`, six passes.
+
+    Returns:
+        The pairs done; whether the tables differ from those at the start; whether the loss is near that of one
+        process. If all that one worker does were lost, it would be 4 times that.
+    """
+    pairs, sizes = small_pairs(), (60, 8)
+    with in_one_line():
+        run = train(pairs, *sizes, 2, 6, 200, 0.3, share=share)
+    alone = glove.new_tables(*sizes, seed=0)
+    moved = bool(np.any(run.tables["focus"] != alone["focus"]))
+    glove.train(pairs, alone, epochs=6, batch=200, seed=0, rate=0.3)
+    reached = glove.full_loss(run.tables, pairs) < 3 * glove.full_loss(alone, pairs)
+    return [int(run.history[-1, 1]), moved, bool(reached)]
 
 
 def sample_of(pairs: tuple) -> tuple:

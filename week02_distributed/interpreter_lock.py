@@ -60,10 +60,10 @@ class TwoProcesses:
         self.run("NumPy sort")
         return self
 
-    def run(self, name: str) -> None:
-        """Two calls, one in each process."""
+    def run(self, name: str, calls: int = 1) -> None:
+        """That many calls in each of the two processes."""
         for pipe in self._pipes:
-            pipe.send(name)
+            pipe.send((name, calls))
         for pipe in self._pipes:
             pipe.recv()
 
@@ -76,10 +76,11 @@ class TwoProcesses:
 def _serve_work(pipe: Connection) -> None:
     while True:
         try:
-            name = pipe.recv()
+            name, calls = pipe.recv()
         except EOFError:  # the other end is closed: no more work
             return
-        WORK[name]()
+        for _ in range(calls):
+            WORK[name]()
         pipe.send("done")
 
 
@@ -106,3 +107,37 @@ def gains(result: bench.Comparison) -> dict[str, float]:
     """How many times as fast as "in a row" each way is, by the best sample of each."""
     best = {way: min(timing.samples) for way, timing in result.timings.items()}
     return {way: best["in a row"] / seconds for way, seconds in best.items()}
+
+
+CALLS = 4  # of the work of `amdahl`, when one process does it all
+
+
+def amdahl(pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Speed-up by two processes of work of which 0, 1 or 2 of four calls must be done by one.
+
+    Returns:
+        The serial shares; the speed-ups measured, each a median over pairs; and what Amdahl's law says of them, when
+        what is shared out gains what the work without a serial part gained.
+    """
+    serial = range(3)
+
+    def shared(two: TwoProcesses, calls: int) -> None:
+        for _ in range(calls):
+            python_loop()
+        two.run("Python loop", (CALLS - calls + 1) // 2)
+
+    with TwoProcesses() as two:
+        ways = {"one process": lambda: [python_loop() for _ in range(CALLS)]}
+        # An odd number of calls has no half: of three calls each process does two, and `work` counts four.
+        ways |= {str(calls): lambda calls=calls: shared(two, calls) for calls in serial}
+        wait_for_quiet(PATIENCE)
+        times = bench.compare(ways, pairs=pairs)
+    work = np.array([calls + 2 * ((CALLS - calls + 1) // 2) for calls in serial])
+    found = np.array([times.ratio("one process", str(calls)).value for calls in serial]) * work / CALLS
+    shares = np.array(serial) / work
+    return shares, found, amdahl_law(shares, found[0])
+
+
+def amdahl_law(serial: np.ndarray, gain: float) -> np.ndarray:
+    """Speed-up of a program whose rest, beside the serial share, runs `gain` times as fast (Amdahl 1967)."""
+    return 1 / (serial + (1 - serial) / gain)

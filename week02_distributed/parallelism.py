@@ -1,88 +1,132 @@
-"""One network with two layers, cut three ways: by examples, by layers, inside the layers.
+"""One network with two layers, cut three ways over two real processes: by examples, by layers, inside the layers.
 
-Every function computes the gradients of the same loss, on `workers` workers that this one process plays in turn, and
-counts the bytes that would cross between workers in one step.
+Every cut computes the same gradients: those of both weights, and that of the input, for the layers below.
+The kernel counts the bytes that each process writes to the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 
 import numpy as np
+import psutil
 
-Gradients = tuple[np.ndarray, np.ndarray]
+from week02_distributed.processes import CONTEXT, Group
+
+Gradients = list[np.ndarray]
+"""Of the first weight, of the second weight, of the input."""
+
+
+class Peer:
+    """The other worker, at the other end of a pipe; arrays go as they are."""
+
+    def __init__(self, rank: int, pipe: Connection):
+        self.rank, self.pipe, self._sent = rank, pipe, 0
+
+    def send(self, array: np.ndarray) -> None:
+        """Write all bytes of an array."""
+        self.pipe.send_bytes(np.ascontiguousarray(array).data.cast("B"))
+        self._sent += array.nbytes
+
+    def recv(self, like: np.ndarray) -> np.ndarray:
+        """Read an array of the shape and type of `like`."""
+        return np.frombuffer(self.pipe.recv_bytes(), like.dtype).reshape(like.shape)
+
+    def sum(self, mine: np.ndarray) -> np.ndarray:
+        """All-reduce of two workers: each gets the sum. Rank 0 writes first, so that they do not deadlock."""
+        if self.rank == 0:
+            self.send(mine)
+            return mine + self.recv(mine)
+        theirs = self.recv(mine)
+        self.send(mine)
+        return mine + theirs
+
+    def written(self) -> int:
+        """Bytes that this process has written so far, by the kernel's count; by ours where the kernel keeps none."""
+        try:
+            return psutil.Process().io_counters().write_chars
+        except (AttributeError, psutil.Error):
+            return self._sent
 
 
 def gradients(x: np.ndarray, y: np.ndarray, first: np.ndarray, second: np.ndarray) -> Gradients:
-    """Gradients of sum((relu(x @ first) @ second - y)^2) / 2 with respect to both weights: one worker, no cut.
+    """Gradients of sum((relu(x @ first) @ second - y)^2) / 2: one worker, no cut.
 
     Shapes: x (batch, inputs), first (inputs, hidden), second (hidden, outputs), y (batch, outputs).
     """
     hidden = np.maximum(x @ first, 0)
     slope = hidden @ second - y
-    return x.T @ (slope @ second.T * (hidden > 0)), hidden.T @ slope
+    back = slope @ second.T * (hidden > 0)
+    return [x.T @ back, hidden.T @ slope, back @ first.T]
 
 
-def data_parallel(x, y, first, second, workers: int) -> tuple[Gradients, int]:
-    """Each worker has all weights and a part of the batch; the gradients are summed over the workers.
-
-    The sum is an all-reduce, which moves at least 2 (n - 1) / n of the gradients per worker (week 3).
-    """
-    parts = [
-        gradients(some_x, some_y, first, second)
-        for some_x, some_y in zip(np.array_split(x, workers), np.array_split(y, workers), strict=True)
-    ]
-    total = sum(part[0] for part in parts), sum(part[1] for part in parts)
-    return total, 2 * (workers - 1) * (first.nbytes + second.nbytes)
+def data_cut(peer: Peer, x, y, first, second) -> Gradients:
+    """Each worker has all weights and half of the batch. The gradients of the weights are summed."""
+    mine = np.array_split(np.arange(len(x)), 2)[peer.rank]
+    by_first, by_second, by_x = gradients(x[mine], y[mine], first, second)
+    return [peer.sum(by_first), peer.sum(by_second), by_x]
 
 
-def model_parallel(x, y, first, second) -> tuple[Gradients, int]:
+def model_cut(peer: Peer, x, y, first, second) -> Gradients:
     """Worker 0 has the first layer, worker 1 the second. Activations go forward, their gradients come back."""
-    hidden = np.maximum(x @ first, 0)  # worker 0, which sends them to worker 1
-    slope = hidden @ second - y  # worker 1
-    back = slope @ second.T  # worker 1, which sends it to worker 0
-    return (x.T @ (back * (hidden > 0)), hidden.T @ slope), hidden.nbytes + back.nbytes
+    hidden = np.maximum(x @ first, 0) if peer.rank == 0 else np.empty((len(x), len(second)))
+    if peer.rank == 0:
+        peer.send(hidden)
+        back = peer.recv(hidden) * (hidden > 0)
+        return [x.T @ back, back @ first.T]
+    hidden = peer.recv(hidden)
+    slope = hidden @ second - y
+    peer.send(slope @ second.T)
+    return [hidden.T @ slope]
 
 
-def operator_parallel(x, y, first, second, workers: int) -> tuple[Gradients, int]:
-    """Each worker has some columns of the first weight and the same rows of the second, and sees the whole batch.
+def operator_cut(peer: Peer, x, y, first, second) -> Gradients:
+    """Each worker has half of the columns of the first weight and the same rows of the second, and the whole batch.
 
-    The outputs are sums over the workers: one all-reduce of shape (batch, outputs).
+    Two all-reduces: of the outputs forward, and of the gradient of the input backward.
     """
-    columns = np.array_split(np.arange(first.shape[1]), workers)
-    hidden = [np.maximum(x @ first[:, part], 0) for part in columns]
-    outputs = sum(h @ second[part] for h, part in zip(hidden, columns, strict=True))  # the all-reduce
-    slope = outputs - y
-    by_first = [x.T @ (slope @ second[part].T * (h > 0)) for h, part in zip(hidden, columns, strict=True)]
-    by_second = [h.T @ slope for h in hidden]
-    return (np.hstack(by_first), np.vstack(by_second)), 2 * (workers - 1) * outputs.nbytes
+    mine = np.array_split(np.arange(first.shape[1]), 2)[peer.rank]
+    hidden = np.maximum(x @ first[:, mine], 0)
+    slope = peer.sum(hidden @ second[mine]) - y
+    back = slope @ second[mine].T * (hidden > 0)
+    return [x.T @ back, hidden.T @ slope, peer.sum(back @ first[:, mine].T)]
 
 
-def three_cuts(batch: int, width: int) -> tuple[Gradients, dict[str, tuple[Gradients, int]]]:
-    """Two square layers of `width` on random data: the gradients of one worker, and {cut: (gradients, bytes)}.
+CUTS: dict[str, Callable[..., Gradients]] = {"data": data_cut, "model": model_cut, "operator": operator_cut}
 
-    All three cuts are made for two workers. Float64.
-    """
+
+def problem(batch: int, width: int) -> list[np.ndarray]:
+    """x, y and two square weights, random, float64."""
     rng = np.random.default_rng(0)
     shapes = (batch, width), (batch, width), (width, width), (width, width)
-    args = [rng.normal(size=shape) for shape in shapes]
-    cuts = {
-        "data": data_parallel(*args, 2),
-        "model": model_parallel(*args),
-        "operator": operator_parallel(*args, 2),
-    }
-    return gradients(*args), cuts
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def both_workers(cut: str, problems: Sequence[list[np.ndarray]]) -> list[list[tuple[Gradients, int]]]:
+    """A step of this cut on two processes for each problem: for each, (gradients, bytes written) of both workers."""
+    with Group() as group:
+        for rank, pipe in enumerate(pipes := CONTEXT.Pipe()):
+            group.start(_work, rank, pipe, cut, problems)
+        for pipe in pipes:
+            pipe.close()
+        return [list(both) for both in zip(*group.results(), strict=True)]
+
+
+def _work(rank: int, pipe: Connection, cut: str, problems: Sequence) -> list[tuple[Gradients, int]]:
+    peer, found = Peer(rank, pipe), []
+    for arrays in problems:
+        before = peer.written()
+        slopes = CUTS[cut](peer, *arrays)
+        found.append((slopes, peer.written() - before))
+    return found
 
 
 def volumes(batches: Sequence[int], width: int) -> dict[str, list[int]]:
-    """Bytes that cross between two workers in one step, by cut, for each batch size."""
-    found = [three_cuts(batch, width)[1] for batch in batches]
-    return {name: [cuts[name][1] for cuts in found] for name in found[0]}
+    """Bytes that both workers together write in one step, by cut, for each batch size."""
+    problems = [problem(batch, width) for batch in batches]
+    return {cut: [sum(sent for _, sent in both) for both in both_workers(cut, problems)] for cut in CUTS}
 
 
-def largest_difference(batch: int, width: int) -> float:
-    """Largest difference of any cut's gradients from those of one worker, in units of the largest gradient."""
-    whole, cuts = three_cuts(batch, width)
-    return max(
-        float(np.abs(mine - theirs).max() / np.abs(theirs).max())
-        for found, _ in cuts.values()
-        for mine, theirs in zip(found, whole, strict=True)
-    )
+def formula(cut: str, batch: int, width: int) -> int:
+    """Bytes of one step on two workers, float64, by counting: what `volumes` should measure, less a few headers."""
+    numbers = {"data": 4 * width * width, "model": 2 * batch * width, "operator": 4 * batch * width}
+    return 8 * numbers[cut]

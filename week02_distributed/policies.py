@@ -51,9 +51,52 @@ def _whole_gangs(order: Iterable[Active], total: int) -> dict[int, int]:
     return counts
 
 
-def gang(now: float, active: list[Active], total: int) -> dict[int, int]:
-    """Whole gangs by arrival, without interruption; who does not fit lets smaller ones pass (backfilling)."""
+def backfilling(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Whole gangs by arrival, without interruption; who does not fit lets whoever fits pass."""
     return _whole_gangs(sorted(active, key=lambda a: not a.gpus), total)
+
+
+def easy(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Backfilling that never delays the first job that waits, as Slurm's does; it needs to know how long jobs take.
+
+    The first job that does not fit gets a reservation: the moment when enough running jobs have ended. Another
+    one may pass if it ends before that, or uses GPUs that the first job will not need then (Lifka 1995).
+    """
+    counts = {a.job.name: a.job.gpus for a in active if a.gpus}
+    waiting = [a for a in active if not a.gpus]
+    while waiting and sum(counts.values()) + waiting[0].job.gpus <= total:
+        first = waiting.pop(0)
+        counts[first.job.name] = first.job.gpus
+    if not waiting:
+        return counts
+    running = sorted((_end(now, a), a.job.gpus) for a in active if a.job.name in counts)
+    free, start = total - sum(counts.values()), now
+    for end, released in running:
+        start, free = end, free + released
+        if free >= waiting[0].job.gpus:
+            break
+    spare = free - waiting[0].job.gpus
+    for a in waiting[1:]:
+        in_time = _end(now, a) <= start
+        if sum(counts.values()) + a.job.gpus <= total and (in_time or a.job.gpus <= spare):
+            counts[a.job.name] = a.job.gpus
+            spare -= 0 if in_time else a.job.gpus
+    return counts
+
+
+def _end(now: float, a: Active) -> float:
+    """When a job ends that runs from now on with all it asks for, on one server."""
+    return now + a.left / a.job.speed(a.job.gpus)
+
+
+def shortest(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Whole gangs, without interruption; among those that wait, the one with the least left comes first."""
+    return _whole_gangs(sorted(active, key=lambda a: (not a.gpus, _end(now, a))), total)
+
+
+def by_deadline(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Whole gangs, without interruption; among those that wait, the one with the earliest deadline comes first."""
+    return _whole_gangs(sorted(active, key=lambda a: (not a.gpus, a.job.deadline)), total)
 
 
 def earliest_deadline(now: float, active: list[Active], total: int) -> dict[int, int]:
@@ -67,6 +110,29 @@ def time_slices(now: float, active: list[Active], total: int) -> dict[int, int]:
     The time-slicing of Gandiva (Xiao et al., OSDI 2018), which suspends a job at the end of a mini-batch.
     """
     return _whole_gangs(sorted(active, key=lambda a: a.received), total)
+
+
+QUEUE = 4 * 60  # GPU-seconds after which a job falls into the second queue of `two_queues`
+
+
+def two_queues(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Whole gangs; who has used less than `QUEUE` GPU-seconds comes first, by arrival, and interrupts the others.
+
+    The rule of Tiresias (Gu et al., NSDI 2019): it knows what a job has used and needs not know what it will use.
+    Within a queue nobody is interrupted for having used a little more than another.
+    """
+    return _whole_gangs(
+        sorted(active, key=lambda a: (a.received * a.job.gpus >= QUEUE, a.job.arrival)), total
+    )
+
+
+def moldable(now: float, active: list[Active], total: int) -> dict[int, int]:
+    """Elastic jobs that choose their size once: what is free when they start, at most what they ask for."""
+    counts = {a.job.name: len(a.gpus) for a in active if a.gpus}
+    for a in active:
+        if not a.gpus and sum(counts.values()) < total:
+            counts[a.job.name] = min(a.job.gpus, total - sum(counts.values()))
+    return counts
 
 
 def fair_share(now: float, active: list[Active], total: int) -> dict[int, int]:
@@ -106,15 +172,21 @@ def _gain(a: Active, gpus: int) -> float:
 RIGID = {
     "one worker at a time": (piecemeal_with_eviction, {"switch": 2}),
     "first in, first out": (fifo, {}),
-    "gangs with backfilling": (gang, {}),
-    "earliest deadline": (earliest_deadline, {"switch": 2}),
+    "backfilling": (backfilling, {}),
+    "backfilling, EASY": (easy, {}),
+    "shortest first": (shortest, {}),
+    "by deadline": (by_deadline, {}),
+    "by deadline, interrupting": (earliest_deadline, {"switch": 2}),
     "time slices": (time_slices, {"slice_": 30, "switch": 2}),
     "time slices, migration": (time_slices, {"slice_": 30, "switch": 2, "migrate": True}),
+    "two queues": (two_queues, {"slice_": 30, "switch": 2}),
 }
 """The policies of the lecture for jobs of fixed size, each with the options of its simulation; times in seconds."""
 
 ELASTIC = {
     "as asked, first in, first out": (fifo, {}),
+    "as asked, backfilling": (backfilling, {}),
+    "size chosen at the start": (moldable, {}),
     "equal shares": (fair_share, {"switch": 5}),
     "marginal gain": (marginal_gain, {"switch": 5}),
 }

@@ -3,12 +3,14 @@
 Everything here is built from `multiprocessing`. The seminar takes it apart.
 """
 
+import contextlib
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -25,8 +27,36 @@ PATIENCE = float(os.environ.get("EFFDL_DEADLINE", 60))
 """Seconds after which workers are given up. Tests say more than a reader would wait, for a slow machine."""
 
 
+class ByValue:
+    """A function that other processes can get although it is defined in a notebook: its code travels with it.
+
+    What it uses of the notebook travels too; modules are imported where it arrives. cloudpickle does that.
+    """
+
+    def __init__(self, function: Callable):
+        import cloudpickle
+
+        self._code = cloudpickle.dumps(function)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        return pickle.loads(self._code)(*args)
+
+
 class WorkerFailed(RuntimeError):
     """A worker raised, died or took too long. The message holds its traceback where there is one."""
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """For checks: a worker's failure as its last line, and as NotImplementedError where that is what it was."""
+    try:
+        yield
+    except WorkerFailed as error:
+        last = str(error).strip().splitlines()[-1]
+        if last.startswith("NotImplementedError"):
+            raise NotImplementedError from None
+        raise WorkerFailed(last) from None
 
 
 class Group:

@@ -1,104 +1,105 @@
-"""A parameter server cut into shards: real processes, real bytes, and a link for each server that we slow down.
+"""A parameter server cut into shards: real processes that own rows of the tables, and the bytes of each."""
 
-On one machine all servers share one memory bus, so cutting a server gains little there. In a cluster each server has
-a network card of its own. We give each server process such a card: it may send `link` bytes per second, and
-sleeps when it is ahead.
-"""
-
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import numpy as np
+import psutil
 
+from week02_distributed import glove
 from week02_distributed.processes import CONTEXT, Group
 
-PIECE = 64 * 1024  # bytes sent between two looks at the clock
 
-
-def pull_bandwidth(servers: int, workers: int, nbytes: int, link: float, pulls: int = 3) -> float:
-    """Bytes per second that all workers together receive while each pulls a vector of `nbytes` `pulls` times.
-
-    Every server holds nbytes / servers of the vector. A worker asks all of them at once.
+def owners(words: int, servers: int, placement: str) -> np.ndarray:
+    """The server of each word, words by frequency, shape (words,).
 
     Args:
-        link: bytes per second that one server may send; inf for as fast as the machine can.
-    """
-    shard = nbytes // servers
-    pipes = [[CONTEXT.Pipe() for _ in range(workers)] for _ in range(servers)]
-    ready, start = CONTEXT.Semaphore(0), CONTEXT.Event()
-    with Group() as group:
-        for row in pipes:
-            group.start(_serve, [server_end for server_end, _ in row], shard, link, ready)
-        for worker in range(workers):
-            group.start(_pull, [row[worker][1] for row in pipes], shard, pulls, ready, start)
-        for row in pipes:
-            for ends in row:
-                ends[0].close()
-                ends[1].close()
-        for _ in range(servers + workers):  # all processes must be up before the clocks begin
-            while not ready.acquire(timeout=0.05):
-                group.poll()
-        start.set()
-        spans = group.results()[servers:]
-    seconds = max(end for _, end in spans) - min(begin for begin, _ in spans)
-    return servers * shard * pulls * workers / seconds
-
-
-def _serve(workers: list[Connection], shard: int, link: float, ready) -> None:
-    """Send the shard to whoever asks, in pieces, no faster than the link; until all workers have hung up."""
-    values = np.random.default_rng(0).bytes(shard)
-    free_at = 0.0  # when the link has carried everything so far
-    ready.release()
-    while workers:
-        for worker in wait(workers):
-            try:
-                worker.recv_bytes()
-            except EOFError:
-                workers.remove(worker)
-                continue
-            for begin in range(0, shard, PIECE):
-                piece = values[begin : begin + PIECE]
-                free_at = max(free_at, time.perf_counter()) + len(piece) / link
-                time.sleep(max(0.0, free_at - time.perf_counter()))
-                worker.send_bytes(piece)
-
-
-def _pull(servers: list[Connection], shard: int, pulls: int, ready, start) -> tuple[float, float]:
-    """Fetch all shards `pulls` times; when it began and when it ended, on the clock that all processes share."""
-    ready.release()
-    start.wait()
-    begin = time.perf_counter()
-    for _ in range(pulls):
-        for server in servers:
-            server.send_bytes(b"pull")
-        missing = dict.fromkeys(servers, shard)
-        while missing:
-            for server in wait(list(missing)):
-                missing[server] -= len(server.recv_bytes())
-                if missing[server] <= 0:
-                    del missing[server]
-    return begin, time.perf_counter()
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Which key lives where
-# ---------------------------------------------------------------------------------------------------------------
-
-
-def load_by_server(requests: np.ndarray, servers: int, placement: str) -> np.ndarray:
-    """Share of all requests that each server gets, shape (servers,).
-
-    Args:
-        requests: how often each key is asked for, most frequent key first.
         placement: "ranges" of neighbouring keys, or "striped": key k lives on server k mod servers.
 
     Raises ValueError for another placement.
     """
-    keys = np.arange(len(requests))
+    keys = np.arange(words)
     if placement == "ranges":
-        owner = keys * servers // len(requests)
-    elif placement == "striped":
-        owner = keys % servers
-    else:
-        raise ValueError(f'placement="{placement}": use "ranges" or "striped"')
-    return np.bincount(owner, weights=requests, minlength=servers) / requests.sum()
+        return keys * servers // words
+    if placement == "striped":
+        return keys % servers
+    raise ValueError(f'placement="{placement}": use "ranges" or "striped"')
+
+
+@dataclass
+class Load:
+    """What one server did: bytes that it read and wrote, by the kernel's count, and CPU seconds."""
+
+    nbytes: int
+    seconds: float
+
+
+def serve_batches(
+    words: np.ndarray, vocabulary: int, dim: int, batch: int, servers: int, placement: str, dedup: bool = True
+) -> list[Load]:
+    """One worker pulls the rows of every batch of `words` from the servers that own them, and pushes gradients.
+
+    Args:
+        words: the focus words of pairs, in the order in which they are trained.
+        dedup: ask for each distinct word of a batch once, as any real worker does; else once per pair.
+    """
+    owner = owners(vocabulary, servers, placement)
+    pipes = [CONTEXT.Pipe() for _ in range(servers)]
+    with Group() as group:
+        for _, theirs in pipes:
+            group.start(_serve, theirs, vocabulary, dim)
+        group.start(_train, [ours for ours, _ in pipes], words, owner, dim, batch, dedup)
+        for ends in pipes:
+            for end in ends:
+                end.close()
+        return group.results()[:-1]
+
+
+def _serve(worker: Connection, vocabulary: int, dim: int) -> Load:
+    """Answer pulls and apply pushes until the worker hangs up. A table of all rows: only the own ones are touched."""
+    tables = glove.new_tables(vocabulary, dim, seed=0)
+    process = psutil.Process()
+    before, began, counted = _moved(process), process.cpu_times(), 0
+    while True:
+        wait([worker])
+        try:
+            rows, gradients = worker.recv()
+        except EOFError:
+            break
+        if gradients is None:
+            answer = tables["focus"][rows]
+            worker.send(answer)
+            counted += rows.nbytes + answer.nbytes
+        else:
+            glove.adagrad(tables["focus"], tables["focus_squares"], rows, gradients, 0.05)
+            counted += rows.nbytes + gradients.nbytes
+    ended = process.cpu_times()
+    return Load(_moved(process) - before or counted, ended.user + ended.system - began.user - began.system)
+
+
+def _moved(process: psutil.Process) -> int:
+    """Bytes read and written so far; 0 where the system does not count them."""
+    try:
+        counters = process.io_counters()
+        return counters.read_chars + counters.write_chars
+    except (AttributeError, psutil.Error):
+        return 0
+
+
+def _train(
+    servers: Sequence[Connection], words: np.ndarray, owner: np.ndarray, dim: int, batch: int, dedup: bool
+) -> None:
+    for start in range(0, len(words), batch):
+        rows = np.unique(words[start : start + batch]) if dedup else words[start : start + batch]
+        shards = [rows[owner[rows] == server] for server in range(len(servers))]
+        for pipe, mine in zip(servers, shards, strict=True):
+            pipe.send((mine, None))
+        for pipe, mine in zip(servers, shards, strict=True):
+            pipe.send((mine, 1e-3 * pipe.recv()))  # any gradient of the right size
+
+
+def busiest(loads: Sequence[Load]) -> float:
+    """Bytes of the busiest server in units of the fair share."""
+    counts = [load.nbytes for load in loads]
+    return len(counts) * max(counts) / sum(counts)

@@ -7,11 +7,10 @@ does not depend on the machine, and a straggler can be made to order.
 import heapq
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 # ---------------------------------------------------------------------------------------------------------------
 # One parameter, one delay
@@ -59,6 +58,8 @@ class Digits:
     """Softmax regression on scikit-learn's 1,797 images of digits (8 x 8): convex, small, real."""
 
     def __init__(self):
+        from sklearn.datasets import load_digits  # a second of work, which worker processes do without
+
         data = load_digits()
         self.images = np.column_stack([data.data / 16, np.ones(len(data.data))])
         self.labels = data.target
@@ -81,11 +82,16 @@ class Digits:
 
 @dataclass
 class Simulated:
-    """A simulated run: (simulated seconds, loss) at every look, and the staleness of every update, in order."""
+    """A run: (seconds, gradients applied, loss) at every look; staleness and step of every gradient.
+
+    The staleness of a gradient is the number of updates between its pull and its use.
+    """
 
     seconds: np.ndarray
+    pushes: np.ndarray
     losses: np.ndarray
     staleness: np.ndarray
+    steps: np.ndarray
 
     def seconds_to(self, loss: float) -> float:
         """Simulated seconds until the loss is first at or below `loss`; inf if never."""
@@ -93,45 +99,54 @@ class Simulated:
         return float(self.seconds[reached[0]]) if len(reached) else math.inf
 
 
+Rule = Callable[[int], float]
+"""From the staleness of a gradient to the factor of its step."""
+
+
 def simulate(
     durations: Sequence[float],
-    updates: int,
+    pushes: int,
     step: float,
     bound: float = math.inf,
-    aware: bool = False,
+    rule: Rule = lambda age: 1.0,
     batch: int = 32,
     seed: int = 0,
 ) -> Simulated:
     """Train `Digits` with one worker per entry of `durations`, which holds its mean seconds per batch.
 
     Args:
-        updates: gradients that the server applies in all.
+        pushes: gradients that the server applies in all.
+        step: of one gradient. A synchronous round applies the mean of its gradients with `step` times their number.
         bound: a worker waits while it is more than this many batches ahead of the slowest one. 0: synchronous
             rounds; inf: nobody ever waits.
-        aware: divide a step by its staleness, if that is above 1 (Zhang, Gupta, Lian & Liu, *Staleness-aware
-            Async-SGD for Distributed Deep Learning*, IJCAI 2016).
+        rule: a factor for the step of a gradient by its staleness.
     """
     rng, task = np.random.default_rng(seed), Digits()
-    weights, version = np.zeros((65, 10)), 0
+    weights, version, done = np.zeros((65, 10)), 0, 0
     clocks, waiting = [0] * len(durations), deque(range(len(durations)))
     pulled: dict[int, tuple[int, np.ndarray]] = {}
     running: list[tuple[float, int]] = []  # (end of the batch, worker)
-    now, seconds, losses, staleness = 0.0, [], [], []
-    while version < updates:
+    together: list[np.ndarray] = []  # gradients of a synchronous round that is not complete
+    now, looks, staleness, steps = 0.0, [], [], []
+    while done < pushes:
         for worker in [w for w in waiting if clocks[w] - min(clocks) <= bound]:
             waiting.remove(worker)
             pulled[worker] = version, weights
             heapq.heappush(running, (now + durations[worker] * rng.uniform(0.8, 1.2), worker))
         now, worker = heapq.heappop(running)
         seen, old_weights = pulled[worker]
-        age = version - seen
         gradient = task.gradient(old_weights, rng.integers(len(task.labels), size=batch))
-        weights = weights - step / (max(1, age) if aware else 1) * gradient
-        version += 1
         clocks[worker] += 1
         waiting.append(worker)
-        staleness.append(age)
-        if version % LOOK == 0:
-            seconds.append(now)
-            losses.append(task.loss(weights))
-    return Simulated(np.array(seconds), np.array(losses), np.array(staleness))
+        together.append(gradient)
+        if bound == 0 and len(together) < len(durations):
+            continue
+        age = version - seen
+        factor = step * rule(age)
+        weights = weights - factor * np.sum(together, axis=0)
+        staleness += [age] * len(together)
+        steps += [factor] * len(together)
+        version, done, together = version + 1, done + len(together), []
+        if bound == 0 or version % LOOK == 0:
+            looks.append((now, done, task.loss(weights)))
+    return Simulated(*np.array(looks).T, np.array(staleness), np.array(steps))

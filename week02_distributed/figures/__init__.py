@@ -7,17 +7,19 @@ from week02_distributed.figures.diagrams import gantt, parameter_servers, thread
 from week02_distributed.figures.lecture import (
     accuracy_by_round,
     busy_and_done,
+    by_load,
     bytes_by_batch,
     channel_table,
-    completion_bars,
     delayed_descent,
-    load_table,
     loss_by_step_size,
     message_costs,
+    real_table,
+    rounds_table,
     schedule_table,
-    shard_bandwidth,
+    shard_table,
     speed_gains,
     start_table,
+    straggler_table,
     waiting_or_stale,
 )
 from week02_distributed.figures.seminar import (

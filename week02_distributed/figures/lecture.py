@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from effdl import plots
 from effdl.notebook import Table
-from week02_distributed.cluster import Result, Summary
+from week02_distributed.cluster import Result, ratios, summarise
 from week02_distributed.staleness import Simulated, descend
 
 BYTES = {2**6: "64 B", 2**10: "1 KiB", 2**14: "16 KiB", 2**18: "256 KiB", 2**22: "4 MiB"}
@@ -49,13 +49,13 @@ def message_costs(sizes: Sequence[int], cost: Mapping[str, np.ndarray]) -> Figur
     return figure
 
 
-def channel_table(fits: Mapping[str, tuple[float, float]]) -> Table:
-    """Latency, bandwidth and their product, by channel, from {channel: (seconds, bytes per second)}."""
+def channel_table(fits: Mapping[str, tuple[float, float, float]]) -> Table:
+    """Latency, bandwidth, their product, and how far off the largest message is, from `channels.fit_small`."""
     return Table(
-        ["channel", "latency, us", "bandwidth, GB/s", "half of the bandwidth from"],
+        ["channel", "latency, us", "bandwidth, GB/s", "half of the bandwidth from", "4 MiB, over the line"],
         [
-            (name, f"{1e6 * a:.0f}", f"{b / 1e9:.2f}", f"{a * b / 1024:,.0f} KiB")
-            for name, (a, b) in fits.items()
+            (name, f"{1e6 * a:.0f}", f"{b / 1e9:.2f}", f"{a * b / 1024:,.0f} KiB", f"{off:.1f}x")
+            for name, (a, b, off) in fits.items()
         ],
     )
 
@@ -91,47 +91,69 @@ def delayed_descent(
 
 
 def waiting_or_stale(runs: Mapping[str, Simulated]) -> Figure:
-    """Loss over simulated time, and how many pushes had which staleness, by consistency model."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3))
-    edges = np.arange(-0.5, max(run.staleness.max() for run in runs.values()) + 1)
-    for name, run in runs.items():
-        left.plot(run.seconds, run.losses, label=name, linewidth=1.2)
-        right.hist(run.staleness, bins=edges, histtype="step", label=name, linewidth=1.5)
-    left.set(xlabel="simulated seconds", ylabel="loss", xlim=(0, 200), ylim=(0, 2))
-    right.set(xlabel="staleness of a push", ylabel="pushes", yscale="log")
+    """Loss over gradients used and over seconds, each run to its end; and how many gradients had which staleness."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.8, 2.9))
+    ages = np.arange(max(run.staleness.max() for run in runs.values()) + 1)
+    for (name, run), style in zip(runs.items(), ("-", "--", ":"), strict=True):
+        left.plot(run.pushes, run.losses, style, label=name)
+        middle.plot(run.seconds, run.losses, style, label=name)
+        right.plot(ages, [max(0.5, np.sum(run.staleness == age)) for age in ages], style, label=name)
+    left.set(xlabel="gradients used", ylabel="loss", yscale="log")
+    middle.set(xlabel="seconds", yscale="log")
+    for ax in (left, middle):
+        ax.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
+        ax.minorticks_off()
+    right.set(xlabel="staleness", ylabel="gradients", yscale="log")
     left.legend(fontsize=8)
     return figure
 
 
+def straggler_table(runs: Mapping[tuple[str, str], Simulated], loss: float) -> Table:
+    """Seconds and gradients until the loss, and the age of the gradients; {(workers, mode): run}."""
+    rows = []
+    for (workers, mode), run in runs.items():
+        reached = np.flatnonzero(run.losses <= loss)
+        pushes = f"{run.pushes[reached[0]]:.0f}" if len(reached) else "never"
+        ages = f"{np.mean(run.staleness):.1f}", str(run.staleness.max())
+        rows.append((workers, mode, f"{run.seconds_to(loss):.2f}", pushes, *ages))
+    headers = [
+        "eight workers",
+        "server",
+        f"seconds to loss {loss:g}",
+        "gradients",
+        "mean staleness",
+        "largest",
+    ]
+    return Table(headers, rows)
+
+
 def loss_by_step_size(steps: Sequence[float], ends: Mapping[str, Sequence[float]]) -> Figure:
-    """Final loss by step size, a line for each rule."""
+    """Final loss by the mean step size that was used, a line for each rule, from {rule: [(mean step, loss)]}."""
     figure, ax = plt.subplots(figsize=(7, 2.8))
-    for (name, losses), mark in zip(ends.items(), plots.MARKERS, strict=False):
-        ax.loglog(steps, losses, marker=mark, label=name)
-    ax.set(xlabel="step size", ylabel="loss after 800 pushes")
-    ax.set_xticks(steps, steps)
-    ax.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    for (name, points), mark in zip(ends.items(), plots.MARKERS, strict=False):
+        ax.loglog(*np.transpose(points), marker=mark, label=name)
+    ax.set(xlabel="mean step size that was used", ylabel="loss after 800 gradients")
+    ax.set_xticks(steps, [f"{step:g}" for step in steps])
+    ax.set_yticks([0.1, 0.2, 0.5], ["0.1", "0.2", "0.5"])
     ax.minorticks_off()
     ax.legend()
     return figure
 
 
-def shard_bandwidth(shards: Sequence[int], found: Mapping[str, Sequence[float]]) -> Figure:
-    """Bandwidth of several servers in units of one server's, by number of servers, with the ideal line."""
-    figure, ax = plt.subplots(figsize=(7, 2.8))
-    for (name, bandwidth), mark in zip(found.items(), plots.MARKERS, strict=False):
-        ax.plot(shards, np.array(bandwidth) / bandwidth[0], marker=mark, label=name)
-    ax.plot(shards, shards, color=plots.INK, linewidth=1, label="ideal")
-    ax.set(xlabel="servers", ylabel="bandwidth, one server = 1", xticks=shards, ylim=(0, max(shards) + 0.4))
-    ax.legend()
-    return figure
+def shard_table(shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """Load of the busiest server, fair share = 1: a row for what is counted, a column for each placement."""
+    placements = list(next(iter(shares.values())))
+    rows = [(name, *(f"{by[placement]:.2f}" for placement in placements)) for name, by in shares.items()]
+    return Table(["busiest of 4 servers, fair share = 1", *placements], rows)
 
 
-def load_table(load: Mapping[str, np.ndarray]) -> Table:
-    """Share of the requests that each server gets, a row for each placement of keys."""
-    servers = len(next(iter(load.values())))
-    rows = [(name, *(f"{100 * share:.0f} %" for share in shares)) for name, shares in load.items()]
-    return Table(["placement", *(f"server {s}" for s in range(servers))], rows)
+def rounds_table(found: Mapping[tuple[str, str], Mapping[float, float]]) -> Table:
+    """Rounds to the goal by method, split and step size; {(method, split): {rate: rounds}}."""
+    rows = []
+    for (method, split), by_rate in found.items():
+        cells = [f"{rate:g}: {'never' if np.isinf(n) else f'{n:.0f}'}" for rate, n in by_rate.items()]
+        rows.append((f"{method}, {split}", *cells))
+    return Table(["method, clients", *(f"rate {n}: rounds" for n in range(1, len(rows[0])))], rows)
 
 
 def accuracy_by_round(
@@ -139,36 +161,63 @@ def accuracy_by_round(
 ) -> Figure:
     """Test accuracy after each round, a curve for each (method, split); the legend counts rounds to the goal."""
     figure, ax = plt.subplots(figsize=(7, 3))
-    for (method, split), curve in curves.items():
+    for ((method, split), curve), style in zip(curves.items(), ("-", "--", "-.", ":"), strict=True):
         label = f"{method}, {split}: {rounds[method, split]:.0f} rounds"
-        ax.plot(np.arange(1, len(curve) + 1), curve, label=label)
+        ax.plot(np.arange(1, len(curve) + 1), curve, style, label=label)
     ax.axhline(goal, color=plots.INK, linewidth=0.8)
     ax.set(xlabel="round", ylabel="test accuracy", xlim=(0, 60), ylim=(0, 1))
     ax.legend(title=f"to {100 * goal:.0f} %")
     return figure
 
 
-def schedule_table(summaries: Mapping[str, Summary]) -> Table:
-    """What each policy did to waiting, deadlines and GPUs."""
-    return Table(
-        [
-            "policy",
-            "mean completion, s",
-            "first minute trained after, s",
-            "deadlines missed",
-            "GPUs training",
-        ],
-        [
-            (
-                name,
-                f"{s.completion:.0f}",
-                f"{s.first_minute:.0f}",
-                f"{100 * s.missed:.0f} %",
-                f"{100 * s.busy:.0f} %",
-            )
-            for name, s in summaries.items()
-        ],
+def schedule_table(results: Mapping[str, Sequence[Result]], base: str) -> Table:
+    """What each policy did to waiting, deadlines and GPUs; completion times also over those of `base`, by trace."""
+    rows = []
+    for name, runs in results.items():
+        s, over = summarise(runs), ratios(runs, results[base])
+        spread = f"{np.median(over):.2f} ({over.min():.2f} to {over.max():.2f})"
+        numbers = f"{s.completion:.0f}", spread, f"{s.first_minute:.0f}", f"{s.latest:.0f}"
+        rows.append((name, *numbers, f"{100 * s.missed:.0f} %", f"{100 * s.busy:.0f} %"))
+    headers = [
+        "policy",
+        "mean completion, s",
+        f"over {base}: median (range)",
+        "first minute trained after, s",
+        "99 % done within, s",
+        "deadlines missed",
+        "GPUs training",
+    ]
+    return Table(headers, rows)
+
+
+def by_load(loads: Sequence[float], found: Mapping[str, Sequence[np.ndarray]]) -> Figure:
+    """Completion time over that of backfilling, by load: medians over traces, bars from the least to the largest."""
+    figure, ax = plt.subplots(figsize=(7, 3.2))
+    for number, ((name, over), mark) in enumerate(zip(found.items(), plots.MARKERS, strict=False)):
+        medians = np.array([np.median(one) for one in over])
+        spread = [medians - [one.min() for one in over], [one.max() for one in over] - medians]
+        at = np.array(loads) + 0.008 * (number - len(found) / 2)
+        ax.errorbar(at, medians, spread, marker=mark, capsize=2, label=name)
+    ax.axhline(1, color=plots.INK, linewidth=0.8)
+    ax.set(
+        xlabel="load: GPU-seconds asked for, over those there are", ylabel="mean completion, backfilling = 1"
     )
+    ax.set(yscale="log", xticks=loads)
+    ax.set_yticks([0.3, 0.5, 1, 2, 3], ["0.3", "0.5", "1", "2", "3"])
+    ax.minorticks_off()
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def real_table(pairs: Mapping[str, tuple[Result, Result]], first: float) -> Table:
+    """Real runs beside simulated ones: {policy: (real, simulated)}; `first`: seconds of the first look."""
+    rows = []
+    for name, (real, simulated) in pairs.items():
+        means = [result.completion.mean() for result in (real, simulated)]
+        looks = [result.first_result(first).mean() for result in (real, simulated)]
+        rows.append((name, *(f"{value:.2f}" for value in (*means, *looks))))
+    headers = ["policy", "mean completion, s: real", "simulated"]
+    return Table([*headers, f"first {first:g} s trained after: real", "simulated"], rows)
 
 
 def busy_and_done(results: Mapping[str, Sequence[Result]], followed: Sequence[str]) -> Figure:
@@ -187,14 +236,4 @@ def busy_and_done(results: Mapping[str, Sequence[Result]], followed: Sequence[st
         right.semilogx(waits, np.linspace(0, 100, len(waits)), label=name, linewidth=1.3)
     right.set(xlabel="completion time, s", ylabel="jobs, %", title="how many are done within")
     right.legend(fontsize=7)
-    return figure
-
-
-def completion_bars(completion: Mapping[str, float]) -> Figure:
-    """Mean completion time in seconds, a bar for each policy."""
-    figure, ax = plt.subplots(figsize=(7, 2.2))
-    for (name, value), style in zip(completion.items(), plots.bar_styles(len(completion)), strict=True):
-        ax.barh(name, value, **style)
-    ax.invert_yaxis()
-    ax.set(xlabel="mean completion time, s")
     return figure
