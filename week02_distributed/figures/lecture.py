@@ -103,7 +103,7 @@ def waiting_or_stale(runs: Mapping[str, Simulated]) -> Figure:
     for ax in (left, middle):
         ax.set_yticks([0.3, 0.5, 1, 2], ["0.3", "0.5", "1", "2"])
         ax.minorticks_off()
-    right.set(xlabel="staleness", ylabel="gradients", yscale="log")
+    right.set(xlabel="staleness", ylabel="gradients", yscale="log", ylim=(0.7, None))
     left.legend(fontsize=8)
     return figure
 
@@ -133,7 +133,7 @@ def loss_by_step_size(steps: Sequence[float], ends: Mapping[str, Sequence[float]
     for (name, points), mark in zip(ends.items(), plots.MARKERS, strict=False):
         ax.loglog(*np.transpose(points), marker=mark, label=name)
     ax.set(xlabel="mean step size that was used", ylabel="loss after 800 gradients")
-    ax.set_xticks(steps, [f"{step:g}" for step in steps])
+    ax.set_xticks(steps, [f"{step:.2f}" for step in steps])
     ax.set_yticks([0.1, 0.2, 0.5], ["0.1", "0.2", "0.5"])
     ax.minorticks_off()
     ax.legend()

@@ -10,20 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from week02_distributed import policies
-from week02_distributed.cluster import Cluster, Deadlock, Job, random_jobs, simulate, summarise
+from week02_distributed.cluster import Cluster, Deadlock, Job, random_jobs, ratios, simulate, summarise
 
 CLUSTER = Cluster(2, 4)
 SETTINGS = {
     "fifo": (policies.fifo, {}),
     "piecemeal": (policies.piecemeal_with_eviction, {"switch": 1}),
-    "gang": (policies.gang, {}),
+    "gang": (policies.backfilling, {}),
+    "easy": (policies.easy, {}),
+    "shortest": (policies.shortest, {}),
+    "by deadline": (policies.by_deadline, {}),
+    "two queues": (policies.two_queues, {"slice_": 10, "switch": 1}),
+    "moldable": (policies.moldable, {}),
     "deadline": (policies.earliest_deadline, {"switch": 1}),
     "slices": (policies.time_slices, {"slice_": 10, "switch": 1}),
     "migration": (policies.time_slices, {"slice_": 10, "switch": 1, "migrate": True}),
     "fair": (policies.fair_share, {"switch": 1}),
     "gain": (policies.marginal_gain, {"switch": 1}),
 }
-ELASTIC = {"fair", "gain"}
+ELASTIC = {"fair", "gain", "moldable"}
 job_lists = st.lists(
     st.tuples(st.floats(0, 100), st.integers(1, 8), st.floats(1, 100), st.floats(0, 0.5), st.floats(1, 500)),
     min_size=1,
@@ -52,7 +57,7 @@ def test_every_job_ends_all_its_work_is_done_and_no_gpu_is_used_twice(name, rows
         assert all(a[1] <= b[0] + 1e-9 for a, b in pairwise(used))
 
 
-@pytest.mark.parametrize("name", ["gang", "deadline", "slices"])
+@pytest.mark.parametrize("name", ["gang", "deadline", "slices", "shortest", "by deadline", "two queues"])
 @settings(deadline=None, max_examples=25)
 @given(rows=job_lists)
 def test_no_job_that_fits_waits_beside_free_gpus(name, rows):
@@ -111,7 +116,7 @@ def test_piecemeal_deadlocks_where_gangs_run():
     jobs = [Job(0, 0, 4, 40), Job(1, 0, 4, 40)]
     with pytest.raises(Deadlock, match=r"GPUs held by job: \{0: 2, 1: 2\}"):
         simulate(jobs, Cluster(1, 4), policies.piecemeal)
-    assert simulate(jobs, Cluster(1, 4), policies.gang).makespan == pytest.approx(20)
+    assert simulate(jobs, Cluster(1, 4), policies.backfilling).makespan == pytest.approx(20)
 
 
 def test_time_slices_alternate_and_a_switch_costs():
@@ -128,8 +133,8 @@ def test_migration_brings_a_gang_together():
     jobs = [Job(n, 0, 1, 10 if n < 4 else 60) for n in range(8)]
     jobs[3], jobs[4] = replace(jobs[3], work=60), replace(jobs[4], work=10)
     late = Job(8, 5, 4, 400, cost=0.2)
-    apart = simulate([*jobs, late], CLUSTER, policies.gang)
-    together = simulate([*jobs, late], CLUSTER, policies.gang, migrate=True)
+    apart = simulate([*jobs, late], CLUSTER, policies.backfilling)
+    together = simulate([*jobs, late], CLUSTER, policies.backfilling, migrate=True)
     assert together.ends[8] <= apart.ends[8]
 
 
@@ -155,9 +160,9 @@ def test_impossible_requests_are_refused():
 
 
 def test_random_jobs_are_the_same_for_a_seed_and_utilisation_is_a_share():
-    jobs = random_jobs(30, every=20, seed=1)
-    assert jobs == random_jobs(30, every=20, seed=1)
-    result = simulate(jobs, CLUSTER, policies.gang)
+    jobs = random_jobs(30, load=0.8, seed=1, gpus=8)
+    assert jobs == random_jobs(30, load=0.8, seed=1, gpus=8)
+    result = simulate(jobs, CLUSTER, policies.backfilling)
     assert 0 < result.utilisation() <= 1
     assert result.busy(np.array([result.makespan / 2]))[0] <= 1
     assert math.isfinite(result.completion.mean())
@@ -171,3 +176,48 @@ def test_a_summary_holds_the_means_over_jobs_and_traces():
     assert summary.completion == pytest.approx(150)
     assert summary.first_minute == pytest.approx((60 + 160) / 2)
     assert summary.missed == pytest.approx(0.75)
+    assert summary.latest == pytest.approx(199)
+
+
+def test_a_trace_has_the_load_that_was_asked_for():
+    jobs = random_jobs(80, load=0.7, seed=3, gpus=8)
+    assert sum(job.duration * job.gpus for job in jobs) == pytest.approx(0.7 * 8 * jobs[-1].arrival)
+    with pytest.raises(ValueError, match="above 0"):
+        random_jobs(5, load=0, seed=0)
+
+
+def test_easy_backfilling_does_not_delay_the_first_in_the_queue_and_greedy_does():
+    # Job 1 needs both GPUs. Job 0 ends after 10 seconds; job 2 would take 30 on the free GPU.
+    jobs = [Job(0, 0, 1, 10), Job(1, 1, 2, 20), Job(2, 2, 1, 30), Job(3, 3, 1, 5)]
+    pair = Cluster(1, 2)
+    greedy, easy = simulate(jobs, pair, policies.backfilling), simulate(jobs, pair, policies.easy)
+    assert greedy.ends[1] == pytest.approx(42)
+    assert easy.ends[1] == pytest.approx(20)
+    assert easy.ends[3] == pytest.approx(8)  # it passes, because it ends before the reservation
+
+
+def test_orders_of_those_that_wait():
+    jobs = [Job(0, 0, 1, 10), Job(1, 1, 1, 30, deadline=45), Job(2, 2, 1, 5, deadline=90)]
+    one = Cluster(1, 1)
+    assert simulate(jobs, one, policies.shortest).ends == pytest.approx({0: 10, 2: 15, 1: 45})
+    assert simulate(jobs, one, policies.by_deadline).ends == pytest.approx({0: 10, 1: 40, 2: 45})
+
+
+def test_in_two_queues_a_new_job_interrupts_one_that_has_used_its_share():
+    jobs = [Job(0, 0, 4, 4 * 300), Job(1, 100, 4, 4 * 10)]
+    result = simulate(jobs, Cluster(1, 4), policies.two_queues, slice_=10)
+    assert result.ends == pytest.approx({0: 310, 1: 110})
+
+
+def test_a_job_that_chooses_its_size_once_takes_what_is_free_and_keeps_it():
+    jobs = [Job(0, 0, 3, 30, elastic=True), Job(1, 0, 4, 40, elastic=True)]
+    result = simulate(jobs, Cluster(1, 4), policies.moldable)
+    assert {len(p.gpus) for p in result.intervals if p.job == 1} == {1}
+    assert result.ends == pytest.approx({0: 10, 1: 40})
+
+
+def test_ratios_are_taken_trace_by_trace():
+    jobs = [Job(0, 0, 1, 10), Job(1, 0, 1, 10)]
+    one = [simulate(jobs, Cluster(1, 1), policies.fifo)]
+    two = [simulate(jobs, Cluster(1, 2), policies.fifo)]
+    assert ratios(one, two) == pytest.approx([1.5])

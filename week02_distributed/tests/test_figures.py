@@ -5,9 +5,10 @@ import pytest
 from matplotlib import pyplot as plt
 
 from week02_distributed import figures, policies
-from week02_distributed.cluster import Cluster, Job, summarise
+from week02_distributed.cluster import Cluster, Job
 from week02_distributed.hogwild import Run
 from week02_distributed.parameter_server import ServerRun
+from week02_distributed.staleness import Simulated
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,8 @@ def test_start_table_shows_the_best_time_and_every_draw():
 
 
 def test_channel_table_gives_the_size_at_which_half_the_time_is_latency():
-    assert figures.channel_table({"pipe": (1e-4, 1.024e9)}).rows == [["pipe", "100", "1.02", "100 KiB"]]
+    rows = figures.channel_table({"pipe": (1e-4, 1.024e9, 2.5)}).rows
+    assert rows == [["pipe", "100", "1.02", "100 KiB", "2.5x"]]
 
 
 def test_utilisation_is_a_mean_over_windows_and_completion_a_share_of_jobs():
@@ -38,8 +40,8 @@ def test_utilisation_is_a_mean_over_windows_and_completion_a_share_of_jobs():
     # Two of four GPUs for half of the first window; four for ten seconds of the second.
     assert left.lines[0].get_ydata()[:3] == pytest.approx([25, 100 * 10 / 180, 0], abs=2)
     assert right.lines[0].get_xdata() == pytest.approx([1, 10, 90])
-    row = figures.schedule_table({"fifo": summarise(results["fifo"])}).rows[0]
-    assert row[:2] == ["fifo", "34"]
+    row = figures.schedule_table(results, "fifo").rows[0]
+    assert row[:3] == ["fifo", "34", "1.00 (1.00 to 1.00)"]
 
 
 def test_prices_are_per_trained_pair():
@@ -56,3 +58,21 @@ def test_every_word_of_the_map_has_a_label():
     }
     ax = figures.word_map(places).axes[0]
     assert sorted(text.get_text() for text in ax.texts) == ["a", "b", "c", "d"]
+
+
+def test_points_by_load_are_medians_with_the_range_of_the_traces():
+    ax = figures.by_load([0.5, 1.0], {"slices": [np.array([0.5, 1, 3]), np.array([2, 2, 2])]}).axes[0]
+    assert ax.containers[0].lines[0].get_ydata() == pytest.approx([1, 2])
+
+
+def test_a_table_of_stragglers_counts_to_the_loss():
+    run = Simulated(
+        np.array([1.0, 2.0]), np.array([8, 16]), np.array([0.5, 0.2]), np.array([0, 4]), np.ones(2)
+    )
+    rows = figures.straggler_table({("alike", "asynchronous"): run}, loss=0.3).rows
+    assert rows == [["alike", "asynchronous", "2.00", "16", "2.0", "4"]]
+
+
+def test_rounds_that_never_came_are_said_to_be_never():
+    rows = figures.rounds_table({("FedAvg", "alike"): {0.1: 5.0, 0.8: np.inf}}).rows
+    assert rows == [["FedAvg, alike", "0.1: 5", "0.8: never"]]

@@ -12,11 +12,13 @@ from week02_distributed import (
     cooccurrence,
     first_steps,
     glove,
+    hogwild,
     interpreter_lock,
     peer,
+    torch_glove,
     word_groups,
 )
-from week02_distributed.processes import CONTEXT, run_tasks
+from week02_distributed.processes import CONTEXT, ByValue, WorkerFailed, in_one_line, run_tasks
 
 
 def test_update_without_repeated_indices_is_the_same_right_or_wrong():
@@ -121,3 +123,35 @@ def test_the_map_keeps_groups_apart_and_leaves_unknown_words_out():
     assert places["matrices"] == {}
     np.testing.assert_allclose(places["files"]["file"], places["files"]["disk"])
     assert np.linalg.norm(places["colours"]["red"] - places["files"]["file"]) == pytest.approx(2**0.5)
+
+
+def test_a_function_of_a_notebook_runs_in_another_process():
+    factor = 3
+    assert run_tasks(ByValue(lambda x: factor * x), [(2,), (5,)]) == [6, 15]
+
+
+def test_a_stub_in_a_worker_is_a_stub_here_and_other_failures_are_one_line():
+    def stub():
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError), in_one_line():
+        run_tasks(ByValue(stub), [()])
+    with pytest.raises(WorkerFailed, match=r"^ZeroDivisionError: division by zero$"), in_one_line():
+        run_tasks(ByValue(lambda: 1 / 0), [()])
+
+
+def test_sparse_adagrad_of_pytorch_adds_repeated_indices_up_as_ours_does():
+    rng = np.random.default_rng(0)
+    table, rows = (rng.normal(size=(n, 3)).astype(np.float32) for n in (5, 4))
+    indices = np.array([4, 1, 4, 4])
+    found = torch_glove.adagrad_step(table, indices, rows, 0.1)
+    glove.adagrad(table, np.ones_like(table), indices, rows, 0.1)
+    np.testing.assert_allclose(found, table, atol=1e-6)
+
+
+def test_pytorchs_hogwild_trains_the_shared_tables():
+    pairs = hogwild.small_pairs()
+    tables, seconds = torch_glove.train(pairs, 60, 8, workers=2, batch=200, rate=0.3)
+    before = glove.full_loss(glove.new_tables(60, 8, seed=0), pairs)
+    assert glove.full_loss(tables, pairs) < 0.1 * before
+    assert seconds > 0
