@@ -9,10 +9,10 @@ and the zig-zag order of Megatron-LM and Llama 3 (balance); Jacobs et al., DeepS
 """
 
 import math
-import time
 
 import torch
 import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from week04_large_models.experts import Exchange
 from week04_large_models.traffic import Sockets
@@ -174,22 +174,31 @@ def compare_on_rank(length: int, heads: int, size: int, batch: int = 2) -> dict[
     return found
 
 
-def work_on_rank(length: int, heads: int, size: int, rounds: int) -> dict[str, float]:
-    """On a rank: its processor's seconds for a forward pass in each order, the least of some rounds.
+class _Products(TorchDispatchMode):
+    """Counts the floating-point operations of batched matrix products, forward and backward."""
 
-    Processor time, not the clock on the wall: what other programs and waiting for neighbours take is not in it.
-    """
-    generator = torch.Generator().manual_seed(1)
-    q, k, v = torch.randn(3, 1, heads, length, size, generator=generator)
-    seconds: dict[str, list[float]] = {name: [] for name in ORDERS}
-    for _ in range(rounds):
-        for name, order in ORDERS.items():
-            parts = [mine(x, order) for x in (q, k, v)]
-            dist.barrier()
-            begin = time.process_time()
-            ring(*parts, order)
-            seconds[name].append(time.process_time() - begin)
-    return {name: min(times) for name, times in seconds.items()}
+    operations = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function._schema.name == "aten::bmm":
+            batch, rows, inner = args[0].shape
+            self.operations += 2 * batch * rows * inner * args[1].shape[2]
+        return function(*args, **(kwargs or {}))
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False
+
+
+def work_on_rank(length: int, heads: int, size: int) -> dict[str, int]:
+    """On a rank: operations of the matrix products that it really runs in a forward pass, in each order."""
+    x, found = torch.ones(1, heads, length, size), {}
+    for name, order in ORDERS.items():
+        part = mine(x, order)
+        with _Products() as counted:
+            ring(part, part, part, order)
+        found[name] = counted.operations
+    return found
 
 
 def _largest(a: torch.Tensor, b: torch.Tensor) -> float:

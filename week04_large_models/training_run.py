@@ -151,17 +151,21 @@ def under_torchrun(folder: str | Path, steps: int, every: int, kill: int, ranks:
     more = {"GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0", "OMP_NUM_THREADS": "1"}
     # In one store for all attempts (torch 2.13) new ranks may find the addresses of dead ones.
     more["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    done = subprocess.run(
+    with subprocess.Popen(
         [*command, str(folder), str(steps), str(every), str(kill)],
         env={**os.environ, **more},
         cwd=Path(__file__).resolve().parent.parent,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=150,
-    )
-    if done.returncode:
-        raise RuntimeError(f"torchrun ended with {done.returncode}: {done.stderr[-2000:]}")
-    return done.stderr
+    ) as torchrun:
+        try:
+            log = torchrun.communicate(timeout=150)[1]
+        finally:
+            torchrun.terminate()  # and not kill: it must end its ranks
+    if torchrun.returncode:
+        raise RuntimeError(f"torchrun ended with {torchrun.returncode}: {log[-2000:]}")
+    return log
 
 
 def losses(folder: str | Path) -> list[dict]:

@@ -47,6 +47,9 @@ def test_ulysses_refuses_heads_that_do_not_divide():
     assert launch.run(refused_on_rank, 2) == [True, True]
 
 
-def test_work_is_measured_in_both_orders():
-    found = launch.run(context.work_on_rank, 2, args=(64, 2, 8, 2))
-    assert all(set(rank) == set(context.ORDERS) and min(rank.values()) > 0 for rank in found)
+def test_the_products_that_run_are_those_of_the_tiles():
+    ranks, length, heads, size = 4, 64, 2, 8
+    tile = 2 * 2 * heads * (length // (2 * ranks)) ** 2 * size  # scores, and their product with the values
+    for rank, found in enumerate(launch.run(context.work_on_rank, ranks, args=(length, heads, size))):
+        for name, order in context.ORDERS.items():
+            assert found[name] == tile * context.tiles(rank, ranks, order)
