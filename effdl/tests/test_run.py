@@ -89,7 +89,7 @@ def test_cells_run_in_the_notebooks_folder_and_the_process_is_left_as_it_was(lab
 def test_a_claim_shows_once_even_as_the_last_line_of_a_cell(lab):
     source, out = lab(
         "```python\nfrom effdl.claims import claim\n"
-        "claim('run test', depends='nothing', measured=1, at_least=0)\n```\n"
+        "claim('run test', key='run', kind='measured', depends='nothing', measured=1, at_least=0)\n```\n"
     )
     assert run(source, out)
     log = (out / "log.txt").read_text()

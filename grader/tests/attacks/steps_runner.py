@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,20 +199,13 @@ def _run_commands(scene: Scene, root: Path) -> None:
     submitted = root / "submitted" / scene.student
     for words in scene.attack.options.get("COMMANDS", ()):
         before = sorted(submitted.rglob("*"))
-        output, here = io.StringIO(), Path.cwd()
-        console, arguments = (
-            cli.console.file,
-            [word.format(student=scene.student, course=root) for word in words],
-        )
-        os.chdir(inside)
-        try:
-            cli.console.file = output
-            cli.app(arguments, standalone_mode=False)
-        except (Exception, SystemExit) as error:
-            output.write(f"{type(error).__name__}: {error}")
-        finally:
-            cli.console.file = console
-            os.chdir(here)
+        output = io.StringIO()
+        arguments = [word.format(student=scene.student, course=root) for word in words]
+        with redirect_stdout(output), chdir(inside):
+            try:
+                cli.app(arguments, standalone_mode=False)
+            except (Exception, SystemExit) as error:
+                output.write(f"{type(error).__name__}: {error}")
         scene.told.append(" ".join(output.getvalue().split()))
         scene.saw(f"grader {' '.join(words)}")
         if sorted(submitted.rglob("*")) != before:

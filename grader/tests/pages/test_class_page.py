@@ -153,7 +153,7 @@ def test_the_page_of_a_real_class_is_whole_and_runs_nothing(released_course, han
     assert tags["script"] == tags["img"] == 0
     assert tags["svg"] == tags["figure"] == 3
     assert "spread_of_equal_numbers_secretly" in text  # it is for instructors
-    assert "the sum differs" in text
+    assert "the sum is a value of type str" in text
     assert "sums.py, line 2 is about the caller" in text
     gradebook = NbCourse.open(released_course).gradebook()
     identity = gradebook.find_submission_notebook("part1_sums", "hw1", "eve").id

@@ -116,7 +116,9 @@ def test_nbgraders_own_autograde_gives_the_same_rows_and_files(released_course, 
 
     def files(course):
         folder = course / "autograded"
-        return {p.relative_to(folder): p.stat().st_mode & 0o777 for p in folder.rglob("*") if p.is_file()}
+        # Others are shut out at the folder, whoever made it; what lies in one that was open is shut too.
+        assert folder.stat().st_mode & 0o077 == 0
+        return {p.relative_to(folder): p.stat().st_mode & 0o700 for p in folder.rglob("*") if p.is_file()}
 
     assert files(released_course) == files(theirs)
     for student in EXPECTED:
