@@ -136,6 +136,7 @@ def counts_equal_those_of_one_process(sub):
     hint="Start all workers before you wait for one. Join every process that you started.",
     waiting="Start all workers before you wait for one; receive before you join.",
     forgeable="who tokenizes, only the tokenizer can tell; the processes that are left are counted outside",
+    accepts={"constant": "who works is checked here, by the tokens found; other checks compare how often"},
 )
 def counting_uses_processes(sub):
     """4 processes tokenize at the same time, each text once, none of them the caller; none is left afterwards."""

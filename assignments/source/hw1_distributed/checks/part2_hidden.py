@@ -231,7 +231,10 @@ def syncbn_keeps_calls_apart(sub):
 
 
 @check(
-    item="syncbn", points=0.25, hint="Keep the statistics in registered buffers, so that state_dict has them."
+    item="syncbn",
+    points=0.25,
+    hint="Keep the statistics in registered buffers, so that state_dict has them.",
+    accepts={"constant": "a copy is compared with its original; what it holds is other checks' matter"},
 )
 def syncbn_saves_and_loads_its_state(sub):
     """A module that loads the state_dict of a trained one has its statistics, and evaluates alike."""

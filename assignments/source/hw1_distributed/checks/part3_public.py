@@ -540,6 +540,7 @@ def attention_equals_the_whole(sub):
     item="tensor_parallel",
     points=0.25,
     hint="One all-reduce per layer in forward, after the second matrix, and one in backward, before the first.",
+    accepts={"zeros": "bytes are counted; other checks compare the values"},
 )
 def parallel_block_communicates_four_times(sub):
     """Attention and MLP, forward and backward, on 4 ranks: as many bytes as four all-reduces of the activations."""
@@ -915,9 +916,14 @@ def expect_offload(sub, case, *, public=False):
     expected = [case["steps"] * gain.grad for gain in gains]
     why = "float32, sums of equal rows"
     expect_all_close(trainer["gradients"], expected, atol=1e-4, why=why, of="gradient of gain")
-    if not public:
-        return run
     tensors = case["steps"] * len(gains)
+    if not public:
+        # How many exactly is another check's matter; who moves nothing has done nothing.
+        moved = min(store["counts"][:2])
+        expect(
+            2 * moved >= tensors, "most activations stay where they are", yours=moved, spec=tensors, hint=""
+        )
+        return run
     expect_equal(store["counts"][:2], [tensors, tensors], of="tensors that went to the store and came back")
     expect_equal(store["left"], 0, of="tensors left in the store at the end")
     size = tensors * 4 * 256 * case["rows"] * case["repeats"]
