@@ -140,6 +140,7 @@ ONE_CHECK = [
     "syncbn_averages_means",
     "syncbn_biased_running_variance",
     "syncbn_saves_in_the_class",
+    "syncbn_updates_in_evaluation",
     "metrics_counts_padded_rows",
     "accumulation_averages_twice",
     "adam_averages_twice",
@@ -166,6 +167,15 @@ def test_one_mistake_costs_one_check(examiner, tmp_path, name, unsettled):
         if to_examine:
             folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
             assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
+
+
+def test_batch_statistics_in_evaluation_are_blamed_on_the_evaluation(examiner, tmp_path):
+    part = HOMEWORK.part(2)
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == "syncbn_updates_in_evaluation")
+    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
+    (result,) = examiner.examine(part, folder, names=["syncbn_keeps_running_statistics"]).checks
+    assert result.why.startswith("evaluation, outputs is off by")
+    assert result.hint.startswith("In evaluation mode")
 
 
 @pytest.mark.parametrize("part", PARTS)

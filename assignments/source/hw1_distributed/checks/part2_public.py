@@ -267,11 +267,17 @@ def expect_evaluation(sub, batches, sizes, probe, *, key, momentum=0.1, eps=1e-5
     run = sub.ranks(
         "driver:batch_norm_in_evaluation", world=len(sizes), per_rank=cases, args=(eps, momentum), wall=WALL
     )
-    for answer, share in zip(replies(run, key), split_rows(probe, sizes), strict=True):
+    hint = "In evaluation mode the running statistics normalise, no batch's do, and nothing updates them."
+    for answer, share in zip(replies(run, key, "after"), split_rows(probe, sizes), strict=True):
         mean, variance = expect_statistics(answer, batches, momentum)
         expected = F.batch_norm(share.double(), mean, variance, eps=eps).to(share.dtype)
         why = "float32; batch statistics would be off by more than 1"
-        expect_close(answer[key], expected, atol=1e-3, why=why, of=f"evaluation, {key}")
+        expect_close(answer[key], expected, atol=1e-3, why=why, of=f"evaluation, {key}", hint=hint)
+        expect(type(answer["after"]) is dict, "the driver's reply is damaged")
+        for name in ("running_mean", "running_var", "running_std"):
+            if name in answer:
+                of = f"{name} after an evaluation"
+                expect_equal(answer["after"].get(name), answer[name], of=of, hint=hint)
 
 
 @check(
