@@ -169,6 +169,15 @@ def test_one_mistake_costs_one_check(examiner, tmp_path, name, unsettled):
             assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
 
 
+def test_ranks_whose_gradients_stayed_at_home_are_told_apart(examiner, tmp_path):
+    part = HOMEWORK.part(2)
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == "accumulation_keeps_the_last_micro_batch")
+    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
+    (result,) = examiner.examine(part, folder, names=["accumulation_communicates_once"]).checks
+    assert result.why.startswith("ranks 0 and 1 have different weights after the step")
+    assert "the last one too" in result.hint
+
+
 def test_batch_statistics_in_evaluation_are_blamed_on_the_evaluation(examiner, tmp_path):
     part = HOMEWORK.part(2)
     (wrong,) = (wrong for wrong in WRONG if wrong.name == "syncbn_updates_in_evaluation")
