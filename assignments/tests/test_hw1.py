@@ -73,6 +73,19 @@ def test_statements_points_and_stubs_agree_with_the_course():
     assert validate(HOMEWORK) == []
 
 
+def test_printed_commands_need_no_activated_environment():
+    texts = [*HOMEWORK.source.glob("*.md"), *HOMEWORK.source.glob("*.py")]
+    commands = {
+        path.name: re.findall(
+            r"\S*(?:torchrun|grader) (?:--nproc|check|pack)", path.read_text(encoding="utf-8")
+        )
+        for path in texts
+    }
+    assert any(commands.values())
+    for name, found in commands.items():
+        assert [one for one in found if not one.lstrip("`").startswith(".venv/bin/")] == [], name
+
+
 def test_weights_of_the_assignments_add_up():
     course = Course.load(COURSE)
     assert sum(assignment.weight for assignment in course.assignments.values()) == pytest.approx(1)
