@@ -73,6 +73,19 @@ def test_statements_points_and_stubs_agree_with_the_course():
     assert validate(HOMEWORK) == []
 
 
+def test_printed_commands_need_no_activated_environment():
+    texts = [*HOMEWORK.source.glob("*.md"), *HOMEWORK.source.glob("*.py")]
+    commands = {
+        path.name: re.findall(
+            r"\S*(?:torchrun|grader) (?:--nproc|check|pack)", path.read_text(encoding="utf-8")
+        )
+        for path in texts
+    }
+    assert any(commands.values())
+    for name, found in commands.items():
+        assert [one for one in found if not one.lstrip("`").startswith(".venv/bin/")] == [], name
+
+
 def test_weights_of_the_assignments_add_up():
     course = Course.load(COURSE)
     assert sum(assignment.weight for assignment in course.assignments.values()) == pytest.approx(1)
@@ -140,6 +153,7 @@ ONE_CHECK = [
     "syncbn_averages_means",
     "syncbn_biased_running_variance",
     "syncbn_saves_in_the_class",
+    "syncbn_updates_in_evaluation",
     "metrics_counts_padded_rows",
     "accumulation_averages_twice",
     "adam_averages_twice",
@@ -166,6 +180,24 @@ def test_one_mistake_costs_one_check(examiner, tmp_path, name, unsettled):
         if to_examine:
             folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
             assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
+
+
+def test_ranks_whose_gradients_stayed_at_home_are_told_apart(examiner, tmp_path):
+    part = HOMEWORK.part(2)
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == "accumulation_keeps_the_last_micro_batch")
+    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
+    (result,) = examiner.examine(part, folder, names=["accumulation_communicates_once"]).checks
+    assert result.why.startswith("ranks 0 and 1 have different weights after the step")
+    assert "the last one too" in result.hint
+
+
+def test_batch_statistics_in_evaluation_are_blamed_on_the_evaluation(examiner, tmp_path):
+    part = HOMEWORK.part(2)
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == "syncbn_updates_in_evaluation")
+    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
+    (result,) = examiner.examine(part, folder, names=["syncbn_keeps_running_statistics"]).checks
+    assert result.why.startswith("evaluation, outputs is off by")
+    assert result.hint.startswith("In evaluation mode")
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -33,7 +33,7 @@ from grader.sandbox.standstill import Watch
 from grader.text import plain
 
 LAST_LINES, ALL_LINES, MOST_LINES = 3, 1000, 10_000  # of each rank; of all ranks and runs
-INSTEAD = "Take it out and print what you want to see; grader check --output shows all that is printed."
+INSTEAD = "Take it out and print what you want to see; the check with --output shows all that is printed."
 
 
 class Submission:

@@ -57,12 +57,13 @@ def measured(check: CheckResult, limit: int = 3) -> list[str]:
     return found if len(found) <= limit else [*found[: limit - 1], f"and {len(found) - limit + 1} more"]
 
 
-def items(report: Report, title: str) -> Table:
+def items(report: Report, title: str) -> Group:
     """Return one line per item: its points; of the first check that it lost, the reason and what was printed last.
 
     Made for 80 columns: no name of an item or a check of common length is broken.
     """
-    result = Table(title=title, box=None, title_justify="left", show_header=False, padding=(0, 2, 0, 0))
+    # A table breaks its own title at the width of its rows, which are narrow where everything passes.
+    result = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     result.add_column("item", no_wrap=True)
     result.add_column("points", no_wrap=True)
     result.add_column("what is missing", overflow="fold")
@@ -74,7 +75,7 @@ def items(report: Report, title: str) -> Table:
         printed = [f"printed: {line}" for check in lost[:1] for line in check.output[-SHORT:]]
         found = "\n".join(["; ".join(_missing(lost)), *printed])
         result.add_row(f"[bold]{escape(item)}[/]", points, escape(found))
-    return result
+    return Group(Text(title, style="italic"), result)
 
 
 def _missing(lost: list[CheckResult]) -> list[str]:

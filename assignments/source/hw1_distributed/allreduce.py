@@ -1,6 +1,6 @@
 """Average a tensor over all processes with point-to-point messages only.
 
-Try it: torchrun --nproc-per-node 4 allreduce.py
+Try it, in the repository: .venv/bin/torchrun --nproc-per-node 4 hw1_distributed/allreduce.py
 """
 
 import os

@@ -1,6 +1,6 @@
 """Print from several processes in a fixed order.
 
-Try it: torchrun --nproc-per-node 4 sequential_print.py
+Try it, in the repository: .venv/bin/torchrun --nproc-per-node 4 hw1_distributed/sequential_print.py
 """
 
 import os

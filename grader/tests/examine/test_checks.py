@@ -209,6 +209,12 @@ def test_traffic_that_nobody_could_count_says_so_and_fails_nobody():
     assert evidence.missing == {"no network namespaces on this machine; the grader has them": ["sizes sent"]}
 
 
+def test_a_bound_that_is_none_is_not_shown():
+    with gather() as evidence:
+        expect_traffic(60, 10, of="sizes sent", at_most=math.inf, at_least=5.9)
+    assert [entry["bound"] for entry in evidence.measured] == ["at least 5.9"]
+
+
 def test_what_is_missing_outlives_evidence_that_is_dropped():
     with gather() as outer, gather() as inner:
         not_measured("bytes", "none are counted")

@@ -132,6 +132,7 @@ def test_who_waits_for_the_keyboard_is_told_what_to_do_instead(examiner, part, w
     (check,) = examiner.examine(part, work, hidden=False, items=["total"]).checks
     assert check.why.startswith(says)
     assert "print what you want to see" in check.why
+    assert "grader check" not in check.why  # as a command it would need its path
 
 
 PRINTS = """

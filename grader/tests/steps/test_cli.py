@@ -219,6 +219,14 @@ def test_no_name_is_broken_at_80_columns(render):
             assert any(re.search(rf"\b{result.item}\b", line) for line in lines)
 
 
+@pytest.mark.parametrize("render", [terminal.items, terminal.details])
+def test_the_title_stays_whole_where_everything_passes(render):
+    screen = Console(width=80, file=io.StringIO())
+    title = "hw1_distributed, part 2: Data-parallel training"
+    screen.print(render(Report([CheckResult("ring_adds", "ring", 1.0, 1.0, "pass", "")]), title))
+    assert title in [line.rstrip() for line in screen.file.getvalue().splitlines()]
+
+
 def test_printed_commands_name_the_program_as_it_is_called_from_here(monkeypatch, tmp_path):
     folder = tmp_path / "course" / ".venv" / "bin"
     folder.mkdir(parents=True)

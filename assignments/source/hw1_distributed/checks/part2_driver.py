@@ -169,6 +169,8 @@ def batch_norm_in_evaluation(case, rank, size, eps=1e-5, momentum=0.1):
     module = _module(case["probe"], eps, momentum)
     for value in case["inputs"]:
         module(value)
+    # As training left them: a module that ignores evaluation mode would change them, and the update take the blame.
+    trained = _statistics(module)
     module.eval()
     state = module.state_dict()
     other = _module(case["probe"], eps, momentum)
@@ -176,10 +178,17 @@ def batch_norm_in_evaluation(case, rank, size, eps=1e-5, momentum=0.1):
     # Templates of past years kept running_std outside the state; their files are not to blame.
     if "running_std" not in state and isinstance(getattr(module, "running_std", None), torch.Tensor):
         other.running_std = module.running_std.clone()
+    copy = _statistics(other)
     other.eval()
     with torch.no_grad():
         outputs, restored = module(case["probe"]), other(case["probe"])
-    return {"outputs": outputs, "restored": restored, "copy": _statistics(other), **_statistics(module)}
+    return {
+        "outputs": outputs,
+        "restored": restored,
+        "copy": copy,
+        "after": _statistics(module),
+        **trained,
+    }
 
 
 def batch_norm_watched(case, rank, size, repeats):
@@ -220,7 +229,7 @@ def _statistics(module):
     for name in ("running_mean", "running_var", "running_std"):
         value = getattr(module, name, None)
         if isinstance(value, torch.Tensor):
-            found[name] = value.detach().flatten().double()
+            found[name] = value.detach().flatten().double().clone()
     return found
 
 
