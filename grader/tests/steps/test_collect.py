@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import collect, collect_git
+from grader.steps.collect import collect, collect_git, room
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
@@ -161,6 +161,16 @@ def test_a_bomb_is_stopped_by_the_bytes_that_come_out(tmp_path):
     (tmp_path / "target").mkdir()
     assert "left out" in unzip(archive, tmp_path / "target", Room((), 10, 1 << 20))[0]
     assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_notebooks_that_repeat_themselves_in_many_folders_share_the_room_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "MAX_NOTEBOOK", 1 << 20)
+    archive = zipped(tmp_path / "many.zip", {f"{i}/part1.ipynb": bytes(400_000) for i in range(9)})
+    notes = unzip(archive, tmp_path / "target", Room({"part1.ipynb", "sums.py"}))
+    written = [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in written) <= 1 << 20
+    assert len(written) == 2
+    assert "7 files are left out" in notes[0]
 
 
 @pytest.mark.parametrize("packed", [False, True])
