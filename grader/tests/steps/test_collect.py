@@ -272,7 +272,7 @@ def test_the_last_commit_before_the_deadline_is_taken(course, tmp_path, host):
     write_and_commit(repository, "2029-12-30T12:00:00Z", "first")
     write_and_commit(repository, "2029-12-31T12:00:00Z", "in time")
     write_and_commit(repository, "2030-01-01T00:00:01Z", "too late")
-    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/nowhere", f"-x,{ADDRESS}/ann"]
+    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/nowhere", f"-x,{ADDRESS}/elsewhere"]
     results = from_git(course, tmp_path, "student,url", *lines)
     assert (course / "submitted" / "ann" / "hw1" / "sums.py").read_text() == "in time"
     assert collected(course, "ann") == WHOLE
@@ -445,6 +445,24 @@ def test_a_student_in_two_lines_is_taken_from_neither(course, tmp_path, host):
     results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann", f"ann,{ADDRESS}/eve")
     assert "more than one line" in results["ann"].refused
     assert not (course / "submitted").exists()
+
+
+def test_a_repository_that_two_students_name_is_taken_for_neither(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    write_and_commit(host.folder("bob"), "2029-01-01T00:00:00Z", "x = 2")
+    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/bob", f"eve,{ADDRESS}/ann.git/"]
+    results = from_git(course, tmp_path, *lines)
+    assert "is also named by eve" in results["ann"].refused
+    assert "is also named by ann" in results["eve"].refused
+    assert not results["bob"].refused
+    assert [path.name for path in (course / "submitted").iterdir()] == ["bob"]
+
+
+def test_a_copy_of_another_students_repository_is_noted(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    shutil.copytree(host.root / "class" / "ann", host.root / "class" / "eve")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann", f"eve,{ADDRESS}/eve")
+    assert any("the very commit of ann" in note for note in results["eve"].notes)
 
 
 def test_the_courses_own_files_are_no_students_work_wherever_they_come_from(course, tmp_path, host):
