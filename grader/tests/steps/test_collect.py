@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import collect, collect_git, room
+from grader.steps.collect import archives, collect, collect_git, room
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
@@ -161,6 +161,14 @@ def test_a_bomb_is_stopped_by_the_bytes_that_come_out(tmp_path):
     (tmp_path / "target").mkdir()
     assert "left out" in unzip(archive, tmp_path / "target", Room((), 10, 1 << 20))[0]
     assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_a_list_of_entries_without_end_is_not_read(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "list.zip", {f"{index}": b"" for index in range(30)})
+    monkeypatch.setattr(archives, "_MOST_LISTED", 1000)
+    monkeypatch.setattr(archives.zipfile, "ZipFile", None)
+    with pytest.raises(Refused, match="lists too many files"):
+        unzip(archive, tmp_path / "target", Room(()))
 
 
 def test_notebooks_that_repeat_themselves_in_many_folders_share_the_room_of_one(tmp_path, monkeypatch):
