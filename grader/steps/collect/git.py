@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from grader.book.nbgrader_course import NbCourse
@@ -153,8 +153,10 @@ def _checkout(
     for name, mode, _, blob, size in sorted(entries, key=lambda entry: order(entry[0], room.expected)):
         if not room.wants(name):
             continue
-        if mode not in ("100644", "100755") or ".." in PurePosixPath(name).parts:
+        if mode not in ("100644", "100755"):
             special.append(f"{plain(name, 80)!r}: a link or a submodule, not taken")
+        elif _leads_out(name):
+            special.append(f"{plain(name, 80)!r}: leads out of the folder, not taken")
         elif room.take(name, int(size)):
             target = folder / name
             try:
@@ -165,8 +167,13 @@ def _checkout(
                 continue
             with file:
                 git.run("cat-file", "blob", blob, into=file)
-    result.notes += summed_up(special, "links or submodules, not taken") + room.notes()
+    result.notes += summed_up(special, "such entries, not taken") + room.notes()
     return folder, commit
+
+
+def _leads_out(name: str) -> bool:
+    """Return whether a name is no plain path below a folder: in a tree made by hand a file may be called /etc/x."""
+    return any(part in ("", ".", "..") for part in name.split("/"))
 
 
 class _Git:

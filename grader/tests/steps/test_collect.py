@@ -18,7 +18,7 @@ from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.room import Refused, Room
 from grader.steps.collect.take import check_student
-from grader.tests.attacks.host import ADDRESS, Host, commit, git
+from grader.tests.attacks.host import ADDRESS, Host, commit, commit_path, git
 from grader.tests.conftest import SUMS
 
 NOTEBOOK = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'
@@ -569,3 +569,15 @@ def test_what_a_program_would_run_or_read_is_not_taken(course, tmp_path, host, h
         note.endswith("more files that programs take settings from, not taken") for note in result.notes
     )
     assert "the folder checks is not taken; the course has its own" in result.notes
+
+
+@pytest.mark.parametrize("name", ["{outside}/evil", "//{outside}/evil", "../evil", "a/../../evil"])
+def test_a_name_in_a_tree_made_by_hand_leads_nowhere(course, tmp_path, host, name):
+    repository = host.folder("eve")
+    write_and_commit(repository, "2029-01-01T00:00:00Z", "x = 1")
+    (tmp_path / "outside").mkdir()
+    commit_path(repository, name.format(outside=tmp_path / "outside"), "evil", "2029-01-01T00:00:00Z")
+    result = from_git(course, tmp_path, f"eve,{ADDRESS}/eve")["eve"]
+    assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
+    assert collected(course, "eve") == WHOLE
+    assert any("not taken" in note for note in result.notes if "evil" in note)
