@@ -21,7 +21,7 @@ from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
 from grader.steps.collect.addresses import Address, check_address, parse, parse_allowed
 from grader.steps.collect.ours import own_texts
-from grader.steps.collect.room import Collected, Refused, Room, order
+from grader.steps.collect.room import Collected, Refused, Room, order, tripped
 from grader.steps.collect.take import check_student, expected_files, take_submission
 from grader.text import plain
 from grader.tree import summed_up
@@ -103,6 +103,10 @@ def collect_git(
                 take_submission(course, assignment, folder, expected, own, result)
         except Refused as error:
             result.refused = str(error)
+        except CourseError:
+            raise
+        except Exception as error:  # one repository that trips us must not stop the class
+            result.refused = tripped(error)
         results.append(result)
         if progress:
             progress(result, done, len(lines))
@@ -144,7 +148,10 @@ def _checkout(
     commit = git.told("rev-list", "-1", f"--min-age={int(deadline.timestamp())}", "HEAD").strip()
     if not commit:
         raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
-    seconds = int(git.told("show", "--no-patch", "--format=%ct", commit).split()[0])
+    told = git.told("show", "--no-patch", "--format=%ct", commit).strip()
+    if not re.fullmatch(r"[0-9]{1,10}", told):
+        raise Refused(f"{plain(url, 120)}: commit {commit[:10]} has no date; ask the student to commit again")
+    seconds = int(told)
     result.timestamp = datetime.fromtimestamp(seconds, UTC)
     result.notes.append(f"commit {commit[:10]}")
     listed = git.told("ls-tree", "-r", "-l", "-z", commit).split("\0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,9 +19,17 @@ from grader.tree import (
     summed_up,
 )
 
+log = logging.getLogger(__name__)
+
 
 class Refused(Exception):
     """A submission, or one file of it, that is not taken; the sentence says why."""
+
+
+def tripped(error: Exception) -> str:
+    """Return the sentence on a submission that nobody foresaw."""
+    log.error("a submission could not be collected", exc_info=error)
+    return f"could not be collected: {type(error).__name__}: {plain(str(error), 120)}"
 
 
 @dataclass

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import archives, collect, collect_git, room
+from grader.steps.collect import archives, collect, collect_git, room, take
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
@@ -581,3 +581,29 @@ def test_a_name_in_a_tree_made_by_hand_leads_nowhere(course, tmp_path, host, nam
     assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
     assert collected(course, "eve") == WHOLE
     assert any("not taken" in note for note in result.notes if "evil" in note)
+
+
+@pytest.mark.parametrize(
+    ("when", "why"), [("", "has no date"), (" soon", "has no date"), (f" {10**20} +0000", "no commit before")]
+)
+def test_a_commit_without_a_date_stops_nobody(course, tmp_path, host, when, why):
+    repository = host.folder("eve")
+    write_and_commit(repository, "2029-01-01T00:00:00Z", "x = 1")
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 2")
+    text = git(repository, "cat-file", "commit", "HEAD").replace(" 1861920000 +0000", when) + "\n"
+    new = git(repository, "hash-object", "-t", "commit", "-w", "--literally", "--stdin", put_in=text)
+    reference = git(repository, "symbolic-ref", "HEAD")
+    (repository / ".git" / reference).write_text(f"{new}\n")
+    results = from_git(course, tmp_path, f"eve,{ADDRESS}/eve", f"ann,{ADDRESS}/ann")
+    assert why in results["eve"].refused
+    assert not results["ann"].refused
+
+
+def test_a_submission_that_trips_us_stops_nobody(course, tmp_path, monkeypatch):
+    for student in ("ann", "eve"):
+        fill(tmp_path / "in" / student)
+    (tmp_path / "in" / "eve" / "sums.py").write_text("trips")
+    monkeypatch.setattr(take, "refuse_own", lambda _, files: 1 / (files["sums.py"].read_text() != "trips"))
+    ann, eve = collect(course, "hw1", tmp_path / "in")
+    assert not ann.refused
+    assert eve.refused == "could not be collected: ZeroDivisionError: division by zero"
