@@ -4,7 +4,6 @@ Must: get what its answers deserve; neither the feedback of a class nor formgrad
 """
 
 FAMILY = "harm"
-FAST = True
 FEEDBACK = True
 DESERVES = 7
 CODE = ["x = 1" + "\n \n" * 100_000, "x = 1" + "\n \n" * 30_000]
