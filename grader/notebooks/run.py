@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 MEMORY = 2048 << 20  # bytes, of each worker, where the reference needs no more and nobody says otherwise
 WALL = 300.0  # seconds for a whole notebook
+MAX_SHOWN = (
+    64 << 20
+)  # characters of what all cells of a notebook show; of the rest only what carries points is kept
 TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
+
+_SHORT = 1000  # characters
 
 # All limits on time grow with `Place.stretch` where the machine is slow.
 
@@ -138,7 +144,7 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
     A cell that the worker did not live to answer gets an error output that says why.
     """
     outputs: list[list[dict[str, Any]] | None] = [None] * count
-    seconds = [0.0] * count
+    seconds, room = [0.0] * count, MAX_SHOWN
     why = "the notebook did not finish in time"
     try:
         for _ in range(count):
@@ -156,13 +162,51 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
             message = job.inbox[0].pop(0)
             if not _is_cell(message, outputs):
                 break
-            outputs[message["index"]] = message["outputs"]
+            room -= _size(message["outputs"], room)
+            outputs[message["index"]] = message["outputs"] if room >= 0 else _shortened(message["outputs"])
             seconds[message["index"]] = float(message["seconds"])
     except StudentError as error:
         why = error.why
     notes = [why] if None in outputs else []
     dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
     return Executed([[dead] if found is None else found for found in outputs], notes, seconds)
+
+
+def _size(outputs: list[dict[str, Any]], room: int) -> int:
+    """Return how many characters outputs have: too many where they are no text."""
+    if room < 0:
+        return 0
+    try:
+        return len(json.dumps(outputs))
+    except (TypeError, ValueError):  # bytes and tensors, which are no text
+        return room + 1
+
+
+def _shortened(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first output of each kind that nbgrader reads points from, and the beginning of its text."""
+
+    def short(value: Any) -> str:
+        return value[:_SHORT] if isinstance(value, str) else ""
+
+    kept: dict[Any, dict[str, Any]] = {}
+    for output in outputs:
+        kind = output.get("output_type")
+        if kind == "stream":
+            name = "stderr" if output.get("name") == "stderr" else "stdout"
+            new = {"name": name, "text": short(output.get("text"))}
+        elif kind == "error":
+            new = {
+                "ename": short(output.get("ename")),
+                "evalue": short(output.get("evalue")),
+                "traceback": [],
+            }
+        elif kind == "execute_result" and isinstance(data := output.get("data"), dict):
+            new = {"data": {"text/plain": short(data.get("text/plain"))}, "metadata": {}}
+        else:
+            continue
+        kept.setdefault((kind, new.get("name")), {"output_type": kind, **new})
+    cut = {"output_type": "stream", "name": "stdout", "text": "... output truncated ...\n"}
+    return [*kept.values(), cut]
 
 
 def _is_cell(message: Any, outputs: list[Any]) -> bool:

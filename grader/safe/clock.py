@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+_SOON = 0.001  # seconds for each block of a page that has had its time
 _AGAIN = 0.1  # seconds until the next alarm, for a parser that swallows the first
 _running = False  # a clock of the main thread
+_left: float | None = None  # seconds for all blocks of the page that is made now
 
 
 class TooLong(Exception):
     """A parser was stopped by the clock."""
+
+
+def begin_page(seconds: float) -> None:
+    """Give the blocks under a clock from here on, until this is called again, `seconds` together."""
+    global _left
+    _left = seconds
 
 
 @contextlib.contextmanager
@@ -24,7 +33,7 @@ def at_most(seconds: float) -> Iterator[None]:
     there is no clock: what a thread reads of a stranger, it has read in a child, see `grader.safe.apart`. A clock
     that runs already, outside of this one, stays the only one.
     """
-    global _running
+    global _running, _left
     if _running or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -33,7 +42,9 @@ def at_most(seconds: float) -> Iterator[None]:
         if _running:
             raise TooLong(f"{seconds:g} s of processor time")
 
-    old = signal.signal(signal.SIGPROF, ring)
+    if _left is not None:
+        seconds = min(seconds, max(_left, _SOON))
+    old, started = signal.signal(signal.SIGPROF, ring), time.process_time()
     try:
         _running = True
         signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN)
@@ -42,3 +53,5 @@ def at_most(seconds: float) -> Iterator[None]:
         _running = False
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, old)
+        if _left is not None:
+            _left -= time.process_time() - started

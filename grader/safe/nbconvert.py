@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from grader.safe.clock import at_most, begin_page
 from grader.safe.formgrader import guard
-from grader.safe.html import clean_html, render_markdown
+from grader.safe.html import SECONDS, clean_html, render_markdown
+
+PAGE = 30.0  # seconds of processor time for what the parsers do on one page; the rest is shown as text
+MAX_CODE = 100_000  # characters of a cell of code that gets colours
 
 
 def configure(config: Any) -> None:
@@ -29,6 +34,7 @@ def configure(config: Any) -> None:
         """Escapes the names that formgrader's page is made with; its template takes them for HTML."""
 
         def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+            begin_page(PAGE)
             for key in (
                 "assignment_id",
                 "notebook_id",
@@ -51,5 +57,30 @@ def configure(config: Any) -> None:
         str(theirs),
     ]
     config.HTMLExporter.sanitize_html = True
-    config.HTMLExporter.filters = {"clean_html": clean_html, "markdown2html": markdown2html}
+    config.HTMLExporter.filters = {
+        "clean_html": clean_html,
+        "markdown2html": markdown2html,
+        "highlight_code": highlight_code,
+    }
     config.HTMLExporter.preprocessors = [EscapeNames]
+
+
+def highlight_code(source: str, language: str | None = None, metadata: Any = None) -> str:
+    """Return a cell of code as HTML; one that is large, or that pygments takes long to read, without colours.
+
+    For some texts, such as a line of @, the time grows with the square of their length.
+    """
+    if len(source) <= MAX_CODE:
+        try:
+            with at_most(SECONDS):
+                return _highlighter()(source, language, metadata)
+        except Exception:  # the clock, or the parser, which meets a stranger's text
+            pass
+    return f'<div class="highlight"><pre>{escape(source)}</pre></div>'
+
+
+@cache
+def _highlighter() -> Any:
+    from nbconvert.filters.highlight import Highlight2HTML
+
+    return Highlight2HTML(pygments_lexer="ipython3")

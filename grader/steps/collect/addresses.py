@@ -46,6 +46,12 @@ class Address:
         )
         return same and other.path[: len(self.path)] == self.path
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What two addresses of one repository have in common, however they write it."""
+        path = [piece.lower() for piece in self.path]
+        return self.host, *path[:-1], *(piece.removesuffix(".git") for piece in path[-1:])
+
 
 def parse(text: str) -> Address | None:
     """Return the address that a text is, None where it is no https or ssh address of the plainest kind."""

@@ -14,6 +14,8 @@ from grader.steps.collect.room import Refused, Room, order
 from grader.text import plain
 from grader.tree import MAX_DEPTH, summed_up
 
+_MOST_LISTED = 32 << 20  # bytes of a zip file's list of entries; each of its 47 becomes 700 in memory
+
 
 def unzip(archive: Path, target: Path, room: Room) -> list[str]:
     """Write the regular files of `archive` under `target` while there is room; return notes on what was left.
@@ -23,6 +25,7 @@ def unzip(archive: Path, target: Path, room: Room) -> list[str]:
     """
     unsafe, taken = [], set()
     try:
+        _refuse_long_list(archive)
         with zipfile.ZipFile(archive) as opened:
             entries = [(_name(entry), entry) for entry in opened.infolist() if not entry.is_dir()]
             for name, entry in sorted(entries, key=lambda item: order(item[0], room.expected)):
@@ -38,6 +41,14 @@ def unzip(archive: Path, target: Path, room: Room) -> list[str]:
         told = "it has a password" if "encrypted" in str(error) else plain(str(error), 120)
         raise Refused(f"{plain(archive.name, 80)}, a zip file, cannot be unpacked: {told}") from None
     return summed_up(unsafe, "such entries, not taken") + room.notes()
+
+
+def _refuse_long_list(archive: Path) -> None:
+    """Raise Refused where the list of entries is longer than anybody's work; zipfile reads all of it at once."""
+    with archive.open("rb") as file:
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end and end[zipfile._ECD_SIZE] > _MOST_LISTED:  # type: ignore[attr-defined]
+        raise Refused(f"{plain(archive.name, 80)} lists too many files; zip only what you were asked for")
 
 
 def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, name: str, room: Room) -> bool:

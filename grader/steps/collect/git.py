@@ -14,14 +14,14 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
-from grader.steps.collect.addresses import Address, check_address, parse_allowed
+from grader.steps.collect.addresses import Address, check_address, parse, parse_allowed
 from grader.steps.collect.ours import own_texts
-from grader.steps.collect.room import Collected, Refused, Room, order
+from grader.steps.collect.room import Collected, Refused, Room, order, tripped
 from grader.steps.collect.take import check_student, expected_files, take_submission
 from grader.text import plain
 from grader.tree import summed_up
@@ -63,6 +63,8 @@ def collect_git(
 
     Only repositories below one of the addresses in `allowed` are asked, over https without credentials, or over
     ssh with the file `key` and no other key. No setting, helper, agent or prompt of the instructor's is used.
+    The key reads everybody's: a repository that several students name is taken for none of them, and one commit
+    in several repositories is noted.
     `deadline` is the assignment's own where it is None; one without a time zone is UTC. A commit's date is
     what its author's computer said: fetch soon after the deadline. Raises CourseError for a file that is no
     such table, for an address in `allowed` that is none, or without any deadline.
@@ -79,7 +81,7 @@ def collect_git(
     if deadline.tzinfo is None:
         deadline = deadline.replace(tzinfo=UTC)
     lines = _read_repositories(Path(repositories))
-    results = []
+    results, by_commit = [], {}
     for done, (name, url) in enumerate(lines, 1):
         result = Collected(plain(name, 80))
         try:
@@ -87,12 +89,24 @@ def collect_git(
             if sum(_same(name, other) for other, _ in lines) > 1:
                 raise Refused(f"{result.student} stands in more than one line of {repositories}; keep one")
             address = check_address(url, addresses)
+            if others := [other for other, its in lines if not _same(name, other) and _is_at(its, address)]:
+                raise Refused(
+                    f"{plain(url, 120)} is also named by {plain(', '.join(others), 120)}; ask whose it is, and keep "
+                    "that line"
+                )
             with tempfile.TemporaryDirectory() as scratch:
                 git = _Git(Path(scratch), address, key)
-                folder = _checkout(git, url, deadline, Path(scratch), Room(expected), result)
+                folder, commit = _checkout(git, url, deadline, Path(scratch), Room(expected), result)
+                by_commit.setdefault(commit, []).append(result)
+                if earlier := by_commit[commit][:-1]:
+                    result.notes.append(f"has the very commit of {earlier[0].student}")
                 take_submission(course, assignment, folder, expected, own, result)
         except Refused as error:
             result.refused = str(error)
+        except CourseError:
+            raise
+        except Exception as error:  # one repository that trips us must not stop the class
+            result.refused = tripped(error)
         results.append(result)
         if progress:
             progress(result, done, len(lines))
@@ -101,6 +115,11 @@ def collect_git(
 
 def _same(name: str, other: str) -> bool:
     return unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
+
+
+def _is_at(url: str, address: Address) -> bool:
+    found = parse(url)
+    return found is not None and found.place == address.place
 
 
 def _read_repositories(path: Path) -> list[tuple[str, str]]:
@@ -119,15 +138,20 @@ def _read_repositories(path: Path) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room, result: Collected) -> Path:
-    """Write the files of the last commit before `deadline` to a folder; return it."""
+def _checkout(
+    git: _Git, url: str, deadline: datetime, scratch: Path, room: Room, result: Collected
+) -> tuple[Path, str]:
+    """Write the files of the last commit before `deadline` to a folder; return it, and the commit."""
     folder = scratch / "files"
     folder.mkdir()
     git.clone(url)
     commit = git.told("rev-list", "-1", f"--min-age={int(deadline.timestamp())}", "HEAD").strip()
     if not commit:
         raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
-    seconds = int(git.told("show", "--no-patch", "--format=%ct", commit).split()[0])
+    told = git.told("show", "--no-patch", "--format=%ct", commit).strip()
+    if not re.fullmatch(r"[0-9]{1,10}", told):
+        raise Refused(f"{plain(url, 120)}: commit {commit[:10]} has no date; ask the student to commit again")
+    seconds = int(told)
     result.timestamp = datetime.fromtimestamp(seconds, UTC)
     result.notes.append(f"commit {commit[:10]}")
     listed = git.told("ls-tree", "-r", "-l", "-z", commit).split("\0")
@@ -136,8 +160,10 @@ def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room
     for name, mode, _, blob, size in sorted(entries, key=lambda entry: order(entry[0], room.expected)):
         if not room.wants(name):
             continue
-        if mode not in ("100644", "100755") or ".." in PurePosixPath(name).parts:
+        if mode not in ("100644", "100755"):
             special.append(f"{plain(name, 80)!r}: a link or a submodule, not taken")
+        elif _leads_out(name):
+            special.append(f"{plain(name, 80)!r}: leads out of the folder, not taken")
         elif room.take(name, int(size)):
             target = folder / name
             try:
@@ -148,8 +174,13 @@ def _checkout(git: _Git, url: str, deadline: datetime, scratch: Path, room: Room
                 continue
             with file:
                 git.run("cat-file", "blob", blob, into=file)
-    result.notes += summed_up(special, "links or submodules, not taken") + room.notes()
-    return folder
+    result.notes += summed_up(special, "such entries, not taken") + room.notes()
+    return folder, commit
+
+
+def _leads_out(name: str) -> bool:
+    """Return whether a name is no plain path below a folder: in a tree made by hand a file may be called /etc/x."""
+    return any(part in ("", ".", "..") for part in name.split("/"))
 
 
 class _Git:

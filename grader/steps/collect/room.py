@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,9 +19,17 @@ from grader.tree import (
     summed_up,
 )
 
+log = logging.getLogger(__name__)
+
 
 class Refused(Exception):
     """A submission, or one file of it, that is not taken; the sentence says why."""
+
+
+def tripped(error: Exception) -> str:
+    """Return the sentence on a submission that nobody foresaw."""
+    log.error("a submission could not be collected", exc_info=error)
+    return f"could not be collected: {type(error).__name__}: {plain(str(error), 120)}"
 
 
 @dataclass
@@ -54,6 +63,8 @@ class Room:
         """Begin with room for `files` files of `size` bytes; `any_name` is for a folder that holds a class."""
         self.expected, self.files, self.size, self.refused = expected, files, size, 0
         self._any_name = any_name
+        # Under the name of a notebook that is asked for others may lie, in any number of folders.
+        self._notebooks = MAX_NOTEBOOK * sum(name.endswith(".ipynb") for name in expected)
         self._settings: list[str] = []
 
     def wants(self, name: str) -> bool:
@@ -77,7 +88,7 @@ class Room:
 
     def most(self, name: str) -> int:
         """Return how many bytes this file may have."""
-        return MAX_NOTEBOOK if self._is_notebook(name) else self.size
+        return min(MAX_NOTEBOOK, self._notebooks) if self._is_notebook(name) else self.size
 
     def take(self, name: str, size: int) -> bool:
         """Account for a file of `size` bytes; return whether there was room for it."""
@@ -86,7 +97,10 @@ class Room:
             return False
         self.files -= 1
         # A notebook's outputs are not what the limit is about: large ones are dropped.
-        self.size -= 0 if self._is_notebook(name) else size
+        if self._is_notebook(name):
+            self._notebooks -= size
+        else:
+            self.size -= size
         return True
 
     def _is_notebook(self, name: str) -> bool:

@@ -15,7 +15,7 @@ from grader.course import CourseError
 from grader.notebooks.reading import LARGE_NOTEBOOK, without_outputs
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.ours import refuse_own
-from grader.steps.collect.room import Collected, Refused, Room, order
+from grader.steps.collect.room import Collected, Refused, Room, order, tripped
 from grader.text import plain
 from grader.tree import STAMP, is_leftover, summed_up, walk
 
@@ -66,6 +66,10 @@ def take_submission(
             _install(course, assignment, files, expected, own, result)
     except Refused as error:
         result.refused = str(error)
+    except CourseError:
+        raise
+    except Exception as error:  # one submission that trips us must not stop the class
+        result.refused = tripped(error)
 
 
 def _files(folder: Path, expected: set[str], notes: list[str]) -> dict[str, Path]:

@@ -57,3 +57,33 @@ def commit(folder: Path, date: str = "2026-11-01T12:00:00Z") -> None:
     """Commit all that lies in `folder`."""
     git(folder, "add", "-Af")
     git(folder, "commit", "-qm", "work", date=date)
+
+
+def commit_path(folder: Path, name: str, text: str, date: str = "2026-11-01T12:00:00Z") -> None:
+    """Commit a file under a name that git itself would give no file, in a tree that is made by hand."""
+    blob = git(folder, "hash-object", "-w", "--stdin", put_in=text)
+    listed = git(folder, "ls-tree", "HEAD").splitlines()
+    entries = [
+        (mode, at, sha)
+        for line in listed
+        for head, at in [line.split("\t")]
+        for mode, _, sha in [head.split()]
+    ]
+    tree = b"".join(
+        f"{mode} {at}".encode() + b"\0" + bytes.fromhex(sha)
+        for mode, at, sha in [*entries, ("100644", name, blob)]
+    )
+    made = subprocess.run(
+        ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"],
+        cwd=folder,
+        input=tree,
+        check=True,
+        capture_output=True,
+    )
+    parent, tree_id = git(folder, "rev-parse", "HEAD"), made.stdout.decode().strip()
+    git(
+        folder,
+        "update-ref",
+        "HEAD",
+        git(folder, "commit-tree", tree_id, "-p", parent, "-m", "more", date=date),
+    )

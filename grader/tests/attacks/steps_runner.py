@@ -5,7 +5,8 @@ nobody else writes, so that code of a submission which runs with the instructor'
 of the course. Constants say the rest:
 
     INTO = "submitted"    it was put there past collecting
-    INTO = "repository"   it is a repository of the class's git host; `git(folder, ...)` and `commit(folder)` make it
+    INTO = "repository"   it is a repository of the class's git host; `git(folder, ...)`,
+                          `commit(folder)` and `commit_path(folder, name, text)` make it
     NAMES = ["{course}"]  it is nothing but lines of repositories.csv; {course} is the course's own folder
     COMMANDS = [["summary", "hw"]]  what the instructor then runs inside of INSIDE, a folder below the course
     URLS = ["/formgrader"]          what the instructor's browser then asks of Jupyter
@@ -35,11 +36,12 @@ from urllib.parse import quote
 from grader.tests.attacks import lab
 from grader.tests.attacks.corpus import Attack, Outcome
 from grader.tests.attacks.files_runner import PART, build, make, module_scores, precious, right_files
-from grader.tests.attacks.host import ADDRESS, Host, commit, git
+from grader.tests.attacks.host import ADDRESS, Host, commit, commit_path, git
 from grader.tests.attacks.notebook_runner import changes, contents, left_behind, machine
 from grader.tests.attacks.watch import Canaries
 
 NEIGHBOUR = "neighbour"
+HANDS = {"git": git, "commit": commit, "commit_path": commit_path}  # that an attack may use
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)  # a deadline
 START = 300  # seconds that Jupyter may take; only to end a hang
 _PAGES = ("text/html", "application/xhtml", "xml", "javascript")
@@ -140,7 +142,7 @@ def _hand_in(scene: Scene, folder: Path, root: Path, right: dict[str, str]) -> N
         "submitted": root / "submitted" / scene.student / lab.ASSIGNMENT,
         "repository": folder / "host" / "repositories" / "class" / scene.student,
     }.get(into, folder / "inbox" / scene.student)
-    make(scene.attack, place, right, RAN=str(scene.ran), COURSE=str(root), git=git, commit=commit)
+    make(scene.attack, place, right, RAN=str(scene.ran), COURSE=str(root), **HANDS)
 
 
 def _collect(scenes: Sequence[Scene], folder: Path, root: Path, host: Host) -> None:

@@ -1,5 +1,6 @@
 """Tests of plain notebooks run in an interpreter of their own: same verdicts, and nothing to gain by sharing."""
 
+import json
 import os
 import re
 from dataclasses import replace
@@ -11,7 +12,8 @@ import pytest
 from grader.bench import plain_notebooks
 from grader.lean import nbformat
 from grader.notebooks import decide as modes
-from grader.notebooks.decide import decide, describe, prepare, verdicts_of
+from grader.notebooks import run as runner
+from grader.notebooks.decide import decide, describe, prepare, verdict_of, verdicts_of
 from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
 from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
 from grader.notebooks.template import grade_id
@@ -748,3 +750,15 @@ def test_cells_share_a_namespace_and_a_death_keeps_what_was_answered(examiner):
     assert outputs[1][0]["data"]["text/plain"] == "42"
     assert [found[0]["output_type"] for found in outputs[2:]] == ["error", "error"]
     assert "ended without an answer" in ran.notes[0]
+
+
+def test_what_all_cells_show_has_a_limit_and_what_carries_points_is_kept(examiner, monkeypatch):
+    monkeypatch.setattr(runner, "MAX_SHOWN", 10_000)
+    sources = ["print('x' * 6_000)"] * 3 + ["2.5", "1 / 0", "import sys; print('y' * 6_000, file=sys.stderr)"]
+    cells = [{"source": source, "cell_id": f"c{index}"} for index, source in enumerate(sources)]
+    ran = run_shared(examiner.place, cells, no_files(), 30.0)
+    assert len(ran.outputs[0][0]["text"]) > 6_000
+    assert all(len(json.dumps(outputs)) < 3_000 for outputs in ran.outputs[1:])
+    assert [verdict_of(outputs) for outputs in ran.outputs[2:]] == ["passed", "2.5", "failed", "failed"]
+    assert "truncated" in ran.outputs[2][-1]["text"]
+    assert not ran.notes

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import shutil
+import time
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -18,6 +20,7 @@ from grader.examine.report import CheckResult
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.template import grade_id
+from grader.safe import nbconvert
 from grader.safe.files import defuse
 from grader.safe.html import clean_html, harmless_markdown, render_markdown
 from grader.steps.export import export, full_points, grade_of
@@ -147,6 +150,11 @@ MENDED = {
     "<script>alert(1)</script>\n\n**bold**": "&lt;script>alert(1)&lt;/script>\n\n**bold**",
     "[a](javascript:alert(1))": "```text\n[a](javascript:alert(1))\n```",
     "[a](../../../formgrader?path=x)": "```text\n[a](../../../formgrader?path=x)\n```",
+    "![a](/formgrader?path=x)": "```text\n![a](/formgrader?path=x)\n```",
+    "![a](http://hub/%66ormgrader?path=x)": "```text\n![a](http://hub/%66ormgrader?path=x)\n```",
+    "![a](../../../logout)": "```text\n![a](../../../logout)\n```",
+    '<img src="//hub/a.png">': '&lt;img src="//hub/a.png">',
+    "[a](http://hub/%66ormgrader?path=x)": "```text\n[a](http://hub/%66ormgrader?path=x)\n```",
     "``` [a](javascript:b)": "````text\n``` [a](javascript:b)\n````",
     "![a](attachment:not_there.png)": "```text\n![a](attachment:not_there.png)\n```",
     "\\begin{a}" * 10_000: "```text\n" + "\\begin{a}" * 10_000 + "\n```",
@@ -162,7 +170,8 @@ def test_markdown_that_would_run_in_nbgraders_own_page_becomes_text(source):
     "source",
     [
         "# Title\n\nplain **text**, `x<y`, $a < b$\n\n```c\nvector<int>\n```\n\n| a | b |\n|---|:-:|\n| 1 | 2 |",
-        "see <https://arxiv.org/abs/1> and [a page](https://a.b/c) and ![a plot](plots/plot.png)",
+        "see <https://arxiv.org/abs/1> and [a page](https://a.b/c) and ![a plot](plots/plot.png) ![](../рис.JPG)",
+        "![a badge](https://a.b/badge?style=flat) and ![a plot](https://a.b/plot.png?raw=true)",
         '<center><img src="https://a.b/c.png" width="300"></center>\n\n- [x] done\n- [ ] open',
         "a < b and c > d & e",
     ],
@@ -200,6 +209,16 @@ def test_formulas_are_mathml_and_a_hostile_one_is_text():
         == []
     )
     assert "\\frac" in render_markdown("$" + "\\frac{a}{b}" * 1000 + "$")
+
+
+def test_code_has_colours_and_what_pygments_takes_long_for_is_plain(monkeypatch):
+    assert '<span class="k">def</span>' in nbconvert.highlight_code("def f():\n    return 1")
+    for text in ("@" * (nbconvert.MAX_CODE + 1), "<b>" * nbconvert.MAX_CODE):
+        assert nbconvert.highlight_code(text) == f'<div class="highlight"><pre>{escape(text)}</pre></div>'
+    monkeypatch.setattr(nbconvert, "SECONDS", 0.1)
+    started = time.process_time()
+    assert "<span" not in nbconvert.highlight_code("@" * nbconvert.MAX_CODE)
+    assert time.process_time() - started < 2
 
 
 def test_a_link_shows_where_it_leads_and_cannot_be_clicked():

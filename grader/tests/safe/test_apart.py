@@ -3,11 +3,12 @@
 import os
 import re
 import signal
+import time
 
 import pytest
 
-from grader.safe import apart
-from grader.safe.clock import TooLong, at_most
+from grader.safe import apart, clock
+from grader.safe.clock import TooLong, at_most, begin_page
 
 
 def test_a_child_returns_what_the_function_returns_and_raises_what_it_raises():
@@ -64,3 +65,19 @@ def test_the_clock_ends_a_loop_and_leaves_nothing_behind():
 def test_the_clock_ends_a_regular_expression_and_counts_from_the_outermost():
     with pytest.raises(TooLong, match=r"0\.05 s"), at_most(0.05), at_most(1e6):
         re.match("(a*)*b", "a" * 40)
+
+
+def test_the_blocks_of_a_page_share_its_time(monkeypatch):
+    monkeypatch.setattr(clock, "_left", None)
+    begin_page(0.1)
+    for _ in range(3):
+        with pytest.raises(TooLong), at_most(0.08):
+            re.sub("x", _for_ever, "x")
+    started = time.process_time()
+    for _ in range(20):
+        with pytest.raises(TooLong), at_most(600):
+            re.sub("x", _for_ever, "x")
+    assert time.process_time() - started < 5
+    begin_page(600)
+    with at_most(600):
+        assert re.sub("x", "y", "x") == "y"

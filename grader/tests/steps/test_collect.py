@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import collect, collect_git
+from grader.steps.collect import archives, collect, collect_git, room, take
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.room import Refused, Room
 from grader.steps.collect.take import check_student
-from grader.tests.attacks.host import ADDRESS, Host, commit, git
+from grader.tests.attacks.host import ADDRESS, Host, commit, commit_path, git
 from grader.tests.conftest import SUMS
 
 NOTEBOOK = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}'
@@ -163,6 +163,24 @@ def test_a_bomb_is_stopped_by_the_bytes_that_come_out(tmp_path):
     assert list((tmp_path / "target").iterdir()) == []
 
 
+def test_a_list_of_entries_without_end_is_not_read(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "list.zip", {f"{index}": b"" for index in range(30)})
+    monkeypatch.setattr(archives, "_MOST_LISTED", 1000)
+    monkeypatch.setattr(archives.zipfile, "ZipFile", None)
+    with pytest.raises(Refused, match="lists too many files"):
+        unzip(archive, tmp_path / "target", Room(()))
+
+
+def test_notebooks_that_repeat_themselves_in_many_folders_share_the_room_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "MAX_NOTEBOOK", 1 << 20)
+    archive = zipped(tmp_path / "many.zip", {f"{i}/part1.ipynb": bytes(400_000) for i in range(9)})
+    notes = unzip(archive, tmp_path / "target", Room({"part1.ipynb", "sums.py"}))
+    written = [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in written) <= 1 << 20
+    assert len(written) == 2
+    assert "7 files are left out" in notes[0]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_of_a_submission_over_the_limits_what_was_asked_for_is_taken(course, tmp_path, monkeypatch, packed):
     monkeypatch.setattr(Room.__init__, "__defaults__", (5, 1 << 20))
@@ -262,7 +280,7 @@ def test_the_last_commit_before_the_deadline_is_taken(course, tmp_path, host):
     write_and_commit(repository, "2029-12-30T12:00:00Z", "first")
     write_and_commit(repository, "2029-12-31T12:00:00Z", "in time")
     write_and_commit(repository, "2030-01-01T00:00:01Z", "too late")
-    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/nowhere", f"-x,{ADDRESS}/ann"]
+    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/nowhere", f"-x,{ADDRESS}/elsewhere"]
     results = from_git(course, tmp_path, "student,url", *lines)
     assert (course / "submitted" / "ann" / "hw1" / "sums.py").read_text() == "in time"
     assert collected(course, "ann") == WHOLE
@@ -437,6 +455,24 @@ def test_a_student_in_two_lines_is_taken_from_neither(course, tmp_path, host):
     assert not (course / "submitted").exists()
 
 
+def test_a_repository_that_two_students_name_is_taken_for_neither(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    write_and_commit(host.folder("bob"), "2029-01-01T00:00:00Z", "x = 2")
+    lines = [f"ann,{ADDRESS}/ann", f"bob,{ADDRESS}/bob", f"eve,{ADDRESS}/ann.git/"]
+    results = from_git(course, tmp_path, *lines)
+    assert "is also named by eve" in results["ann"].refused
+    assert "is also named by ann" in results["eve"].refused
+    assert not results["bob"].refused
+    assert [path.name for path in (course / "submitted").iterdir()] == ["bob"]
+
+
+def test_a_copy_of_another_students_repository_is_noted(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    shutil.copytree(host.root / "class" / "ann", host.root / "class" / "eve")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS}/ann", f"eve,{ADDRESS}/eve")
+    assert any("the very commit of ann" in note for note in results["eve"].notes)
+
+
 def test_the_courses_own_files_are_no_students_work_wherever_they_come_from(course, tmp_path, host):
     source = course / "source" / "hw1"
     shutil.copytree(source, host.folder("eve"), dirs_exist_ok=True)
@@ -533,3 +569,41 @@ def test_what_a_program_would_run_or_read_is_not_taken(course, tmp_path, host, h
         note.endswith("more files that programs take settings from, not taken") for note in result.notes
     )
     assert "the folder checks is not taken; the course has its own" in result.notes
+
+
+@pytest.mark.parametrize("name", ["{outside}/evil", "//{outside}/evil", "../evil", "a/../../evil"])
+def test_a_name_in_a_tree_made_by_hand_leads_nowhere(course, tmp_path, host, name):
+    repository = host.folder("eve")
+    write_and_commit(repository, "2029-01-01T00:00:00Z", "x = 1")
+    (tmp_path / "outside").mkdir()
+    commit_path(repository, name.format(outside=tmp_path / "outside"), "evil", "2029-01-01T00:00:00Z")
+    result = from_git(course, tmp_path, f"eve,{ADDRESS}/eve")["eve"]
+    assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
+    assert collected(course, "eve") == WHOLE
+    assert any("not taken" in note for note in result.notes if "evil" in note)
+
+
+@pytest.mark.parametrize(
+    ("when", "why"), [("", "has no date"), (" soon", "has no date"), (f" {10**20} +0000", "no commit before")]
+)
+def test_a_commit_without_a_date_stops_nobody(course, tmp_path, host, when, why):
+    repository = host.folder("eve")
+    write_and_commit(repository, "2029-01-01T00:00:00Z", "x = 1")
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 2")
+    text = git(repository, "cat-file", "commit", "HEAD").replace(" 1861920000 +0000", when) + "\n"
+    new = git(repository, "hash-object", "-t", "commit", "-w", "--literally", "--stdin", put_in=text)
+    reference = git(repository, "symbolic-ref", "HEAD")
+    (repository / ".git" / reference).write_text(f"{new}\n")
+    results = from_git(course, tmp_path, f"eve,{ADDRESS}/eve", f"ann,{ADDRESS}/ann")
+    assert why in results["eve"].refused
+    assert not results["ann"].refused
+
+
+def test_a_submission_that_trips_us_stops_nobody(course, tmp_path, monkeypatch):
+    for student in ("ann", "eve"):
+        fill(tmp_path / "in" / student)
+    (tmp_path / "in" / "eve" / "sums.py").write_text("trips")
+    monkeypatch.setattr(take, "refuse_own", lambda _, files: 1 / (files["sums.py"].read_text() != "trips"))
+    ann, eve = collect(course, "hw1", tmp_path / "in")
+    assert not ann.refused
+    assert eve.refused == "could not be collected: ZeroDivisionError: division by zero"
