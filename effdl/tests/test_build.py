@@ -228,6 +228,10 @@ def page(*claims, prose=""):
     [
         (page(*[("It holds", "measured")] * 16), "16 claims, at most 15"),
         (page(*[("It holds", "measured")] * 5, *[("It holds", "derived")] * 3), "5 of 8 claims are measured"),
+        (
+            "```python\nclaim('It holds', key=name, kind='measured')\n```\n",
+            "'It holds' is not written in the call",
+        ),
         (page(("Peak memory of two steps", "measured")), "'Peak memory of two steps' has no verb"),
         (page(("The ring sends 1.5, over that of the tree", "measured")), "heads a number"),
         (page(("The ring sends (1: yes)", "measured")), "heads a number"),
