@@ -53,7 +53,9 @@ class Plan:
     cells: list[Cell]
     pushable: list[str] = field(default_factory=list)  # bound by tests and loaded by the reference
     classes: list[str] = field(default_factory=list)  # the instructor's own, which exist on both sides
-    memory: int = 0  # bytes that the reference needed at its most; 0 where nobody could count them
+    memory: int = (
+        0  # bytes that the reference needed at its most; 0 where the usual limit is enough, or unknown
+    )
     # Of tests that give the reference less than all points: how many, and why. Nobody else can do better.
     lost: dict[str, str] = field(default_factory=dict)
 

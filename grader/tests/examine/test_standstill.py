@@ -202,10 +202,6 @@ WAITS = {
     "a poll many times a second": "end = time.time() + PAUSE\n    while time.time() < end: time.sleep(0.01)",
     "a timer's signal": "signal.signal(signal.SIGALRM, lambda *_: [][0]); signal.setitimer(0, PAUSE)\n"
     "    try: os.read(os.pipe()[0], 1)\n    except IndexError: pass",
-    "a timer's descriptor": "timer = ctypes.CDLL(None).timerfd_create(1, 0)\n"
-    "    when = (ctypes.c_long * 4)(0, 0, int(PAUSE), int(PAUSE % 1 * 1e9))\n"
-    "    assert ctypes.CDLL(None).timerfd_settime(timer, 0, when, None) == 0\n"
-    "    select.select([timer], [], [])",
     "a child whose alarm ends it": "if (child := os.fork()) == 0: signal.alarm(2); os.read(os.pipe()[0], 1)\n"
     "    os.waitpid(child, 0)",
     "a socket with a limit of the kernel's": "one, two = socket.socketpair()\n"
