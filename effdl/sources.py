@@ -193,8 +193,9 @@ def lint(source: Path) -> list[str]:
 def _claim_problems(source: Path) -> Iterator[str]:
     claims = claims_of(source)
     for claim in claims:
-        if claim.key == "*":
-            yield f"{short_name(source)}: the key of {claim.text!r} is not written in the call, where the table looks"
+        if "*" in (claim.key, claim.kind):
+            what = "key" if claim.key == "*" else "kind"
+            yield f"{short_name(source)}: the {what} of {claim.text!r} is not written in the call; the table needs it"
         if not is_sentence(claim.text):
             yield f"{short_name(source)}: {claim.text!r} has no verb or heads a number; say the claim as a sentence"
     if not source.stem.startswith("lecture"):

@@ -57,7 +57,7 @@ class NbCourse:
         folders = nbgrader.coursedir.CourseDirectory(config=config)
         data = Course.load(root) if (root / "course.toml").is_file() else None
         course = cls(root, config, folders, data)
-        kept = [root / ".grader", *course._database()]
+        kept = [root / ".grader", *course.database()]
         kept += [path for step in _OF_STUDENTS if (path := course._top(step))]
         close_to_others(kept, group=folders.groupshared)
         return course
@@ -73,7 +73,7 @@ class NbCourse:
         first = path.relative_to(self.root).parts[0] if path.is_relative_to(self.root) else _ANY
         return None if first == _ANY else self.root / first
 
-    def _database(self) -> list[Path]:
+    def database(self) -> list[Path]:
         """Return the file that the gradebook is, none where it is a server's."""
         from sqlalchemy.engine import make_url
 
@@ -104,7 +104,7 @@ class NbCourse:
         from nbgrader.api import Gradebook
 
         find_alembic()
-        for path in self._database():
+        for path in self.database():
             if not path.exists():
                 path.touch(0o600)
                 path.chmod(0o660 if self.folders.groupshared else 0o600)

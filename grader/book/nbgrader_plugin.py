@@ -35,7 +35,7 @@ from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
 from grader.notebooks.judge import judge, load_template
 from grader.notebooks.rebuild import rebuild_apart
-from grader.notebooks.source import build_assignment, is_stale, strip_solutions
+from grader.notebooks.source import NO_ANSWER, build_assignment, is_stale, strip_solutions
 from grader.notebooks.template import without_hidden_tests
 from grader.safe.files import defuse
 from grader.safe.nbconvert import configure as show_clean_html
@@ -61,7 +61,7 @@ def configure(config: Config, root: Path) -> None:
     config.CourseDirectory.root = str(course.root)
     config.CourseDirectory.course_id = course.name
     config.CourseDirectory.ignore = IGNORED + sorted({f"{part.notebook}.md" for part in parts})
-    config.ClearSolutions.text_stub = "*Write your answer here.*"
+    config.ClearSolutions.text_stub = NO_ANSWER
     config.GenerateAssignment.pre_convert_hook = _build_all(course)
     config.GenerateAssignment.preprocessors = [
         stock.IncludeHeaderFooter,

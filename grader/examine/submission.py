@@ -176,7 +176,7 @@ class Submission:
 
     def source(self, name: str) -> str:
         """Return the text of one of the student's files; raises StudentError where it is missing."""
-        data = (self._packed.folder / name).read_bytes() if name in self._packed.names else None
+        data = self._packed.read(name) if name in self._packed.names else None
         if data is None:
             raise StudentError(f"{name} is missing; put it beside the notebook")
         return data.decode("utf-8-sig", "replace")

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 MEMORY = 2048 << 20  # bytes, of each worker, where the reference needs no more and nobody says otherwise
 WALL = 300.0  # seconds for a whole notebook
-MAX_SHOWN = (
-    64 << 20
-)  # characters of what all cells of a notebook show; of the rest only what carries points is kept
+# Characters of what all cells of a notebook show; of the rest only what carries points is kept.
+MAX_SHOWN = 64 << 20
 TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
 
 _SHORT = 1000  # characters

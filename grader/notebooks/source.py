@@ -24,6 +24,8 @@ SCHEMA_VERSION = 3  # of nbgrader's cell metadata
 _BEGIN = re.compile(r"^\s*#+\s*BEGIN SOLUTION\b")
 _END = re.compile(r"^\s*#+\s*END SOLUTION\b")
 _GRADE_ID = re.compile(r"[A-Za-z0-9_-]+")
+NO_ANSWER = "*Write your answer here.*"
+"""What stands in a released notebook where a student is to write."""
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 

@@ -34,24 +34,8 @@ _FORMULA_CLASS = re.compile(r"formula-[0-9a-f]{16}-\d+")
 _WITH_CONTENT = re.compile(r"<(script|style)\b(?:[^>]*+>(?:.*?</\1\s*>|.*\Z)|[^>]*+\Z)", re.I | re.S)
 _ELEMENT = re.compile(r"<(/?)([a-z][a-z0-9]*)", re.I)
 # What stands open until something else closes it, and so nests nothing; and what has no content.
-_FLAT = {
-    "p",
-    "li",
-    "dt",
-    "dd",
-    "tr",
-    "td",
-    "th",
-    "thead",
-    "tbody",
-    "tfoot",
-    "br",
-    "hr",
-    "img",
-    "col",
-    "wbr",
-    "input",
-}
+_FLAT = {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot",
+         "br", "hr", "img", "col", "wbr", "input"}  # fmt: skip
 # Parsers take seconds for some texts. What exceeds one of these limits meets none of them; below these limits,
 # the clock ends what is slow all the same.
 MAX_HTML = 400_000  # characters, scripts aside

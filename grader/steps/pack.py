@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from grader.course import Assignment, CourseError, Part
-from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, walk
+from grader.notebooks.source import NO_ANSWER, not_implemented
+from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,9 +31,13 @@ class Packing:
 def look(assignment: Assignment, directory: Path) -> Packing:
     """Return what of the copy in `directory` would be handed in: its notebooks, modules and whatever lies beside.
 
-    Folders of tools, links, and what the course itself put there (checks, course.toml) stay out, as they do when
-    the submission is collected. Raises CourseError for an import of what is not there where it is graded.
+    What collecting would leave out stays out, and a note says so; zips and what the course itself put there (checks,
+    course.toml) stay out too. Raises CourseError for an import of what is not there where it is graded, and for more
+    than can be handed in.
     """
+    # Imported late: whoever only runs checks collects nothing.
+    from grader.steps.collect.room import Room, files_of
+
     found = Packing()
     for part in assignment.parts.values():
         refuse_foreign_imports(directory, part)
@@ -46,26 +51,21 @@ def look(assignment: Assignment, directory: Path) -> Packing:
             found.notes.append(f"part {part.number}, functions not implemented yet: {', '.join(stubs)}")
         if notebook not in gone:
             found.notes += _unwritten(directory / notebook, part)
-    size, notebooks = 0, {f"{part.notebook}.ipynb" for part in assignment.parts.values()}
-    for current, folders, files in walk(directory):
-        inner = Path(current) != directory
-        folders[:] = [
-            name for name in folders if name not in NOT_SUBMITTED and (inner or name not in COURSES_OWN)
-        ]
-        for name in files:
-            path = Path(current) / name
-            if path.is_symlink() or not path.is_file() or path.suffix == ".zip":
-                continue
-            if not inner and (name in COURSES_OWN or name == "course.toml"):
-                continue
-            found.names.append(str(path.relative_to(directory)))
-            if found.names[-1] not in notebooks:
-                size += path.stat().st_size
-    if size > MAX_BYTES or len(found.names) > MAX_FILES:
+    expected = [
+        name for part in assignment.parts.values() for name in (f"{part.notebook}.ipynb", *part.files)
+    ]
+    room, notes = Room(expected, MAX_FILES, MAX_BYTES), []
+    chosen = files_of(directory, room, notes)
+    if room.refused:
         raise CourseError(
-            f"{directory}: {len(found.names)} files and {size >> 20} MiB, where {MAX_FILES} and {MAX_BYTES >> 20} "
-            "can be handed in; take data and results out"
+            f"{directory}: more than the {MAX_FILES} files or {MAX_BYTES >> 20} MiB that can be handed in; "
+            "take data and results out"
         )
+    # What the course itself put there is not the student's to hear of.
+    found.notes += [note for note in notes if not note.startswith("course.toml:")]
+    found.names = [
+        name for name in chosen if not name.endswith(".zip") and name.partition("/")[0] not in COURSES_OWN
+    ]
     return found
 
 
@@ -98,7 +98,7 @@ def _unreadable(path: Path) -> list[str]:
 
 def _stubs(path: Path) -> int:
     """Return how many functions still raise in the place of a solution."""
-    return path.read_bytes().count(b'raise NotImplementedError("not implemented yet: ')
+    return path.read_text(encoding="utf-8", errors="replace").count(not_implemented("").removesuffix('")'))
 
 
 def _unwritten(path: Path, part: Part) -> list[str]:
@@ -112,7 +112,7 @@ def _unwritten(path: Path, part: Part) -> list[str]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [f"{path.name}: not a notebook that can be read; save it again in Jupyter"]
-    blank = ("", "*Write your answer here.*", "# YOUR CODE HERE\nraise NotImplementedError()")
+    blank = ("", NO_ANSWER, "# YOUR CODE HERE\nraise NotImplementedError()")  # nbgrader's own for code
     empty = [name for name, text in answers.items() if name in part.reports and text in blank]
     points = sum(part.reports[name] for name in empty)
     return [f"{path.name}, answers still empty: {', '.join(empty)} ({points:g} points)"] if empty else []

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from grader.book.keys import split_checks
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.course import Assignment, Course, CourseError
 from grader.notebooks import PROGRAMS
-from grader.notebooks.source import build_assignment, build_notebook, solution_regions, validate
-from grader.notebooks.template import grade_id, is_report
+from grader.notebooks.source import build_assignment, validate
 from grader.steps import front_page
+from grader.steps.secrets import refuse_leaks
 from grader.whole_files import replaced_folder
 
 # What a student needs of the repository besides the weeks and the assignments.
@@ -26,7 +23,6 @@ _SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
 # Of the grader itself: how it is tested and shown needs the sources of the assignments; a new course holds solutions.
 _NOT_FOR_STUDENTS = ("grader/tests/", "grader/demo/", "grader/bench/", "grader/steps/new_course/")
-_LONG = 40  # characters; a shorter solution may well stand in the text by chance
 
 
 def release(
@@ -93,11 +89,8 @@ def _refuse_plain_configuration(course: NbCourse, name: str) -> None:
 def _forgotten_on_failure(course: NbCourse, assignment: str) -> Iterator[None]:
     """Take an assignment that was not there before, or the whole new gradebook, away where the block fails."""
     from nbgrader.api import MissingEntry
-    from sqlalchemy import make_url
 
-    address = make_url(course.folders.db_url)
-    database = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
-    new = database is not None and not database.exists()
+    new = [path for path in course.database() if not path.exists()]
     gradebook = course.gradebook()  # creates it, where this is the course's first release
     try:
         known = any(one.name == assignment for one in gradebook.assignments)
@@ -106,9 +99,9 @@ def _forgotten_on_failure(course: NbCourse, assignment: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if new and database is not None:
-            database.unlink(missing_ok=True)
-        elif not known:
+        for path in new:
+            path.unlink(missing_ok=True)
+        if not new and not known:
             gradebook = course.gradebook()
             try:
                 gradebook.remove_assignment(assignment)
@@ -233,55 +226,3 @@ def _let_git_keep_releases(path: Path, ignored: str) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join(line for line in lines if line.strip() != ignored), encoding="utf-8")
-
-
-# --- secrets ------------------------------------------------------------------------------------------------
-
-
-def refuse_leaks(folder: Path, assignments: list[Assignment]) -> None:
-    """Raise CourseError where a file under `folder` holds a hidden check or a solution of `assignments`."""
-    secrets = [secret for assignment in assignments for secret in secrets_of(assignment)]
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or ".git" in path.relative_to(folder).parts:
-            continue
-        text = _squeeze(_text_of(path))
-        for what, secret in secrets:
-            if secret in text:
-                name = path.relative_to(folder)
-                raise CourseError(f"{name}: holds {what}, which students must not get; nothing was released")
-
-
-def _text_of(path: Path) -> str:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix == ".ipynb" and isinstance(cells := json.loads(text).get("cells"), list):
-        return "\n".join("".join(cell["source"]) for cell in cells)
-    return text
-
-
-def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
-    """Return (what it is, text without line breaks) of what students must not get.
-
-    These are the names of hidden checks, and solutions and model answers, where they are long enough to tell.
-    """
-    found = []
-    for part in assignment.parts.values():
-        if part.checks_hidden.is_file():
-            _, checks = split_checks(part.checks_hidden.read_text(encoding="utf-8"), part.checks_hidden)
-            found += [(f"the name of the hidden check {name}", name) for name in checks]
-        if (part.source / f"{part.notebook}.md").is_file():
-            for cell in build_notebook(part).cells:
-                if is_report(cell) and len(_squeeze(cell.source)) >= _LONG:
-                    found.append((f"the model answer of {grade_id(cell)}", _squeeze(cell.source)))
-        for name in part.files:
-            path = part.source / name
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            lines = text.split("\n")
-            for begin, end in solution_regions(text, str(path)):
-                solution = _squeeze("\n".join(lines[begin + 1 : end]))
-                if len(solution) >= _LONG:
-                    found.append((f"the solution at {name}:{begin + 1}", solution))
-    return found
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

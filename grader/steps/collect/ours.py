@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,14 +11,12 @@ from grader.book.nbgrader_course import NbCourse
 from grader.lean import nbformat
 from grader.notebooks.source import solution_regions
 from grader.steps.collect.room import Refused
+from grader.steps.secrets import squeeze, text_of
 from grader.text import plain
 
 _MARKED = re.compile(r"[^\n]*BEGIN (SOLUTION|HIDDEN TESTS)\b.*?END \1[^\n]*", re.S)
-_HINTS = (
-    b"BEGIN SOLUTION",
-    b"BEGIN HIDDEN TESTS",
-    b"@check",
-)  # one of them stands in each text that is looked for
+# One of them stands in each text that is looked for.
+_HINTS = (b"BEGIN SOLUTION", b"BEGIN HIDDEN TESTS", b"@check")
 _MOST = 16 << 20  # bytes of a file that are searched
 
 
@@ -46,7 +43,7 @@ def own_texts(course: NbCourse, assignment: str) -> list[tuple[str, str]]:
         for cell in nbformat.read(path, as_version=4).cells:
             what = {"SOLUTION": "a reference solution", "HIDDEN TESTS": "hidden tests"}
             found += [(f"{what[m[1]]} of {path.name}", m[0]) for m in _MARKED.finditer(cell.source)]
-    return [(what, _squeeze(text)) for what, text in found]
+    return [(what, squeeze(text)) for what, text in found]
 
 
 def refuse_own(texts: Iterable[tuple[str, str]], files: dict[str, Path]) -> None:
@@ -56,23 +53,9 @@ def refuse_own(texts: Iterable[tuple[str, str]], files: dict[str, Path]) -> None
             data = file.read(_MOST)
         if not any(hint in data for hint in _HINTS):
             continue
-        text = _squeeze(_text_of(data, path.suffix == ".ipynb"))
+        text = squeeze(text_of(data, path.suffix == ".ipynb"))
         for what, own in texts:
             if own in text:
                 raise Refused(
                     f"{plain(name, 80)} holds {what}: these are the course's own files, not a student's work"
                 )
-
-
-def _text_of(data: bytes, is_notebook: bool) -> str:
-    text = data.decode("utf-8", "replace")
-    if is_notebook:
-        try:
-            return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return text  # a stranger's file; what is no notebook is none of ours
-    return text
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from grader.text import plain
 from grader.tree import (
@@ -17,6 +18,7 @@ from grader.tree import (
     is_setting,
     left_out,
     summed_up,
+    walk,
 )
 
 log = logging.getLogger(__name__)
@@ -105,3 +107,26 @@ class Room:
 
     def _is_notebook(self, name: str) -> bool:
         return name.endswith(".ipynb") and PurePosixPath(name).name in self.expected
+
+
+def files_of(folder: Path, room: Room, notes: list[str]) -> dict[str, Path]:
+    """Return the regular files under `folder` for which there is room, by relative name, what is expected first."""
+    found, special = [], []
+    for current, folders, files in walk(folder):
+        for name in [*folders, *files]:
+            path = Path(current, name)
+            status = path.lstat()
+            relative = path.relative_to(folder).as_posix()
+            if stat.S_ISREG(status.st_mode):
+                if room.wants(relative):
+                    found.append((relative, status.st_size))
+            elif not stat.S_ISDIR(status.st_mode):
+                special.append(f"{plain(relative, 80)}: a link or a special file, not taken")
+        folders[:] = [name for name in folders if not is_leftover(name)]
+    notes += summed_up(special, "links or special files, not taken")
+    chosen = {}
+    for relative, size in sorted(found, key=lambda item: order(item[0], room.expected)):
+        if room.take(relative, size):
+            chosen[relative] = folder / relative
+    notes += room.notes()
+    return chosen

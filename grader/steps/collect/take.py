@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import tempfile
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -15,9 +14,9 @@ from grader.course import CourseError
 from grader.notebooks.reading import LARGE_NOTEBOOK, without_outputs
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.ours import refuse_own
-from grader.steps.collect.room import Collected, Refused, Room, order, tripped
+from grader.steps.collect.room import Collected, Refused, Room, files_of, tripped
 from grader.text import plain
-from grader.tree import STAMP, is_leftover, summed_up, walk
+from grader.tree import STAMP, summed_up
 
 _STUDENT = re.compile(r"[^\W_][\w.@+-]{0,63}")  # letters and digits of any script
 
@@ -57,12 +56,12 @@ def take_submission(
             if path.is_file():
                 result.notes += unzip(path, Path(scratch), Room(expected))
                 path = Path(scratch)
-            files = _files(path, expected, result.notes)
+            files = files_of(path, Room(expected), result.notes)
             if len(files) == 1 and next(iter(files)).lower().endswith(".zip"):
                 # Moodle puts the student's zip file into a folder with the student's name.
                 inside = Path(scratch) / "inside"
                 result.notes += unzip(*files.values(), inside, Room(expected))
-                files = _files(inside, expected, result.notes)
+                files = files_of(inside, Room(expected), result.notes)
             _install(course, assignment, files, expected, own, result)
     except Refused as error:
         result.refused = str(error)
@@ -70,29 +69,6 @@ def take_submission(
         raise
     except Exception as error:  # one submission that trips us must not stop the class
         result.refused = tripped(error)
-
-
-def _files(folder: Path, expected: set[str], notes: list[str]) -> dict[str, Path]:
-    """Return the regular files under `folder` by their relative names, what is expected first, within limits."""
-    found, special, room = [], [], Room(expected)
-    for current, folders, files in walk(folder):
-        for name in [*folders, *files]:
-            path = Path(current, name)
-            status = path.lstat()
-            relative = path.relative_to(folder).as_posix()
-            if stat.S_ISREG(status.st_mode):
-                if room.wants(relative):
-                    found.append((relative, status.st_size))
-            elif not stat.S_ISDIR(status.st_mode):
-                special.append(f"{plain(relative, 80)}: a link or a special file, not taken")
-        folders[:] = [name for name in folders if not is_leftover(name)]
-    notes += summed_up(special, "links or special files, not taken")
-    chosen = {}
-    for relative, size in sorted(found, key=lambda item: order(item[0], expected)):
-        if room.take(relative, size):
-            chosen[relative] = folder / relative
-    notes += room.notes()
-    return chosen
 
 
 def _top_folder(names: list[PurePosixPath], expected: set[str]) -> str:

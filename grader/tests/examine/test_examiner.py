@@ -156,6 +156,19 @@ def total(x, *_):
 """
 
 
+def test_the_text_that_a_check_reads_is_the_one_that_was_packed(examiner, part, work):
+    """Else what is judged would not be what the verdict's key is the hash of."""
+    part.checks_public.write_text(
+        "from pathlib import Path\n\nfrom grader.checks import check, expect\n\n\n"
+        "@check(item='total', points=1)\ndef reads(sub):\n    'S.'\n"
+        f"    Path({str(work / 'sums.py')!r}).write_text('changed meanwhile')\n"
+        "    expect('changed' not in sub.source('sums.py'), 'read what nobody packed')\n"
+    )
+    (work / "sums.py").write_text("def total(x):\n    return sum(x)\n")
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    assert check.verdict == "pass", check
+
+
 @pytest.mark.parametrize("how", ["raises", "waits", "is wrong", "is right"])
 def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, how):
     part.checks_public.write_text(

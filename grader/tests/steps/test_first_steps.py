@@ -73,7 +73,13 @@ def test_what_is_packed_is_what_collecting_takes_and_holds_nothing_of_the_course
         (mine / name).parent.mkdir(exist_ok=True)
         (mine / name).write_text("x\n")
     (mine / "link.py").symlink_to(mine / "sums.py")
-    names = look(mine).names
+    (mine / "conftest.py").write_text("x = 1\n")
+    found = look(mine)
+    names = found.names
+    # What collecting would leave out in silence, or with a note to the instructor, the student hears of here.
+    assert "link.py: a link or a special file, not taken" in found.notes
+    assert "conftest.py: not taken, a program would run it or take settings from it" in found.notes
+    assert not any("course.toml" in note for note in found.notes)
     assert sorted(names) == ["data/t.csv", "own.py", "part1_sums.ipynb", "sums.py"]
     (tmp_path / "in").mkdir()
     pack.write(mine, names, tmp_path / "in" / "ann.zip")

@@ -9,7 +9,8 @@ import pytest
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.course import Course, CourseError
 from grader.lean import nbformat
-from grader.steps.release import refuse_leaks, release, release_repository, secrets_of
+from grader.steps.release import release, release_repository
+from grader.steps.secrets import refuse_leaks, secrets_of
 
 SECRETS = (
     "total_of_the_empty_list_secretly",
