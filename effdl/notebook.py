@@ -62,7 +62,9 @@ def show(*objects: Any) -> None:
         module = getattr(inspect.getmodule(item), "__name__", "")
         where = f"{module.replace('.', '/')}.py" + (f", line {start}" if start else "")
         fence = "````" if "```" in source else "```"
-        publish(f"# {where}\n{source}", markdown=f"`{where}`\n\n{fence}python\n{source}\n{fence}")
+        # A page holds the code once; where no Markdown is shown the plain text is all there is.
+        plain = f"# {where}" if in_jupyter() else f"# {where}\n{source}"
+        publish(plain, markdown=f"`{where}`\n\n{fence}python\n{source}\n{fence}")
 
 
 def _png(fig: Any) -> bytes:

@@ -37,6 +37,8 @@ def start(course: Course, name: str, directory: Path) -> Assignment:
 
 def find(directory: Path) -> Assignment:
     """Return the assignment of which `directory` is a copy, with paths into that copy."""
+    if not directory.is_dir():
+        raise CourseError(f"{directory}: no such folder; make a copy with `{program()} start HW`")
     directory = directory.resolve()
     if (around := course_around(directory)) is not None:
         raise CourseError(

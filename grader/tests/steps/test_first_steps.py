@@ -91,6 +91,11 @@ def test_what_is_packed_is_what_collecting_takes_and_holds_nothing_of_the_course
     assert {str(p.relative_to(taken)) for p in taken.rglob("*") if p.is_file()} == {*names, "timestamp.txt"}
 
 
+def test_a_folder_that_is_not_there_is_said_to_be_none(mine):
+    with pytest.raises(CourseError, match=r"nowhere: no such folder; make a copy with `.*start HW`"):
+        look(mine.parent / "nowhere")
+
+
 def test_a_missing_file_is_named_with_its_part_and_too_much_data_is_refused(mine, monkeypatch):
     (mine / "sums.py").unlink()
     assert look(mine).missing == ["sums.py of part 1"]

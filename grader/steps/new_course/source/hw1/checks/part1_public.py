@@ -11,7 +11,7 @@ def expect_averages(sub, length, width, dtype=torch.float64):
     expected = torch.stack([values[i : i + width].mean() for i in range(length - width + 1)])
     atol, why = (1e-10, "float64") if dtype == torch.float64 else (1e-4, "float32 sums of numbers near 1")
     found = sub.call("averages:moving_average", values, width).result
-    expect_close(found, expected, atol=atol, why=why, of=f"averages over {width} of {length} values")
+    expect_close(found, expected, atol=atol, why=why, of=f"the result for {length} values, width {width}")
 
 
 @check(item="moving_average", points=1, hint="The last window ends with the last value.")
