@@ -182,22 +182,30 @@ def test_one_mistake_costs_one_check(examiner, tmp_path, name, unsettled):
             assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
 
 
-def test_ranks_whose_gradients_stayed_at_home_are_told_apart(examiner, tmp_path):
-    part = HOMEWORK.part(2)
-    (wrong,) = (wrong for wrong in WRONG if wrong.name == "accumulation_keeps_the_last_micro_batch")
+@pytest.mark.parametrize(
+    ("name", "check", "why", "hint"),
+    [
+        (
+            "accumulation_keeps_the_last_micro_batch",
+            "accumulation_communicates_once",
+            "ranks 0 and 1 have different weights after the step",
+            "the last one too",
+        ),
+        (
+            "syncbn_updates_in_evaluation",
+            "syncbn_keeps_running_statistics",
+            "evaluation, outputs is off by",
+            "In evaluation mode",
+        ),
+    ],
+)
+def test_what_is_said_of_a_mistake_names_its_cause(examiner, tmp_path, name, check, why, hint):
+    (wrong,) = (wrong for wrong in WRONG if wrong.name == name)
+    part = part_of(wrong.file)
     folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
-    (result,) = examiner.examine(part, folder, names=["accumulation_communicates_once"]).checks
-    assert result.why.startswith("ranks 0 and 1 have different weights after the step")
-    assert "the last one too" in result.hint
-
-
-def test_batch_statistics_in_evaluation_are_blamed_on_the_evaluation(examiner, tmp_path):
-    part = HOMEWORK.part(2)
-    (wrong,) = (wrong for wrong in WRONG if wrong.name == "syncbn_updates_in_evaluation")
-    folder = submission(part, tmp_path / "wrong", [(wrong.file, wrong.text)])
-    (result,) = examiner.examine(part, folder, names=["syncbn_keeps_running_statistics"]).checks
-    assert result.why.startswith("evaluation, outputs is off by")
-    assert result.hint.startswith("In evaluation mode")
+    (result,) = examiner.examine(part, folder, names=[check]).checks
+    assert result.why.startswith(why)
+    assert hint in result.hint
 
 
 @pytest.mark.parametrize("part", PARTS)
