@@ -94,6 +94,7 @@ def read(source: Path) -> nbformat.NotebookNode:
     Cells that only show verdicts and figures are collapsed: in Jupyter, and on pages that know the tag hide-input.
     """
     notebook = jupytext.read(source, fmt="md")
+    notebook.cells = _whole_fences(notebook.cells)
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         # An id made of the cell's own text: a change in one cell leaves the ids of all others alone.
@@ -112,6 +113,18 @@ def read(source: Path) -> nbformat.NotebookNode:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def _whole_fences(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """The cells, with those joined that jupytext cuts apart at two blank lines inside a fence of tildes."""
+    whole: list[nbformat.NotebookNode] = []
+    for cell in cells:
+        texts = whole and whole[-1].cell_type == cell.cell_type == "markdown"
+        if texts and len(re.findall(r"^~~~", whole[-1].source, re.MULTILINE)) % 2:
+            whole[-1].source += f"\n\n\n{cell.source}"
+        else:
+            whole.append(cell)
+    return whole
 
 
 def only_shows(code: str) -> bool:

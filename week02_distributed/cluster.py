@@ -124,14 +124,6 @@ class Result:
         )
         return used / (self.gpus * until)
 
-    def busy(self, times: np.ndarray) -> np.ndarray:
-        """Share of the GPUs that train at each time."""
-        busy = np.zeros(len(times))
-        for piece in self.intervals:
-            if piece.speed > 0:
-                busy += len(piece.gpus) * ((times >= piece.start) & (times < piece.end))
-        return busy / self.gpus
-
 
 @dataclass(frozen=True)
 class Summary:

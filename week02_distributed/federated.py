@@ -46,7 +46,7 @@ def alike(data: Data, clients: int, seed: int = 0) -> list[Data]:
 def skewed(data: Data, clients: int, seed: int = 0) -> list[Data]:
     """Shards that do not: examples sorted by label and cut into two pieces per client, as the paper does.
 
-    Most clients know two digits and have never seen the other eight.
+    Most of twenty clients know one or two digits, none more than four.
     """
     pieces = np.array_split(np.argsort(data.labels, kind="stable"), 2 * clients)
     order = np.random.default_rng(seed).permutation(2 * clients)

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 
 X_MAX, POWER = 100.0, 0.75  # of the paper
-RATE = 0.05  # AdaGrad's step size, of the paper
 
 
 def weights(counts: np.ndarray) -> np.ndarray:
@@ -122,8 +121,8 @@ def batches(pairs: int, size: int, rng: np.random.Generator) -> Iterator[np.ndar
 
 
 def train(
-    pairs: tuple, tables: dict[str, np.ndarray], epochs: int, batch: int, seed: int, rate: float = RATE
-):
+    pairs: tuple, tables: dict[str, np.ndarray], epochs: int, batch: int, seed: int, rate: float
+) -> None:
     """Train `tables` in place, in this process alone."""
     rng = np.random.default_rng(seed)
     for _ in range(epochs):

@@ -1,7 +1,6 @@
 """A parameter server cut into shards: real processes that own rows of the tables, and the bytes of each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import numpy as np
@@ -27,18 +26,12 @@ def owners(words: int, servers: int, placement: str) -> np.ndarray:
     raise ValueError(f'placement="{placement}": use "ranges" or "striped"')
 
 
-@dataclass
-class Load:
-    """What one server did: bytes that it read and wrote, by the kernel's count, and CPU seconds."""
-
-    nbytes: int
-    seconds: float
-
-
 def serve_batches(
     words: np.ndarray, vocabulary: int, dim: int, batch: int, servers: int, placement: str, dedup: bool = True
-) -> list[Load]:
+) -> list[int]:
     """One worker pulls the rows of every batch of `words` from the servers that own them, and pushes gradients.
+
+    What each server reads and writes for that, in bytes, by the kernel's count.
 
     Args:
         words: the focus words of pairs, in the order in which they are trained.
@@ -56,11 +49,11 @@ def serve_batches(
         return group.results()[:-1]
 
 
-def _serve(worker: Connection, vocabulary: int, dim: int) -> Load:
+def _serve(worker: Connection, vocabulary: int, dim: int) -> int:
     """Answer pulls and apply pushes until the worker hangs up. A table of all rows: only the own ones are touched."""
     tables = glove.new_tables(vocabulary, dim, seed=0)
     process = psutil.Process()
-    before, began, counted = _moved(process), process.cpu_times(), 0
+    before, counted = _moved(process), 0
     while True:
         wait([worker])
         try:
@@ -74,8 +67,7 @@ def _serve(worker: Connection, vocabulary: int, dim: int) -> Load:
         else:
             glove.adagrad(tables["focus"], tables["focus_squares"], rows, gradients, 0.05)
             counted += rows.nbytes + gradients.nbytes
-    ended = process.cpu_times()
-    return Load(_moved(process) - before or counted, ended.user + ended.system - began.user - began.system)
+    return _moved(process) - before or counted
 
 
 def _moved(process: psutil.Process) -> int:
@@ -99,7 +91,6 @@ def _train(
             pipe.send((mine, 1e-3 * pipe.recv()))  # any gradient of the right size
 
 
-def busiest(loads: Sequence[Load]) -> float:
+def busiest(loads: Sequence[int]) -> float:
     """Bytes of the busiest server in units of the fair share."""
-    counts = [load.nbytes for load in loads]
-    return len(counts) * max(counts) / sum(counts)
+    return len(loads) * max(loads) / sum(loads)

@@ -94,7 +94,7 @@ class Simulated:
     steps: np.ndarray
 
     def seconds_to(self, loss: float) -> float:
-        """Simulated seconds until the loss is first at or below `loss`; inf if never."""
+        """Seconds until the loss is first at or below `loss`; inf if never."""
         reached = np.flatnonzero(self.losses <= loss)
         return float(self.seconds[reached[0]]) if len(reached) else math.inf
 

@@ -53,7 +53,8 @@ def drawn(method: str, workers: int) -> list[float]:
 def report() -> dict:
     """Start times of every method in interleaved rounds, and the numbers that forked and spawned workers drew."""
     methods = [m for m in ("fork", "forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
-    start_seconds("forkserver")  # the first one also starts the server
+    multiprocessing.set_forkserver_preload(["numpy"])
+    start_seconds("forkserver")  # the first one also starts the server, which imports numpy once for all
     seconds = {method: [] for method in methods}
     for _ in range(ROUNDS):
         for method in methods:

@@ -6,7 +6,6 @@
 from week02_distributed.figures.diagrams import gantt, parameter_servers, threads_and_processes, three_cuts
 from week02_distributed.figures.lecture import (
     accuracy_by_round,
-    busy_and_done,
     by_load,
     bytes_by_batch,
     channel_table,

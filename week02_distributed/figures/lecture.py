@@ -64,7 +64,6 @@ def bytes_by_batch(batches: Sequence[int], volume: Mapping[str, Sequence[int]]) 
     """Bytes that cross between workers in a step, by batch size, a line for each cut."""
     figure, ax = plt.subplots(figsize=(7, 3))
     for number, (name, nbytes) in enumerate(volume.items()):
-        # Two of the lines coincide: markers at different points show both.
         style = {"marker": plots.MARKERS[number], "markevery": (number, len(volume))}
         ax.loglog(batches, np.array(nbytes) / 2**20, label=name, **style)
     ax.set(xlabel="batch", ylabel="MiB that cross per step")
@@ -153,7 +152,7 @@ def rounds_table(found: Mapping[tuple[str, str], Mapping[float, float]]) -> Tabl
     for (method, split), by_rate in found.items():
         cells = [f"{rate:g}: {'never' if np.isinf(n) else f'{n:.0f}'}" for rate, n in by_rate.items()]
         rows.append((f"{method}, {split}", *cells))
-    return Table(["method, clients", *(f"rate {n}: rounds" for n in range(1, len(rows[0])))], rows)
+    return Table(["method, clients", *["step size: rounds"] * (len(rows[0]) - 1)], rows)
 
 
 def accuracy_by_round(
@@ -218,22 +217,3 @@ def real_table(pairs: Mapping[str, tuple[Result, Result]], first: float) -> Tabl
         rows.append((name, *(f"{value:.2f}" for value in (*means, *looks))))
     headers = ["policy", "mean completion, s: real", "simulated"]
     return Table([*headers, f"first {first:g} s trained after: real", "simulated"], rows)
-
-
-def busy_and_done(results: Mapping[str, Sequence[Result]], followed: Sequence[str]) -> Figure:
-    """Left: GPUs that train in the first trace, under the policies `followed`. Right: share of jobs done by time."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), width_ratios=(3, 4))
-    window, looks = 180, 60  # seconds; looks inside a window
-    starts = np.arange(0, results[followed[0]][0].jobs[-1].arrival - window, window)
-    for name in followed:
-        times = (starts[:, None] + np.linspace(0, window, looks, endpoint=False)).ravel()
-        share = results[name][0].busy(times).reshape(len(starts), looks).mean(1)
-        left.step((starts + window / 2) / 60, 100 * share, where="mid", label=name, linewidth=1.4)
-    left.set(xlabel="minutes", ylabel="GPUs that train, %", ylim=(0, 105), title="trace 0")
-    left.legend(fontsize=7, loc="lower right")
-    for name, runs in results.items():
-        waits = np.sort(np.concatenate([run.completion for run in runs]))
-        right.semilogx(waits, np.linspace(0, 100, len(waits)), label=name, linewidth=1.3)
-    right.set(xlabel="completion time, s", ylabel="jobs, %", title="how many are done within")
-    right.legend(fontsize=7)
-    return figure

@@ -135,7 +135,9 @@ def test_migration_brings_a_gang_together():
     late = Job(8, 5, 4, 400, cost=0.2)
     apart = simulate([*jobs, late], CLUSTER, policies.backfilling)
     together = simulate([*jobs, late], CLUSTER, policies.backfilling, migrate=True)
-    assert together.ends[8] <= apart.ends[8]
+    # Apart, each further GPU costs three times as much from the start to the end.
+    assert apart.ends[8] == pytest.approx(10 + 100 * (1 + 3 * 0.2 * 3))
+    assert together.ends[8] < apart.ends[8]
 
 
 def test_marginal_gain_gives_to_the_job_that_scales():
@@ -164,7 +166,6 @@ def test_random_jobs_are_the_same_for_a_seed_and_utilisation_is_a_share():
     assert jobs == random_jobs(30, load=0.8, seed=1, gpus=8)
     result = simulate(jobs, CLUSTER, policies.backfilling)
     assert 0 < result.utilisation() <= 1
-    assert result.busy(np.array([result.makespan / 2]))[0] <= 1
     assert math.isfinite(result.completion.mean())
 
 

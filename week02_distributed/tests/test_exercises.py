@@ -89,21 +89,21 @@ def test_in_the_mixed_trace_of_the_open_exercise_marginal_gain_beats_equal_share
         found = [cluster.simulate(jobs, scope["MACHINES"], policy, switch=5) for jobs in scope["mixed"]]
         means[policy.__name__] = cluster.summarise(found).completion
     assert means["fair_share"] > 1.1 * means["marginal_gain"]
-    assert means["fair_share"] > 1.1 * means["relative_gain"]
+    assert means["marginal_gain"] > means["relative_gain"]
 
 
 def test_the_largest_step_falls_with_the_workers(capsys):
     solution = PAGES["lecture"][-1].solution
     for long, short in {
         "(4, 8, 16, 32)": "(4, 32)",
-        "1.6 ** np.arange(-2, 7)": "4.0 ** np.arange(-1, 2)",
+        "1.6 ** np.arange(-8, 7)": "4.0 ** np.arange(-2, 2)",
     }.items():
         assert long in solution
         solution = solution.replace(long, short)
     exec(solution, {"np": np, "staleness": staleness})
     steps = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert len(steps) == 2
-    assert steps[-1] < steps[0]
+    assert 0 < steps[-1] < steps[0]
 
 
 def train_through_server(worker):

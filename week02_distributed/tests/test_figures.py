@@ -33,15 +33,13 @@ def test_channel_table_gives_the_size_at_which_half_the_time_is_latency():
     assert rows == [["pipe", "100", "1.02", "100 KiB", "2.5x"]]
 
 
-def test_utilisation_is_a_mean_over_windows_and_completion_a_share_of_jobs():
+def test_a_table_of_schedules_gives_means_and_ratios_to_the_base():
     jobs = [Job(0, 0, 2, 2 * 90), Job(1, 180, 4, 40), Job(2, 1000, 1, 1)]
     results = policies.simulate_each({"fifo": (policies.fifo, {})}, [jobs], Cluster(1, 4))
-    left, right = figures.busy_and_done(results, ["fifo"]).axes
-    # Two of four GPUs for half of the first window; four for ten seconds of the second.
-    assert left.lines[0].get_ydata()[:3] == pytest.approx([25, 100 * 10 / 180, 0], abs=2)
-    assert right.lines[0].get_xdata() == pytest.approx([1, 10, 90])
     row = figures.schedule_table(results, "fifo").rows[0]
     assert row[:3] == ["fifo", "34", "1.00 (1.00 to 1.00)"]
+    # 180 and 40 GPU-seconds of 4,000 until the last job arrives.
+    assert row[-1] == "6 %"
 
 
 def test_prices_are_per_trained_pair():

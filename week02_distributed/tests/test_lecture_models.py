@@ -14,6 +14,7 @@ from week02_distributed import (
     parallelism,
     sharded_server,
     staleness,
+    start_methods,
     straggler,
 )
 
@@ -124,7 +125,7 @@ def test_servers_carry_the_rows_that_they_own_and_no_more():
     assert sharded_server.busiest(per_pair) == pytest.approx(1.6, rel=0.05)
     once = sharded_server.serve_batches(words, 4, 400, 100, 2, "ranges")
     assert sharded_server.busiest(once) == pytest.approx(1, rel=0.05)
-    assert sum(load.nbytes for load in once) < sum(load.nbytes for load in per_pair) / 10
+    assert sum(once) < sum(per_pair) / 10
 
 
 def test_shards_of_federated_clients_hold_every_example_once():
@@ -160,6 +161,12 @@ def test_a_small_fit_says_how_far_off_the_largest_message_is():
     seconds[-1] *= 3
     latency, bandwidth, off = channels.fit_small(sizes, seconds)
     assert (latency, bandwidth, off) == pytest.approx((2e-5, 4e9, 3), rel=1e-3)
+
+
+def test_forks_inherit_the_generator_and_fresh_interpreters_do_not():
+    drawn = start_methods.in_fresh_process()["drawn"]
+    assert len(set(drawn["spawn"])) == len(set(drawn["forkserver"])) == 2
+    assert len(set(drawn.get("fork", [0]))) == 1
 
 
 def test_amdahls_law_at_its_ends():

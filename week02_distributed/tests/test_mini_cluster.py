@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 
 import pytest
 
@@ -43,6 +44,12 @@ def test_whole_gangs_never_deadlock():
 def test_a_restart_takes_longer_than_a_pause():
     paused, restarted = mini_cluster.pause_and_restart(megabytes=1, rounds=1)
     assert restarted > paused > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be bound to a core")
+def test_two_jobs_on_one_core_take_at_least_the_sum_of_their_cpu_seconds():
+    assert mini_cluster._together(2, 0, 0.02, batches=5) >= 0.99 * 2 * 5 * 0.02
+    assert mini_cluster._together(1, 0.02, 0, batches=5) >= 5 * 0.02
 
 
 def test_packing_is_a_ratio_of_real_times():
