@@ -1,7 +1,7 @@
 """Run one function on N processes, from a notebook or a script, and get everything back.
 
     >>> from effdl import launch
-    >>> results = launch.run("week03_data_parallel.ring:ring_demo", ranks=4, args=(1_000_000,))
+    >>> results = launch.run("week03_data_parallel.wire:count_on_rank", ranks=4, args=(["ring"], 2**20))
     >>> results[2]                   # what rank 2 returned
     >>> print(results.output)        # what the ranks printed, in the order in which they printed it
 

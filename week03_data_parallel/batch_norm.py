@@ -22,25 +22,6 @@ def normalise_over_ranks(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     return centred * torch.rsqrt(variance + eps)
 
 
-def compare_on_rank(joined: torch.Tensor, cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
-    """On a rank: output and input gradient of its part of a batch, normalised over all ranks and on its own.
-
-    `joined` and `cotangent` are [B, C], the same on every rank.
-    """
-    world, rank = dist.get_world_size(), dist.get_rank()
-    result = {}
-    ways = {
-        "all ranks": normalise_over_ranks,
-        "own batch": lambda x: (x - x.mean(0)) / x.std(0, correction=0),
-    }
-    for name, normalise in ways.items():
-        x = joined.tensor_split(world)[rank].clone().requires_grad_()
-        y = normalise(x)
-        (y * cotangent.tensor_split(world)[rank]).sum().backward()
-        result[name] = torch.stack([y.detach(), x.grad])
-    return result
-
-
 class Normalised(nn.Module):
     """A network for the digits whose hidden layer is normalised, over all ranks or over this rank's batch alone."""
 
@@ -59,27 +40,31 @@ class Normalised(nn.Module):
         return self.last(x.relu())
 
 
-def train_on_rank(batch: int, steps: int, lr: float, seeds: list[int]) -> dict[str, list[float]]:
-    """Training losses after `steps` steps with `batch` samples on each rank, by way to normalise; one for each seed.
+def train_on_rank(
+    batches: list[int], steps: int, lr: float, seeds: list[int]
+) -> dict[int, dict[str, list[float]]]:
+    """Training losses after `steps` steps, by samples on each rank and way to normalise; one for each seed."""
+    ways = {"all ranks": True, "own batch": False}
+    return {
+        batch: {
+            name: [_final_loss(batch, steps, lr, seed, over) for seed in seeds] for name, over in ways.items()
+        }
+        for batch in batches
+    }
 
-    A loss is that of all training images as one batch, so that only training differs.
-    """
+
+def _final_loss(batch: int, steps: int, lr: float, seed: int, over_ranks: bool) -> float:
+    """The loss of all training images as one batch, so that only training differs."""
     x, y = (tensor[: digits.TRAINING] for tensor in digits.images())
-    found = {}
-    for name, over_ranks in (("all ranks", True), ("own batch", False)):
-        losses = []
-        for seed in seeds:
-            model = Normalised(over_ranks, seed)
-            wrapped = DataParallel(model)
-            optimizer = optimizers.Momentum(model.parameters(), lr)
-            own = digits.batches(batch, seed=1000 * seed + dist.get_rank())
-            for _, (inputs, labels) in zip(range(steps), own, strict=False):
-                wrapped.zero_grad()
-                cross_entropy(wrapped(inputs), labels).backward()
-                wrapped.finish()
-                optimizer.step()
-            model.eval()
-            with torch.no_grad():
-                losses.append(float(cross_entropy(model(x), y)))
-        found[name] = losses
-    return found
+    model = Normalised(over_ranks, seed)
+    wrapped = DataParallel(model)
+    optimizer = optimizers.Momentum(model.parameters(), lr)
+    own = digits.batches(batch, seed=1000 * seed + dist.get_rank())
+    for _, (inputs, labels) in zip(range(steps), own, strict=False):
+        wrapped.zero_grad()
+        cross_entropy(wrapped(inputs), labels).backward()
+        wrapped.finish()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        return float(cross_entropy(model(x), y))

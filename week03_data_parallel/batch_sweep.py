@@ -20,7 +20,7 @@ from week03_data_parallel.races import interleaved
 
 WIDTH = 32
 """Units of each hidden layer: small, so that a sweep takes seconds."""
-PATIENCE = 2.0
+PATIENCE = 1.3
 """A rate that needs this many times the steps of the best so far is given up: it is not the best."""
 CHECK = 1.04
 """The validation loss is looked at after so many times the steps of the last look: that is the resolution."""

@@ -109,28 +109,28 @@ def steps_to(target: float, batch: int, lr: float, most: int, warm: int = 0, see
 
 
 RATES: dict[str, list[float]] = {
-    name: [least * 2**k for k in range(7)]
+    name: [least * 2**k for k in range(6)]
     for name, least in {
-        "SGD": 0.04,
-        "momentum": 0.01,
-        "AdaGrad": 0.004,
-        "RMSProp": 0.001,
-        "AdaDelta": 0.4,
-        "Adam": 0.002,
-        "AdamW": 0.002,
-        "LARS": 0.002,
-        "LAMB": 0.004,
+        "SGD": 0.08,
+        "momentum": 0.02,
+        "AdaGrad": 0.008,
+        "RMSProp": 0.002,
+        "AdaDelta": 0.8,
+        "Adam": 0.004,
+        "AdamW": 0.004,
+        "LARS": 0.004,
+        "LAMB": 0.008,
     }.items()
 }
-"""Seven learning rates to try for each optimizer: the best lies inside."""
+"""Six learning rates to try for each optimizer: the best lies inside."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """An optimizer at its best rate: the rate, its place among the tried, a curve, each seed's final loss."""
+    """An optimizer at its best rate; whether that lies inside the tried; the first seed's curve, all final losses."""
 
     rate: float
-    place: int
+    inside: bool
     curve: list[tuple[int, float]]
     losses: list[float]
 
@@ -167,8 +167,9 @@ def tuned(name: str, batch: int, steps: int, seeds: int = 3) -> Tuned:
     losses = [final(lr, 0, steps)[-1][1] for lr in RATES[name]]
     place = min(range(len(losses)), key=lambda k: losses[k] if losses[k] < math.inf else math.inf)
     rate = RATES[name][place]
-    curves = [final(rate, seed, max(1, steps // 12)) for seed in range(seeds)]
-    return Tuned(rate, place, curves[0], [curve[-1][1] for curve in curves])
+    curve = final(rate, 0, max(1, steps // 12))
+    others = [final(rate, seed, steps)[-1][1] for seed in range(1, seeds)]
+    return Tuned(rate, 0 < place < len(losses) - 1, curve, [curve[-1][1], *others])
 
 
 METHODS: dict[str, tuple[Callable[[], compression.Dense], type[optimizers.Optimizer]]] = {

@@ -250,6 +250,9 @@ def run_time(batches: Sequence[int], seconds: Sequence[float]) -> Figure:
     ax.loglog(batches, seconds, marker="o")
     ax.set(xlabel="batch", ylabel="time to the goal, s")
     ax.set_xticks(batches, batches)
+    ticks = [mark * 10.0**power for power in range(-3, 4) for mark in (1, 2, 5)]
+    low, high = ax.get_ylim()
+    ax.set_yticks([t for t in ticks if low <= t <= high], [f"{t:g}" for t in ticks if low <= t <= high])
     ax.minorticks_off()
     return figure
 
@@ -309,7 +312,10 @@ def goals_table(
 def optimizer_table(
     state: Mapping[str, float], tuned: Sequence[Mapping[str, Tuned]], titles: Sequence[str]
 ) -> Table:
-    """State in copies of the weights, and for each setting the best rate and the final losses of its seeds."""
+    """State in copies of the weights, and for each setting the best rate and the final losses of its seeds.
+
+    A best rate at the edge of what was tried is marked: the best may lie beyond.
+    """
     header = [
         "optimizer",
         "state, copies",
@@ -320,6 +326,7 @@ def optimizer_table(
         cells = []
         for setting in tuned:
             low, high = min(setting[name].losses), max(setting[name].losses)
-            cells += [f"{setting[name].rate:g}", f"{low:.2f} to {high:.2f}"]
+            edge = "" if setting[name].inside else " (edge)"
+            cells += [f"{setting[name].rate:g}{edge}", f"{low:.2f} to {high:.2f}"]
         rows.append([name, f"{state[name]:.0f}", *cells])
     return Table(header, rows)

@@ -27,7 +27,7 @@ def both_send_first(nbytes: int) -> float:
 
 
 def both_send_and_receive(nbytes: int) -> float:
-    """The same exchange without an order: both messages are on their way before anybody waits."""
+    """The same exchange without an order: both messages are on their way before either rank waits."""
     other, mine = 1 - dist.get_rank(), torch.full((nbytes // 4,), float(dist.get_rank()))
     theirs = torch.empty_like(mine)
     messages = [dist.irecv(theirs, other), dist.isend(mine, other)]
@@ -58,12 +58,14 @@ def ping_pong(sizes: list[int], repeats: int) -> dict[int, list[float]]:
     """Seconds of one message, {bytes: samples}: half of the time that it takes there and back. For two ranks."""
     other, found = 1 - dist.get_rank(), {nbytes: [] for nbytes in sizes}
     tensors = {nbytes: torch.zeros(nbytes // 4) for nbytes in sizes}
+    order = list(tensors.items())
     for turn in range(-1, repeats):  # turn -1 opens connections and touches memory
-        for nbytes, tensor in tensors.items():
+        for nbytes, tensor in order:
             dist.barrier()
             begin = time.perf_counter()
             for call in (dist.send, dist.recv) if other == 1 else (dist.recv, dist.send):
                 call(tensor, other)
             if turn >= 0:
                 found[nbytes].append((time.perf_counter() - begin) / 2)
+        order.reverse()  # else the smallest would always follow the largest, with cold caches
     return found

@@ -8,11 +8,6 @@ def linear_scaling(base_lr: float, base_batch: int, batch: int) -> float:
     return base_lr * batch / base_batch
 
 
-def square_root_scaling(base_lr: float, base_batch: int, batch: int) -> float:
-    """k times the batch, the root of k times the rate: for Adam and its kin (Malladi et al. 2022)."""
-    return base_lr * math.sqrt(batch / base_batch)
-
-
 def warm_up(step: int, steps: int) -> float:
     """Factor of the learning rate in step 0, 1, ...: rises in a straight line to 1 at step `steps` - 1."""
     return min(1.0, (step + 1) / steps) if steps else 1.0

@@ -38,7 +38,7 @@ def _exchange(
 ) -> list[tuple[Message, torch.Tensor, torch.Tensor]]:
     """Send and receive all messages of one round. What arrives waits in new memory until the sends are done."""
     arrived = [(m, mine, torch.empty_like(mine)) for m, mine in incoming if mine.numel()]
-    # Everybody receives before anybody waits for a send, so no two ranks wait for each other.
+    # Each rank asks for what arrives before it waits for a send, so no two ranks wait for each other.
     work = [dist.irecv(new, m.source) for m, _, new in arrived]
     work += [dist.isend(part, m.target) for m, part in outgoing if part.numel()]
     for item in work:

@@ -242,22 +242,33 @@ def deal_on_rank(deal: Callable, total: int) -> list[int]:
 
 
 def local_on_rank(local: Callable, period: int, steps: int) -> tuple[int, bool]:
-    """All-reduces in some steps of local SGD, and whether the ranks' weights are equal at the end."""
-    model = digits.network(width=16)
+    """All-reduces in some steps of local SGD; whether it began with rank 0's weights, averaged them, and only then.
+
+    The ranks' own first weights differ.
+    """
+    model = digits.network(seed=dist.get_rank(), width=16)
     optimizer = optimizers.SGD(model.parameters(), 0.1)
+
+    def weights() -> torch.Tensor:
+        return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    wanted = weights()
+    dist.broadcast(wanted, src=0)
     with _counted("all_reduce") as counter:
         after_step = local(model, period)
+        right = torch.equal(weights(), wanted)
         own = digits.batches(16, seed=dist.get_rank())
-        for _, (x, y) in zip(range(steps), own, strict=False):
+        for step, (x, y) in zip(range(1, steps + 1), own, strict=False):
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()
+            by_rank = [torch.empty_like(wanted) for _ in range(dist.get_world_size())]
+            dist.all_gather(by_rank, weights())  # not by the collective that is counted
+            due = step % period == 0
+            wanted = torch.stack(by_rank).mean(0) if due else weights()
             after_step()
-        calls = counter.call_count
-    flat = nn.utils.parameters_to_vector(model.parameters()).detach()
-    first = flat.clone()
-    dist.broadcast(first, src=0)
-    return calls, torch.equal(first, flat)
+            right = right and torch.allclose(weights(), wanted, atol=1e-6)
+        return counter.call_count, right
 
 
 def gossip_on_rank(gossip_step: Callable, steps: int) -> float:
@@ -282,9 +293,11 @@ def library_ring_step(chunks, leaving: int, arriving: int, add: bool) -> None:
 
 
 def library_local(model: nn.Module, period: int) -> Callable[[], None]:
-    """Local SGD by PyTorch: what to call after each step. All ranks must start from the same weights."""
+    """Local SGD by PyTorch: what to call after each step."""
     from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
 
+    for parameter in model.parameters():  # the averager takes the same first weights for granted
+        dist.broadcast(parameter.detach(), src=0)
     averager = PeriodicModelAverager(period=period, warmup_steps=period - 1)
     return lambda: averager.average_parameters(model.parameters())
 

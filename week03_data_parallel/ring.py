@@ -74,8 +74,3 @@ def _send(part: torch.Tensor, target: int) -> dist.Work | None:
 def _wait(work: dist.Work | None) -> None:
     if work is not None:
         work.wait()
-
-
-def all_reduce(tensor: torch.Tensor) -> None:
-    """Sum `tensor` over the ranks, in place: a `RingSum` for a single use."""
-    RingSum(tensor)(tensor)

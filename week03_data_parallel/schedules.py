@@ -35,9 +35,8 @@ class Schedule:
 
 
 def naive(ranks: int) -> Schedule:
-    """Everybody sends its whole tensor to everybody: one round, n - 1 tensors from each rank."""
-    everyone = range(ranks)
-    messages = [Message(a, b, 0, 1, True) for a in everyone for b in everyone if a != b]
+    """Each rank sends its whole tensor to each other rank: one round, n - 1 tensors from each."""
+    messages = [Message(a, b, 0, 1, True) for a in range(ranks) for b in range(ranks) if a != b]
     return _schedule("naive", ranks, 1, [messages])
 
 

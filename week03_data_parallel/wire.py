@@ -12,6 +12,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,8 @@ def loopback_bytes() -> int:
     raise OSError("/proc/net/dev lists no loopback: not Linux, or a namespace without one")
 
 
-def socket_bytes() -> int:
-    """Payload bytes that this process has sent through TCP sockets that are open now.
-
-    Raises OSError on a kernel that does not count them.
-    """
-    total = 0
+def connections() -> Iterator[socket.socket]:
+    """A second handle of each TCP socket that this process has open now, one at a time; closed after its turn."""
     for name in os.listdir("/proc/self/fd"):
         try:
             is_socket = stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode)
@@ -48,14 +45,22 @@ def socket_bytes() -> int:
         if is_socket:
             with socket.socket(fileno=os.dup(int(name))) as copy:
                 if copy.type == socket.SOCK_STREAM and copy.family != socket.AF_UNIX:
-                    info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                    if len(info) < _BYTES_SENT + 16:
-                        raise OSError(
-                            "this kernel's sockets do not count their bytes: Linux 4.19 or newer does"
-                        )
-                    sent, again = struct.unpack_from("=2Q", info, _BYTES_SENT)
-                    # On a busy machine TCP repeats a segment whose acknowledgement is late.
-                    total += sent - again
+                    yield copy
+
+
+def socket_bytes() -> int:
+    """Payload bytes that this process has sent through TCP sockets that are open now.
+
+    Raises OSError on a kernel that does not count them.
+    """
+    total = 0
+    for connection in connections():
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        if len(info) < _BYTES_SENT + 16:
+            raise OSError("this kernel's sockets do not count their bytes: Linux 4.19 or newer does")
+        sent, again = struct.unpack_from("=2Q", info, _BYTES_SENT)
+        # On a busy machine TCP repeats a segment whose acknowledgement is late.
+        total += sent - again
     return total
 
 

@@ -51,9 +51,11 @@ def test_a_goal_that_no_step_reached_is_never():
 
 
 def test_the_table_of_optimizers_shows_rate_and_spread_of_each_setting():
-    tuned = {"SGD": digits.Tuned(0.1, 3, [(0, 2.3)], [0.5, 0.4, 0.6])}
-    assert figures.optimizer_table({"SGD": 0.0}, [tuned, tuned], ["a", "b"]).rows == [
-        ["SGD", "0", "0.1", "0.40 to 0.60", "0.1", "0.40 to 0.60"]
+    inside, edge = (
+        {"SGD": digits.Tuned(0.1, inside, [(0, 2.3)], [0.5, 0.4, 0.6])} for inside in (True, False)
+    )
+    assert figures.optimizer_table({"SGD": 0.0}, [inside, edge], ["a", "b"]).rows == [
+        ["SGD", "0", "0.1", "0.40 to 0.60", "0.1 (edge)", "0.40 to 0.60"]
     ]
 
 

@@ -131,6 +131,33 @@ def test_an_average_for_each_micro_batch_sends_that_many_times_the_bytes():
     assert practice.run(averages_each, practice.accumulate_on_rank, 2, 4, deadline=300) == [(True, 4.0)] * 2
 
 
+def sums_in_place_of_means(model, period):
+    def after_step():
+        flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+        dist.all_reduce(flat)
+        torch.nn.utils.vector_to_parameters(flat, model.parameters())
+
+    for parameter in model.parameters():
+        dist.broadcast(parameter.detach(), src=0)
+    return after_step
+
+
+def begins_apart(model, period):
+    def after_step():
+        flat = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+        dist.all_reduce(flat)
+        torch.nn.utils.vector_to_parameters(flat / dist.get_world_size(), model.parameters())
+
+    return after_step
+
+
+@pytest.mark.parametrize("wrong", [sums_in_place_of_means, begins_apart])
+def test_equal_weights_at_the_end_are_not_enough_for_local_sgd(wrong):
+    calls, right = zip(*practice.run(wrong, practice.local_on_rank, 2, 1, 2), strict=True)
+    assert calls == (2, 2)
+    assert not all(right)
+
+
 def test_a_schedule_runs_on_as_many_processes():
     assert practice.executed(schedules.tree(3)) == [7.0] * 3
 

@@ -134,10 +134,26 @@ def test_packed_bits_come_back(bits):
     assert compression.unpack_bits(packed, len(bits)).tolist() == bits
 
 
+def normalised_on_rank(joined, cotangent):
+    """Output and input gradient of this rank's part of a batch, normalised over all ranks and on its own."""
+    world, rank = dist.get_world_size(), dist.get_rank()
+    result = {}
+    ways = {
+        "all ranks": batch_norm.normalise_over_ranks,
+        "own batch": lambda x: (x - x.mean(0)) / x.std(0, correction=0),
+    }
+    for name, normalise in ways.items():
+        x = joined.tensor_split(world)[rank].clone().requires_grad_()
+        y = normalise(x)
+        (y * cotangent.tensor_split(world)[rank]).sum().backward()
+        result[name] = torch.stack([y.detach(), x.grad])
+    return result
+
+
 def test_batch_norm_over_ranks_is_that_of_the_joined_batch():
     generator = torch.Generator().manual_seed(0)
     x, cotangent = torch.randn(2, 12, 5, generator=generator)
-    parts = launch.run(batch_norm.compare_on_rank, ranks=2, args=(x, cotangent))
+    parts = launch.run(normalised_on_rank, ranks=2, args=(x, cotangent))
     joined = x.clone().requires_grad_()
     y = nn.functional.batch_norm(joined, None, None, training=True)
     (y * cotangent).sum().backward()
@@ -216,7 +232,6 @@ def test_local_sgd_with_period_one_is_data_parallel_sgd():
 
 def test_learning_rates_start_and_end_where_they_should():
     assert learning_rate.linear_scaling(0.1, 256, 1024) == pytest.approx(0.4)
-    assert learning_rate.square_root_scaling(0.1, 256, 1024) == pytest.approx(0.2)
     stable = [
         learning_rate.warm_up_stable_decay(step, 10, warm=2, share=0.4) for step in (0, 1, 5, 6, 8, 10, 99)
     ]
@@ -292,14 +307,15 @@ def test_bytes_of_compressed_training_are_those_of_the_sockets():
 
 
 def test_normalising_over_ranks_trains_on_every_rank_alike():
-    by_rank = launch.run(batch_norm.train_on_rank, 2, args=(4, 3, 0.05, [0]))
+    by_rank = launch.run(batch_norm.train_on_rank, 2, args=([4], 3, 0.05, [0]))
     assert by_rank[0] == by_rank[1]
-    assert set(by_rank[0]) == {"all ranks", "own batch"}
+    assert by_rank[0][4]["all ranks"] != by_rank[0][4]["own batch"]
 
 
-def test_a_tuned_optimizer_has_a_rate_inside_the_sweep_and_a_loss_for_each_seed():
+def test_a_tuned_optimizer_has_a_rate_of_the_sweep_and_a_loss_for_each_seed():
     found = digits.tuned("Adam", batch=256, steps=6, seeds=2)
-    assert found.rate == digits.RATES["Adam"][found.place]
+    assert found.inside == (found.rate in digits.RATES["Adam"][1:-1])
+    assert found.rate in digits.RATES["Adam"]
     assert len(found.losses) == 2
     assert found.curve[-1] == (6, found.losses[0])
     assert len(digits.final_losses(0.1, lambda step: 1.0, 64, 2, seeds=2)) == 2
