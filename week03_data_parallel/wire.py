@@ -12,6 +12,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ def socket_bytes() -> int:
     Raises OSError on a kernel that does not count them.
     """
     total = 0
+    for connection in connections():
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        if len(info) < _BYTES_SENT + 16:
+            raise OSError("this kernel's sockets do not count their bytes: Linux 4.19 or newer does")
+        sent, again = struct.unpack_from("=2Q", info, _BYTES_SENT)
+        # On a busy machine TCP repeats a segment whose acknowledgement is late.
+        total += sent - again
+    return total
+
+
+def connections() -> Iterator[socket.socket]:
+    """A second handle of each open TCP socket of this process, closed when the next one is asked for."""
     for name in os.listdir("/proc/self/fd"):
         try:
             is_socket = stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode)
@@ -48,15 +61,7 @@ def socket_bytes() -> int:
         if is_socket:
             with socket.socket(fileno=os.dup(int(name))) as copy:
                 if copy.type == socket.SOCK_STREAM and copy.family != socket.AF_UNIX:
-                    info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                    if len(info) < _BYTES_SENT + 16:
-                        raise OSError(
-                            "this kernel's sockets do not count their bytes: Linux 4.19 or newer does"
-                        )
-                    sent, again = struct.unpack_from("=2Q", info, _BYTES_SENT)
-                    # On a busy machine TCP repeats a segment whose acknowledgement is late.
-                    total += sent - again
-    return total
+                    yield copy
 
 
 def count_on_rank(names: list[str], nbytes: int) -> dict[str, tuple[float, float]]:
