@@ -154,12 +154,12 @@ def rows(found: Found, alone: dict[str, torch.Tensor]) -> list[list[str]]:
     ]
 
 
-def weights_of_one_process(config: Config, steps: int) -> dict[str, torch.Tensor]:
+def weights_of_one_process(config: Config, steps: int, batch: int = BATCH) -> dict[str, torch.Tensor]:
     """The same training on one process with the whole batch, without a process group."""
     model = Transformer(config)
     optimizer = Adam(model.parameters(), 1e-3)
     for number in range(steps):
-        tokens, targets = text_batch(number, BATCH, config.length)
+        tokens, targets = text_batch(number, batch, config.length)
         next_token_loss(model(tokens), targets).backward()
         optimizer.step()
     return {name: p.detach() for name, p in model.named_parameters()}

@@ -222,16 +222,3 @@ def bytes_sent(tokens: int, width: int, ranks: int, itemsize: int = 4) -> float:
     An all-reduce is a reduce-scatter and an all-gather, so cutting the sequence adds nothing to the forward pass.
     """
     return 2 * 2 * (ranks - 1) / ranks * tokens * width * itemsize
-
-
-def saved_bytes(config: Config, batch: int, ranks: int, sequence: bool, itemsize: int = 4) -> float:
-    """What a rank saves of one block for the backward pass: the formula for `ParallelBlock`.
-
-    With t tokens of width h. Outside of the cuts 4 t h, the inputs of two norms and of two column layers, and 4 t
-    for the norms' means and scales. Inside 12 t h: query, key, value, mixed heads, inner units before and after
-    GELU; and the softmax of every head. Every rank has its own mask.
-    """
-    tokens, mask = batch * config.length, config.length**2
-    outside = 4 * tokens * config.width + 4 * tokens
-    inside = 12 * tokens * config.width + tokens * config.heads * config.length
-    return itemsize * (outside / (ranks if sequence else 1) + inside / ranks) + mask

@@ -156,7 +156,7 @@ def compare_on_rank(length: int, heads: int, size: int, batch: int = 2) -> dict[
     whole = [x.clone().requires_grad_() for x in (q, k, v)]
     expected = _scores(whole[0], whole[1], True).softmax(-1) @ whole[2]
     (expected * towards).sum().backward()
-    found = {}
+    rank, ranks, found = dist.get_rank(), dist.get_world_size(), {}
     for name, (order, attention) in WAYS.items():
         parts = [mine(x, order).clone().requires_grad_() for x in (q, k, v)]
         with Sockets() as out:
@@ -169,7 +169,8 @@ def compare_on_rank(length: int, heads: int, size: int, batch: int = 2) -> dict[
             "gradients": max(_largest(part.grad, mine(x.grad, order)) for part, x in pairs),
             "sent forward": out.sent,
             "sent backward": home.sent,
-            "tiles": tiles(dist.get_rank(), dist.get_world_size(), order),
+            # With Ulysses a rank has all tiles of its share of the heads.
+            "tiles": 2 * ranks + 1 if attention is ulysses else tiles(rank, ranks, order),
         }
     return found
 

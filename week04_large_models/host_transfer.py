@@ -11,6 +11,8 @@ from week04_large_models.calculator import alive
 from week04_large_models.offload import offload
 from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
+PARTS = 12  # tensors that a block saves, more or less
+
 Span = tuple[int, float, float]
 """(block, begin, end), in seconds."""
 
@@ -185,8 +187,12 @@ def race(config: Config, batch: int, shares: tuple[float, ...], rounds: int = 3)
             found[share].append(timed(share * even))
     forward, backward = np.median(found[0], axis=0) / config.blocks
     bare = config.blocks * (forward + backward)
+    # Tensors leave one by one, each when it exists: a block is PARTS small ones. The room is that of three blocks,
+    # less the part that is computed.
+    times = forward / PARTS, backward / PARTS
     ends = [
-        simulate(config.blocks, forward, backward, each / (share * even), 2).end / bare for share in shares
+        simulate(config.blocks * PARTS, *times, each / (share * even) / PARTS, 3 * PARTS - 1).end / bare
+        for share in shares
     ]
     slower = [float(np.median(np.sum(found[share], axis=1)) / bare) for share in shares]
     peaks = [max(alive(lambda b=bandwidth: timed(b), "cpu")) for bandwidth in (even, None)]

@@ -25,7 +25,7 @@ def layers(count: int, width: int) -> nn.Sequential:
 def prefetch_on_rank(count: int, width: int, rows: int, rate: float, rounds: int) -> dict[str, list[float]]:
     """On a rank: seconds of forward and backward through sharded layers, with prefetching and without, in turns.
 
-    "no network" is the same without a limit on the link.
+    "no limit" is the same as "one unit ahead", without a limit on the link.
     """
     x, ways = torch.randn(rows, width), {}
     for name, prefetch in (("no limit", True), ("when needed", False), ("one unit ahead", True)):

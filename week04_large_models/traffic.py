@@ -6,18 +6,15 @@ library made of the calls. They differ: gloo's reduce-scatter sends as much as a
 """
 
 import math
-import os
 import socket
-import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from week03_data_parallel.wire import socket_bytes
+from week03_data_parallel.wire import connections, socket_bytes
 
 SHARE_SENT = {"allreduce": 2, "allgather": 1, "reduce_scatter": 1, "alltoall": 1}
 """What each of n ranks sends, in units of (n - 1) / n of the whole tensor, by the best algorithms (week 3)."""
@@ -91,23 +88,10 @@ def pace(rate: float) -> int:
     if sys.platform != "linux":
         return 0
     count = 0
-    for connection in _connections():
+    for connection in connections():
         connection.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, int(rate).to_bytes(8, "little"))
         count += 1
     return count
-
-
-def _connections() -> Iterator[socket.socket]:
-    """A second handle of each open TCP socket of this process."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            is_socket = stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode)
-        except FileNotFoundError:  # the descriptor by which we list
-            continue
-        if is_socket:
-            with socket.socket(fileno=os.dup(int(name))) as copy:
-                if copy.type == socket.SOCK_STREAM and copy.family != socket.AF_UNIX:
-                    yield copy
 
 
 def _nbytes(tensors) -> int:

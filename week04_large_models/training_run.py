@@ -173,13 +173,6 @@ def losses(folder: str | Path) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "losses.jsonl").read_text().splitlines()]
 
 
-def weights_on_rank(folder: str | Path, step: int) -> dict[str, torch.Tensor]:
-    """All weights of a checkpoint, gathered by as many ranks as there are now."""
-    run = Run()
-    run.load(folder, step)
-    return dict(run.model.full_parameters())
-
-
 def _share(size: int) -> tuple[int, int]:
     """Where this rank's shard of a vector begins and ends; the padding at the end belongs to nobody."""
     each = -(-size // dist.get_world_size())

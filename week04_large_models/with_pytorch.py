@@ -86,17 +86,6 @@ def mesh_on_rank(config: Config, steps: int, data: int = 2, tensor: int = 2) -> 
     }
 
 
-def mesh_alone(config: Config, steps: int) -> dict[str, torch.Tensor]:
-    """The same training on one process."""
-    model = Transformer(config)
-    optimizer = Adam(model.parameters(), 1e-3)
-    for number in range(steps):
-        tokens, targets = text_batch(number, BATCH, config.length)
-        next_token_loss(model(tokens), targets).backward()
-        optimizer.step()
-    return {name: p.detach() for name, p in model.named_parameters()}
-
-
 def pipeline_on_rank(config: Config, count: int, size: int) -> dict:
     """On a rank: gradients of its stage, under PyTorch's 1F1B."""
     rank, world = dist.get_rank(), dist.get_world_size()

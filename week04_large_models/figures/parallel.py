@@ -266,7 +266,7 @@ def resharding(numel: int, saved: int, loaded: int) -> Figure:
 def intervals(
     simulated: Mapping[float, Sequence[float]], save: float, restart: float, between_failures: float
 ) -> Figure:
-    """Time lost by interval between checkpoints: simulated runs (points), formula (line), and sqrt(2 save M)."""
+    """Time added by interval between checkpoints: simulated runs (points), formula (line), and sqrt(2 save M)."""
     figure, ax = plt.subplots(figsize=(5.4, 2.5))
     grid = np.geomspace(min(simulated), max(simulated), 100)
     formula = [restarts.overhead(interval, save, restart, between_failures) for interval in grid]
@@ -280,7 +280,7 @@ def intervals(
     ax.axvline(best / 60, color=plots.INK, linestyle=":", linewidth=1.2)
     ax.text(best / 60 * 1.05, 100 * max(formula) * 0.9, f"{best / 60:.0f} min", fontsize=9)
     ax.set(
-        xscale="log", xlabel="work between two checkpoints, minutes", ylabel="time lost, %", ylim=(0, None)
+        xscale="log", xlabel="work between two checkpoints, minutes", ylabel="time added, %", ylim=(0, None)
     )
     ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
     ax.legend()

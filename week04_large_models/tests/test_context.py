@@ -14,6 +14,8 @@ def test_both_orders_of_a_ring_give_whole_attention(ranks):
         for name in context.WAYS:
             assert found[name]["output"] < 1e-5
             assert found[name]["gradients"] < 1e-5
+        for name in ("ring, zig-zag", "Ulysses"):
+            assert found[name]["tiles"] == 2 * ranks + 1
 
 
 def test_bytes_of_ring_and_ulysses_are_those_of_the_formulas():

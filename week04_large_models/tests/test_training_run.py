@@ -126,10 +126,17 @@ def test_a_kill_from_outside_at_any_moment_costs_nothing(tmp_path, whole, delay)
     assert curve(tmp_path) == whole
 
 
+def weights_on_rank(folder, step):
+    """All weights of a checkpoint, gathered by as many ranks as there are now."""
+    run = training_run.Run()
+    run.load(folder, step)
+    return dict(run.model.full_parameters())
+
+
 def test_three_ranks_read_what_two_have_written(tmp_path):
     launch.run(training_run.train_on_rank, 2, args=(str(tmp_path), 2, 2))
-    by_two = launch.run(training_run.weights_on_rank, 2, args=(str(tmp_path), 2))[0]
-    by_three = launch.run(training_run.weights_on_rank, 3, args=(str(tmp_path), 2))[2]
+    by_two = launch.run(weights_on_rank, 2, args=(str(tmp_path), 2))[0]
+    by_three = launch.run(weights_on_rank, 3, args=(str(tmp_path), 2))[2]
     assert by_two.keys() == by_three.keys()
     assert all(torch.equal(by_two[name], by_three[name]) for name in by_two)
 
@@ -156,3 +163,32 @@ def test_another_number_of_ranks_goes_on_with_the_same_losses(tmp_path, ranks):
     found = launch.run(steps_on_rank, ranks, args=(str(tmp_path), 2, 3))[0]
     assert found == pytest.approx(expected, abs=1e-5)
     assert expected[0] < first[0] - 0.2  # it did not begin anew: batches of an untrained model differ by less
+
+
+def losses_without_on_rank(folder, forgotten):
+    """Losses of the steps after checkpoint 9, with a part of the state as in a new run."""
+    run = training_run.Run()
+    run.load(folder, 9)
+    if "random" in forgotten:
+        torch.manual_seed(dist.get_rank())
+    for moments in run.optimizer.moments:
+        for name, values in zip(("first", "second"), moments, strict=True):
+            if name in forgotten:
+                values.zero_()
+    losses = []
+    for _ in range(3):
+        losses.append(run.gradients())
+        run.update()
+    return losses
+
+
+def test_a_forgotten_part_of_the_state_shows_in_the_losses_and_most_parts_only_a_little(tmp_path):
+    launch.run(training_run.train_on_rank, 2, args=(str(tmp_path), 9, 9))
+    expected = launch.run(losses_without_on_rank, 2, args=(str(tmp_path), ()))[0]
+    largest = {}
+    for forgotten in (("random",), ("first", "second"), ("second",)):
+        found = launch.run(losses_without_on_rank, 2, args=(str(tmp_path), forgotten))[0]
+        largest[forgotten] = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+    assert 0 < largest["random",] < 0.1
+    assert 0 < largest["first", "second"] < 0.1
+    assert largest["second",] > 0.2
