@@ -167,7 +167,13 @@ def test_changing_one_cell_keeps_the_ids_of_the_others(week):
 def test_a_fence_of_tildes_is_one_cell_whatever_blank_lines_it_holds(week):
     solution = "~~~python\na = 1\n\n\ndef f():\n    return a\n\n\nprint(f())\n~~~\n\nWhy it works."
     source = week.write(f"Before.\n\n\n{solution}\n\n```python\nb = 1\n```\n\nAfter.\n\n\nEnd.\n")
-    assert [cell.source for cell in build.read(source).cells] == ["Before.", solution, "b = 1", "After.", "End."]
+    assert [cell.source for cell in build.read(source).cells] == [
+        "Before.",
+        solution,
+        "b = 1",
+        "After.",
+        "End.",
+    ]
 
 
 def test_outputs_over_the_limit_name_the_largest_cell(week):
