@@ -86,8 +86,11 @@ def adagrad(
     `squares`, of the table's shape, keeps the sum of squared gradients (Duchi, Hazan & Singer, JMLR 2011).
     """
     distinct, gradient = sum_rows(indices, rows)
-    squares[distinct] += gradient**2
-    table[distinct] -= rate * gradient / np.sqrt(squares[distinct])
+    total = squares[distinct] + gradient**2
+    squares[distinct] = total
+    # Not squares[distinct] again: another process may have written there, without this gradient, and the step would
+    # no longer be at most `rate`.
+    table[distinct] -= rate * gradient / np.sqrt(total)
 
 
 def step(

@@ -140,6 +140,24 @@ def test_a_stub_in_a_worker_is_a_stub_here_and_other_failures_are_one_line():
         run_tasks(ByValue(lambda: 1 / 0), [()])
 
 
+class Overwritten(np.ndarray):
+    """An array to which, right after each write, another process writes back what was there before."""
+
+    def __setitem__(self, rows, values):
+        before = np.array(self[rows])
+        super().__setitem__(rows, values)
+        super().__setitem__(rows, before)
+
+
+def test_a_step_is_never_longer_than_the_rate_when_another_worker_overwrites_the_sums_of_squares():
+    table, squares = np.zeros((3, 2)), np.ones((3, 2)).view(Overwritten)
+    glove.adagrad(table, squares, np.array([0, 1, 1]), np.full((3, 2), 100.0), rate=0.3)
+    assert np.all(squares == 1)
+    steps = np.abs(table[:2])
+    assert steps.min() > 0.29
+    assert steps.max() <= 0.3
+
+
 def test_sparse_adagrad_of_pytorch_adds_repeated_indices_up_as_ours_does():
     rng = np.random.default_rng(0)
     table, rows = (rng.normal(size=(n, 3)).astype(np.float32) for n in (5, 4))
