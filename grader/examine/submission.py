@@ -26,7 +26,7 @@ from grader.examine.job import GRACE, KEPT_OUTPUT, Job, who
 from grader.examine.place import Place
 from grader.examine.rng import Rng
 from grader.examine.run import PerRank, Run
-from grader.examine.whereabouts import explain
+from grader.examine.whereabouts import explain, explain_slow
 from grader.sandbox.build import MIB, Limits
 from grader.sandbox.packed import Packed
 from grader.sandbox.standstill import Watch
@@ -316,8 +316,9 @@ class Submission:
             if watch.stood:
                 asked = key not in ("port", "ready")
                 why, code = explain(job, silent, watch.seconds, self._packed.names, self.source, asked)
-                raise TimedOut(why, yours=plain(code, 200), expected="an answer")
-            raise TimedOut(f"{who(silent, len(job.inbox))} did not answer within {self._allowed:.3g} s")
+            else:
+                why, code = explain_slow(job, silent, self._allowed, self._packed.names, self.source)
+            raise TimedOut(why, yours=plain(code, 200), expected="an answer")
         answers = [job.inbox[rank].pop(0) for rank in ranks]
         if any(key not in answer for answer in answers):
             raise StudentError("your code answered something else than it was asked")

@@ -63,30 +63,51 @@ def explain(
     `asked` says whether the ranks were asked to do something, or are still importing the submission.
     """
     world = len(job.inbox)
-    found = places(job, ranks, names)
-    together: dict[tuple[str, int, str] | None, list[int]] = {}
-    for rank in ranks:
-        together.setdefault(found.get(rank), []).append(rank)
-    told = [_sentence(place, those, world) for place, those in list(together.items())[:MOST_PLACES]]
+    told, code = _told(job, ranks, names, source, ("waits", "wait"))
     if len(ranks) == world:
         who = "your code stands" if world == 1 else f"all {world} ranks stand"
     else:
         who = f"{_name(ranks, world)} stand{'s' if len(ranks) == 1 else ''}"
         told.append("the others have returned" if asked else "the others wait for it to start")
+    return f"{who} still, nobody has used a processor for {seconds:.2g} s: {'; '.join(told)}", code
+
+
+def explain_slow(
+    job: Any, ranks: Sequence[int], seconds: float, names: Sequence[str], source: Callable[[str], str]
+) -> tuple[str, str]:
+    """Return a sentence on ranks whose time is over although they work, and the line where the first one is."""
+    world = len(job.inbox)
+    who = "your code" if world == 1 else _name(ranks, world)
+    told, code = _told(job, ranks, names, source, ("is", "are"))
+    return f"{who} did not answer within {seconds:.3g} s: {'; '.join(told)}", code
+
+
+def _told(
+    job: Any, ranks: Sequence[int], names: Sequence[str], source: Callable[[str], str], verbs: tuple[str, str]
+) -> tuple[list[str], str]:
+    """Return where each of `ranks` says that it is, those in one place together, and the first one's line of code."""
+    found = places(job, ranks, names)
+    together: dict[tuple[str, int, str] | None, list[int]] = {}
+    for rank in ranks:
+        together.setdefault(found.get(rank), []).append(rank)
+    world = len(job.inbox)
+    told = [_sentence(place, those, world, verbs) for place, those in list(together.items())[:MOST_PLACES]]
     code = ""
     for name, line, _ in found.values():
         with contextlib.suppress(Exception):  # a hint: the file may be gone, or shorter than the worker says
             code = code or source(name).splitlines()[line - 1].strip()
-    return f"{who} still, nobody has used a processor for {seconds:.2g} s: {'; '.join(told)}", code
+    return told, code
 
 
-def _sentence(place: tuple[str, int, str] | None, ranks: Sequence[int], world: int) -> str:
+def _sentence(
+    place: tuple[str, int, str] | None, ranks: Sequence[int], world: int, verbs: tuple[str, str]
+) -> str:
     if place is None:
         return f"{_name(ranks, world)} did not say where"
     name, line, called = place
     file = re.sub(r"[^A-Za-z0-9_./ -]", "?", name)[:MOST_NAME]
     at = f"{file} line {line}" if file else "outside your files"
-    verb = "waits" if len(ranks) == 1 else "wait"
+    verb = verbs[len(ranks) > 1]
     return f"{_name(ranks, world)} {verb} {f'in {called}, ' if called else 'at '}{at}"
 
 

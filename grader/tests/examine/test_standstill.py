@@ -121,6 +121,21 @@ def test_a_deadlock_ends_and_says_where_each_rank_stands(anywhere, function, say
     assert error.yours.startswith("dist.")
 
 
+def test_a_rank_that_works_until_its_time_is_over_says_at_which_line(submit):
+    code = """
+import torch.distributed as dist
+
+def count(x, rank, size):
+    while rank == 1:
+        x += 1
+    dist.all_reduce(x)
+"""
+    error = fails(lambda: submit(code).ranks("work:count", world=2, per_rank=torch.zeros(2, 8), wall=2))
+    assert re.search(r"ranks 0, 1 did not answer within [\d.]+ s: ", error.why), error.why
+    assert "rank 0 is in dist.all_reduce, work.py line 7" in error.why
+    assert re.search(r"rank 1 is (in \S+, |at )work\.py line [56]", error.why), error.why
+
+
 @pytest.mark.parametrize("function", ["rank_0_sleeps", "rank_0_works"])
 @pytest.mark.usefixtures("hurried")
 def test_ranks_wait_for_one_that_sleeps_or_works(anywhere, function):
