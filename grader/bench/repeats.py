@@ -1,0 +1,103 @@
+"""Whether a verdict is luck: `python -m grader.bench.repeats ASSIGNMENT [--times 20] [--kind wrong] [--only NAME]`.
+
+Every wrong solution meets the check that must catch it, every right one all checks of its file's items, so many
+times, each time with new inputs. None of the wrong may pass, and none of the right may fail. Undecided is counted
+apart: a person looks then. Verdicts on speed need the processors, so nothing else should run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from grader.course import Assignment, Course, Part
+from grader.examine.examiner import Examiner, checks_of
+from grader.notebooks.wrong import wrong_solutions
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file that replaces the reference's, the checks that it meets, and the verdict that none of them may give."""
+
+    name: str
+    part: Part
+    file: str
+    text: str
+    checks: tuple[str, ...]
+    never: str
+
+
+def cases(assignment: Assignment) -> Iterator[Case]:
+    """The wrong solutions of an assignment, then the right ones."""
+    owner = {file: part for part in assignment.parts.values() for file in part.files}
+    for wrong in wrong_solutions(assignment.source / "wrong"):
+        yield Case(wrong.name, owner[wrong.file], wrong.file, wrong.text, (wrong.caught_by,), "pass")
+    for path in sorted((assignment.source / "right").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        replaced = re.findall(r"^# replaces: (.+)$", text, flags=re.MULTILINE)[0]
+        part = owner[replaced]
+        items = {item for item in part.items if part.modules[item] == replaced}
+        names = tuple(check.name for check in checks_of(part) if check.item in items)
+        yield Case(path.stem, part, replaced, text, names, "fail")
+
+
+def verdicts(examiner: Examiner, case: Case, times: int) -> Counter[str]:
+    """Return how often each verdict came, over all checks of the case."""
+    found: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in case.part.files:
+            shutil.copy(case.part.source / name, Path(folder) / name)
+        (Path(folder) / case.file).write_text(case.text, encoding="utf-8")
+        for _ in range(times):
+            report = examiner.examine(case.part, folder, names=case.checks)
+            found.update(check.verdict for check in report.checks)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("assignment")
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--kind", choices=["wrong", "right"])
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--json", type=Path, help="append a line of JSON for each case")
+    options = parser.parse_args()
+    assignment = Course.load(Path("assignments")).assignment(options.assignment)
+    never = {"wrong": ("pass",), "right": ("fail",), None: ("pass", "fail")}[options.kind]
+    chosen = [case for case in cases(assignment) if case.never in never and options.only in case.name]
+    table, console = Table("solution", "must never", "verdicts"), Console()
+    bad = 0
+    with Examiner() as examiner:
+        for case in track(chosen, "solutions", console=Console(stderr=True)):
+            found = verdicts(examiner, case, options.times)
+            if options.json:
+                with options.json.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"name": case.name, "never": case.never, **found}) + "\n")
+            wanted = "fail" if case.never == "pass" else "pass"
+            bad += found[case.never] > 0
+            if set(found) != {wanted}:
+                table.add_row(case.name, case.never, ", ".join(f"{k} {n}" for k, n in found.most_common()))
+    if table.rows:
+        console.print(table)
+    console.print(
+        f"{len(chosen)} solutions, {options.times} times each: {bad} with a verdict that none may get."
+    )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
