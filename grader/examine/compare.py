@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from grader.examine.checks import Failed, StudentError, Undecided, gather, record
 from grader.examine.job import Job
 from grader.examine.place import Place
+from grader.examine.shown import short
 from grader.sandbox import wire
 from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
@@ -229,7 +230,7 @@ def pairs(
             returned = verify(found[submission][0], found[reference][0])
             if returned is not None:
                 raise TypeError(
-                    f"verify returned {returned!r}; it must raise Failed, as the expect functions do"
+                    f"verify returned {short(returned)}; it must raise Failed, as the expect functions do"
                 )
             longest = max(longest, time.perf_counter() - begin)
             if number < 0:

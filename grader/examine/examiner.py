@@ -27,6 +27,7 @@ from grader.examine.checks import (
 from grader.examine.job import Job, start_time
 from grader.examine.place import Place
 from grader.examine.report import CheckResult, Report
+from grader.examine.shown import said, short
 from grader.examine.submission import Submission
 from grader.sandbox.build import Limits, SandboxError, environment_folders
 from grader.sandbox.cgroup import CgroupError, Cgroups
@@ -198,7 +199,7 @@ class Examiner:
                 returned: Any = check.function(sub)
             if returned is not None:
                 raise TypeError(
-                    f"it returned {returned!r}; a check raises Failed, as the expect functions do"
+                    f"it returned {short(returned)}; a check raises Failed, as the expect functions do"
                 )
             if evidence.missing:
                 verdict, why = "not measured", _missing(evidence)
@@ -215,7 +216,7 @@ class Examiner:
             while place.tb_next and place.tb_next.tb_frame.f_code.co_filename.endswith(".py"):
                 place = place.tb_next
             where = f"{Path(place.tb_frame.f_code.co_filename).name}, line {place.tb_lineno}"
-            verdict, why = "error", f"the check itself broke: {type(error).__name__}: {error} ({where})"
+            verdict, why = "error", f"the check itself broke: {type(error).__name__}: {said(error)} ({where})"
         result = CheckResult(
             name=check.name,
             item=check.item,

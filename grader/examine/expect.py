@@ -9,6 +9,7 @@ from typing import Any
 
 from grader.examine.checks import Failed, Line, not_measured, record
 from grader.examine.run import PerRank
+from grader.examine.shown import kind, short
 from grader.later import torch
 
 
@@ -18,7 +19,7 @@ def expect(condition: bool, why: str, *, yours: Any = "", spec: Any = "", hint: 
     `hint` takes the place of the check's own here, as it does in every function of this module.
     """
     if condition is not True:
-        raise Failed(why, _short(yours), _short(spec), hint=hint)
+        raise Failed(why, short(yours), short(spec), hint=hint)
 
 
 def expect_equal(actual: Any, expected: Any, *, of: str = "value", hint: str | None = None) -> None:
@@ -33,7 +34,7 @@ def expect_equal(actual: Any, expected: Any, *, of: str = "value", hint: str | N
             raise _first_of(actual, expected, actual != expected, of, hint)
     elif type(actual := list(actual) if isinstance(actual, PerRank) else actual) is not type(expected):
         raise Failed(
-            f"{of} is {_kind(actual)}, not {_kind(expected)}", _short(actual), _short(expected), hint=hint
+            f"{of} is {kind(actual)}, not {kind(expected)}", short(actual), short(expected), hint=hint
         )
     elif _differ(actual, expected):
         where, one, two = _first_within(actual, expected)
@@ -107,8 +108,8 @@ def expect_related(
         if not cosine >= at_least:
             raise Failed(
                 f"{name} has little to do with the specification, so that what was measured says nothing",
-                _short(one),
-                _short(two),
+                short(one),
+                short(two),
                 hint=hint,
             )
     record(f"likeness to the specification, {of}", worst, bound=f"at least {at_least:g}; 1 is its direction")
@@ -173,12 +174,12 @@ def expect_lines(text: str, lines: Sequence[str], *, of: str = "output") -> None
         got.pop()
     for number, (one, two) in enumerate(zip(got, lines, strict=False), 1):
         if one != two:
-            raise Failed(f"{of}: line {number} differs", _short(one), _short(two))
+            raise Failed(f"{of}: line {number} differs", short(one), short(two))
     if len(got) < len(lines):
-        raise Failed(f"{of} ends after line {len(got)} of {len(lines)}", "(nothing)", _short(lines[len(got)]))
+        raise Failed(f"{of} ends after line {len(got)} of {len(lines)}", "(nothing)", short(lines[len(got)]))
     if len(got) > len(lines):
         raise Failed(
-            f"{of} has {len(got)} lines where {len(lines)} are expected", _short(got[len(lines)]), "(nothing)"
+            f"{of} has {len(got)} lines where {len(lines)} are expected", short(got[len(lines)]), "(nothing)"
         )
     record(f"lines of {of}", len(lines))
 
@@ -207,8 +208,8 @@ def _compare(
         told += f": {factor}{' everywhere' if error.numel() > 1 else ''}"
     return worst, Failed(
         f"{of} is off by {float(error.flatten()[where]):.3g}{told}; allowed {bound}",
-        _short(actual.flatten()[where]),
-        _short(expected.flatten()[where]),
+        short(actual.flatten()[where]),
+        short(expected.flatten()[where]),
     )
 
 
@@ -254,7 +255,7 @@ def _first_of(
     at = f" at {index}" if differs.dim() else ""
     if (many := int(differs.sum())) > 1:
         at += f", the first of {many} such entries in {differs.numel()}"
-    one, two = _short(actual.flatten()[where]), _short(expected.flatten()[where])
+    one, two = short(actual.flatten()[where]), short(expected.flatten()[where])
     return Failed(f"{of} differs from the specification{at}", one, two, hint=hint)
 
 
@@ -263,17 +264,17 @@ def _first_within(actual: Any, expected: Any) -> tuple[str, str, str]:
     if isinstance(expected, (list, tuple)):
         for place, (one, two) in enumerate(zip(actual, expected, strict=False)):
             if _differ(one, two):
-                return f" at [{place}]", _short(one), _short(two)
-        return f": it has {len(actual)} entries, not {len(expected)}", _short(actual), _short(expected)
+                return f" at [{place}]", short(one), short(two)
+        return f": it has {len(actual)} entries, not {len(expected)}", short(actual), short(expected)
     if isinstance(expected, dict):
         for key, two in expected.items():
             if key not in actual:
-                return f": {_short(key)} is missing", "(nothing)", _short(two)
+                return f": {short(key)} is missing", "(nothing)", short(two)
             if _differ(actual[key], two):
-                return f" at {_short(key)}", _short(actual[key]), _short(two)
+                return f" at {short(key)}", short(actual[key]), short(two)
         key = next((key for key in actual if key not in expected), "")
-        return f": {_short(key)} is too much", _short(actual.get(key)), "(nothing)"
-    return "", _short(actual), _short(expected)
+        return f": {short(key)} is too much", short(actual.get(key)), "(nothing)"
+    return "", short(actual), short(expected)
 
 
 def _expect_bound(
@@ -298,7 +299,7 @@ def _number(value: Any, of: str) -> float:
             return _float(value)
     if value is None:  # what this machine does not measure; no submission's fault
         raise TypeError(f"{of} is None; it was not measured")
-    raise Failed(f"{of} is {_kind(value)}, not a number", _short(value), "a number")
+    raise Failed(f"{of} is {kind(value)}, not a number", short(value), "a number")
 
 
 def _differ(actual: Any, expected: Any) -> bool:
@@ -310,26 +311,8 @@ def _differ(actual: Any, expected: Any) -> bool:
 
 def _expect_tensor(actual: Any, expected: torch.Tensor, of: str) -> None:
     if not isinstance(expected, torch.Tensor):
-        raise Failed(f"{of} is {_kind(actual)}, not a number", _short(actual), _short(expected))
+        raise Failed(f"{of} is {kind(actual)}, not a number", short(actual), short(expected))
     if type(actual) is not torch.Tensor:
-        raise Failed(f"{of} is {_kind(actual)}, not a tensor", _short(actual), _kind(expected))
+        raise Failed(f"{of} is {kind(actual)}, not a tensor", short(actual), kind(expected))
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
-        raise Failed(f"{of} has another shape or dtype", _kind(actual), _kind(expected))
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
-    return "None" if value is None else f"a value of type {type(value).__name__}"
-
-
-def _short(value: Any, limit: int = 200) -> str:
-    if isinstance(value, torch.Tensor):
-        if value.numel() == 1:
-            return f"{value.item():.8g}" if value.is_floating_point() else str(value.item())
-        head = ", ".join(f"{x:.4g}" for x in value.flatten()[:4].tolist())
-        return f"{_kind(value)}: [{head}{', ...' if value.numel() > 4 else ''}]"
-    text = value[: limit + 1] if isinstance(value, str) else repr(value)
-    # A submission's text is shown on a terminal and in a browser: no escapes, bells or directions of writing.
-    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: limit + 1])
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+        raise Failed(f"{of} has another shape or dtype", kind(actual), kind(expected))

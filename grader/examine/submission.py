@@ -352,7 +352,7 @@ class Submission:
         if kind == "NotImplementedError" and message.startswith("not implemented yet"):
             return StudentError(message)
         where = ""
-        if error.get("file"):
+        if plain(error.get("file"), 80):
             where = f" at {plain(error['file'], 80)}, line {plain(error.get('line'), 10)}"
         if asks := _asks_the_keyboard(kind, message):
             return StudentError(f"{asks}{where}: nobody sits at the keyboard during a check. {INSTEAD}")
@@ -364,8 +364,10 @@ class Submission:
 
 def _is_echo(error: Any) -> bool:
     """True for what a rank says when a neighbour is gone."""
-    text = str(error.get("message", "")) if isinstance(error, dict) else ""
-    return any(words in text for words in ("Connection closed by peer", "Connection reset", "Broken pipe"))
+    text = error.get("message") if isinstance(error, dict) else ""
+    return isinstance(text, str) and any(
+        words in text for words in ("Connection closed by peer", "Connection reset", "Broken pipe")
+    )
 
 
 def _asks_the_keyboard(kind: str, message: str) -> str:

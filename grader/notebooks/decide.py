@@ -175,10 +175,15 @@ def _first_that_holds(
         plan = make_plan(template, reference, decided)
         if not plan.is_split:
             return plan
+        for cell in plan.cells:
+            cell.nothing = True  # until it has shown
         ran = run_split(place, steps_of(plan, reference), plan, files, files, wall, memory=memory)
         changes = _differences(plan, reference, shared, ran, AT_LEAST * place.stretch)
+        _learn_what_is_empty(plan, reference, ran)
         if not changes:
-            ran = run_split(place, steps_of(plan, empty), plan, files, files, wall, memory=memory)
+            # A stub that answers with nothing is not what makes a test shared.
+            steps = [{**step, "nothing": True} for step in steps_of(plan, empty)]
+            ran = run_split(place, steps, plan, files, files, wall, memory=memory)
             why = "isolated, it gives other points to an empty answer"
             found = _differences(plan, empty, shared_empty, ran, AT_LEAST * place.stretch)
             changes = {name: ("shared", why) for name in found if name in plan.tests}
@@ -187,6 +192,17 @@ def _first_that_holds(
         decided |= changes
     tests = make_plan(template, reference).tests
     return make_plan(template, reference, dict.fromkeys(tests, ("shared", "no mode was found to be stable")))
+
+
+def _learn_what_is_empty(plan: Plan, reference: nbformat.NotebookNode, ran: Executed) -> None:
+    """Note which tests the reference answers with no elements: where it does not, nobody's answer has none."""
+    met = {
+        grade_id(cell)
+        for cell, nothing in zip(filter(runs, reference.cells), ran.nothing, strict=True)
+        if nothing
+    }
+    for cell in plan.cells:
+        cell.nothing = not cell.id or cell.id in met
 
 
 def _texts(cells: Iterable[nbformat.NotebookNode]) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grader.lean import nbformat
     from grader.notebooks.template import Template
 
-FORMAT = 2
+FORMAT = 3
 TESTS = ("isolated", "copy-back", "shared")
 COMPARE = "compare-in-student"  # a tag on a test cell of the source notebook
 
@@ -43,6 +43,7 @@ class Cell:
     imports: str = ""  # statements of the text that students were given
     needs: list[str] = field(default_factory=list)  # names that it, or a helper that it calls, loads
     binds: list[str] = field(default_factory=list)
+    nothing: bool = False  # the reference, too, answers this test with an array or a list of no elements
 
 
 @dataclass
@@ -236,7 +237,9 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
     steps, position = [], 0
     for source in filter(runs, notebook.cells):
         step = {"source": source.source, "cell_id": source.id, "where": "student"}
-        steps.append({**step, "names": [], "imports": [], "needs": [], "binds": [], "compare": False})
+        steps.append(
+            {**step, "names": [], "imports": [], "needs": [], "binds": [], "compare": False, "nothing": True}
+        )
         place = known.get(grade_id(source))
         if place is None:
             continue
@@ -250,5 +253,6 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
             "needs": cell.needs,
             "binds": cell.binds,
             "compare": COMPARE in source.metadata.get("tags", ()),
+            "nothing": cell.nothing or not is_test(source),
         }
     return steps

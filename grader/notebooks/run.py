@@ -46,6 +46,7 @@ class Executed:
     outputs: list[list[dict[str, Any]]]  # nbformat's, of known form and of unknown truth
     notes: list[str] = field(default_factory=list)  # for the instructor
     seconds: list[float] = field(default_factory=list)
+    nothing: list[bool] = field(default_factory=list)  # whether a test was answered with no elements
 
 
 def run_shared(
@@ -143,7 +144,7 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
     A cell that the worker did not live to answer gets an error output that says why.
     """
     outputs: list[list[dict[str, Any]] | None] = [None] * count
-    seconds, room = [0.0] * count, MAX_SHOWN
+    seconds, nothing, room = [0.0] * count, [False] * count, MAX_SHOWN
     why = "the notebook did not finish in time"
     try:
         for _ in range(count):
@@ -164,11 +165,12 @@ def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: fl
             room -= _size(message["outputs"], room)
             outputs[message["index"]] = message["outputs"] if room >= 0 else _shortened(message["outputs"])
             seconds[message["index"]] = float(message["seconds"])
+            nothing[message["index"]] = message.get("nothing") is True
     except StudentError as error:
         why = error.why
     notes = [why] if None in outputs else []
     dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
-    return Executed([[dead] if found is None else found for found in outputs], notes, seconds)
+    return Executed([[dead] if found is None else found for found in outputs], notes, seconds, nothing)
 
 
 def _size(outputs: list[dict[str, Any]], room: int) -> int:

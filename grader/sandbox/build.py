@@ -183,6 +183,9 @@ def _start_rank(
             submission = SUBMISSION
             socket.sethostname("sandbox")
             _build_root(request, rank, files)
+            # What was opened before is the machine's own node, see `_bind`.
+            os.close(0)
+            os.open(os.devnull, os.O_RDONLY)
         else:
             home = f"{request.scratch}/rank{rank}"
             submission = home + SUBMISSION
@@ -261,7 +264,7 @@ def _build_root(request: Request, rank: int, files: int) -> None:
     uid = request.user if os.geteuid() == 0 else 1000
     _write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
     for name in _DEVICES:
-        _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", writable=True)
+        _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", device=True)
     for folder in request.readonly:
         _bind(old + folder, new + folder)
     os.mkdir(new + SUBMISSION, 0o755)
@@ -309,7 +312,7 @@ def _restrict(request: Request) -> None:
     _check(libc.prctl(_PR_SET_SECCOMP, 2, head, 0, 0), "seccomp")
 
 
-def _bind(source: str, target: str, *, writable: bool = False) -> None:
+def _bind(source: str, target: str, *, device: bool = False) -> None:
     if os.path.isdir(source):
         os.makedirs(target, mode=0o755, exist_ok=True)
     elif stat.S_IFMT(os.stat(source).st_mode) in (stat.S_IFREG, stat.S_IFCHR):
@@ -318,18 +321,19 @@ def _bind(source: str, target: str, *, writable: bool = False) -> None:
     else:
         raise SandboxError(f"{source} is neither a folder, a file nor a device")
     _mount(source, target, None, _BIND | _REC)
-    if not writable:
-        _make_readonly(target)
+    # A device can be written to all the same, but the times of the machine's own node cannot be set: they would tell
+    # a later job what this one wants to be known.
+    _make_readonly(target, _RDONLY | _NOSUID | (_NOEXEC if device else _NODEV))
 
 
-def _make_readonly(target: str) -> None:
+def _make_readonly(target: str, flags: int) -> None:
     # What is mounted below the target must become read-only too, which only mount_setattr (Linux 5.12) can do.
-    attributes = struct.pack("QQQQ", _RDONLY | _NOSUID | _NODEV, 0, 0, 0)
+    attributes = struct.pack("QQQQ", flags, 0, 0, 0)
     failed = _libc().syscall(
         _MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
     )
     if failed:
-        _mount(None, target, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+        _mount(None, target, None, _BIND | _REMOUNT | flags)
 
 
 def _pivot(new: str, old: str) -> None:

@@ -1,8 +1,9 @@
 """A seccomp filter for workers, assembled here so that no system library is needed.
 
 It denies what a sandboxed process could use against the kernel or the sandbox: mounting, new namespaces,
-tracing, keyrings, io_uring, BPF, kernel modules, clocks, work that the kernel does later on nobody's account, and
-every socket family but the four that torch and Python use. A call that is younger than this table does not exist.
+tracing, keyrings, io_uring, BPF and filters, kernel modules, clocks, work that the kernel does later on nobody's
+account, and every socket family but the four that torch and Python use. A call that is younger than this table does
+not exist.
 See seccomp(2) and the kernel's `Documentation/userspace-api/seccomp_filter.rst`.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from collections.abc import Sequence
 
 # name: (x86_64, aarch64)
 DENIED = {
@@ -81,12 +83,20 @@ DENIED = {
     "io_setup": (206, 0),
     "sync": (162, 81),
     "syncfs": (306, 267),
+    # A machine's filters share one store of compiled code: where a job has filled it, no other job can start.
+    "seccomp": (317, 277),
+    # How a task is scheduled is a part of how fast it is, and the same for all: see clamps of frequency.
+    "sched_setattr": (314, 274),
+    # Its pages leave the kernel's own map of memory in pieces, for good.
+    "memfd_secret": (447, 447),
+    "modify_ldt": (154, None),
 }
 # set_mempolicy_home_node, of Linux 5.17. Above, numbers are the same everywhere, and a C library that finds a call
 # missing does without.
 LAST_KNOWN = 450
 _CLONE, _CLONE3, _IOCTL, _FCNTL = (56, 220), (435, 435), (16, 29), (72, 25)
-_SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
+_SOCKET, _SOCKETPAIR, _SETSOCKOPT = (41, 198), (53, 199), (54, 208)
+_PRCTL, _MADVISE = (157, 167), (28, 233)
 _FADVISE, _PREADV2, _PWRITEV2 = (221, 223), (327, 286), (328, 287)
 _DONTNEED = 4
 # Calls that can ask for the machine's huge pages, which no memory controller counts; the flags' argument, the flag.
@@ -97,6 +107,10 @@ _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _TCP, _UDP = 6, 17
 _STREAM, _DATAGRAM, _TYPE = 1, 2, 0xF  # of sockets; other bits of that argument are flags
 _F_SETLEASE, _F_NOTIFY = 1024, 1026
+_SOL_SOCKET, _FILTERS = 1, (26, 50, 51, 52)  # SO_ATTACH_{FILTER,BPF,REUSEPORT_CBPF,REUSEPORT_EBPF}
+# PR_SET_SECCOMP: a filter, as above. PR_SCHED_CORE: its tasks share no core with another's. PR_SET_MEMORY_MERGE and
+# MADV_MERGEABLE: equal pages of processes become one, by a thread of the kernel, and the time to write tells.
+_OPTIONS, _MERGEABLE = (22, 62, 67), 12
 _PRLIMIT, _RLIMIT_CORE = (302, 261), 4  # its limit of one must stay, see build.py
 _ARCHES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
@@ -132,21 +146,22 @@ def program(machine: str | None = None, *, internet: bool = True) -> bytes:
     code += _block(
         _CLONE[column], [(_LOAD, 0, 0, _arg(0)), (_JSET, 0, 1, _NEW_NAMESPACE), (_RET, 0, 0, _EPERM)]
     )
-    code += _block(_IOCTL[column], [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _TIOCSTI), (_RET, 0, 0, _EPERM)])
-    core = [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1, _RLIMIT_CORE), (_RET, 0, 0, _EPERM)]
-    code += _block(_PRLIMIT[column], core)
+    code += _denied(_IOCTL[column], 1, (_TIOCSTI,))
+    code += _denied(_PRLIMIT[column], 1, (_RLIMIT_CORE,))
     # What inotify tells, F_NOTIFY tells by signal; a lease keeps the machine's own programs from a file.
-    notify = [(_LOAD, 0, 0, _arg(1))]
-    for command in (_F_NOTIFY, _F_SETLEASE):
-        notify += [(_JEQ, 0, 1, command), (_RET, 0, 0, _EPERM)]
-    code += _block(_FCNTL[column], notify)
+    code += _denied(_FCNTL[column], 1, (_F_NOTIFY, _F_SETLEASE))
     # What is in the kernel's cache of files can be told and changed with these; it outlives the job.
-    cached = [(_LOAD, 0, 0, _arg(3)), (_JEQ, 0, 1, _DONTNEED), (_RET, 0, 0, _EPERM)]
-    code += _block(_FADVISE[column], cached)
+    code += _denied(_FADVISE[column], 3, (_DONTNEED,))
     for call in (_PREADV2, _PWRITEV2):
         code += _block(call[column], [(_LOAD, 0, 0, _arg(5)), (_JEQ, 1, 0, 0), (_RET, 0, 0, _EPERM)])
     for call, place, flag in _HUGE:
         code += _block(call[column], [(_LOAD, 0, 0, _arg(place)), (_JSET, 0, 1, flag), (_RET, 0, 0, _EPERM)])
+    code += _denied(_PRCTL[column], 0, _OPTIONS)
+    code += _denied(_MADVISE[column], 2, (_MERGEABLE,))
+    filters = [(_LOAD, 0, 0, _arg(1)), (_JEQ, 0, 1 + 2 * len(_FILTERS), _SOL_SOCKET), (_LOAD, 0, 0, _arg(2))]
+    for option in _FILTERS:
+        filters += [(_JEQ, 0, 1, option), (_RET, 0, 0, _EPERM)]
+    code += _block(_SETSOCKOPT[column], filters)
     checks = [(_LOAD, 0, 0, _arg(0)), (_JEQ, 0, 1, _AF_UNIX), (_RET, 0, 0, _ALLOW)]
     # NETLINK_ROUTE (0) lists interfaces. Any other type or protocol would load a module of the kernel's on demand.
     protocols_allowed = (0, _TCP, _UDP) if internet else ()
@@ -174,6 +189,13 @@ def program(machine: str | None = None, *, internet: bool = True) -> bytes:
 
 def _arg(index: int) -> int:
     return 16 + 8 * index  # offset of the low half of an argument in struct seccomp_data
+
+
+def _denied(number: int, index: int, values: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    lines = [(_LOAD, 0, 0, _arg(index))]
+    for value in values:
+        lines += [(_JEQ, 0, 1, value), (_RET, 0, 0, _EPERM)]
+    return _block(number, lines)
 
 
 def _block(number: int, lines: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:

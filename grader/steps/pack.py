@@ -16,6 +16,8 @@ from grader.course import Assignment, CourseError, Part
 from grader.notebooks.source import NO_ANSWER, not_implemented
 from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES
 
+# What reading Python may raise: text that nests too deep is no syntax error to it.
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -88,7 +90,7 @@ def _unreadable(path: Path) -> list[str]:
     """Return a note on a module that is not valid Python."""
     try:
         ast.parse(path.read_bytes(), path.name)
-    except (SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         line = getattr(error, "lineno", None)
         return [
             f"{path.name}{f', line {line}' if line else ''}: not valid Python: {getattr(error, 'msg', error)}"
@@ -143,7 +145,7 @@ def _imports(path: Path) -> Iterator[tuple[str, int]]:
     """Yield the top-level names that a module imports, with the line."""
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # the checks say it better
+    except UNREADABLE:  # the checks say it better
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

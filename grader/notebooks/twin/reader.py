@@ -42,6 +42,7 @@ class Reader:
         self._blobs, self._trusted, self._find = blobs, trusted, find
         self._classes, self._own = classes, own
         self._met: list[Any] = []
+        self.nothing = False  # an array of no elements was among the values
 
     def read(self, node: Any, depth: int = 0) -> Any:
         """Return the value of a tree; raises WireError for what `Writer` would not have written."""
@@ -106,11 +107,13 @@ class Reader:
     def array(self, body: Any, depth: int) -> np.ndarray:
         dtype, shape, number = body
         dtype, data = _dtype(dtype), self.blob(number)
+        self.nothing |= not data.nbytes
         found = np.frombuffer(data, dtype=dtype) if data.nbytes else np.empty(0, dtype=dtype)
         return self.meet(found.reshape(_shape(shape)).copy())
 
     def objects(self, body: Any, depth: int) -> np.ndarray:
         shape, nodes = body
+        self.nothing |= not nodes
         flat = np.empty(len(nodes), dtype=object)
         found = self.meet(flat.reshape(_shape(shape)))
         for position, node in enumerate(nodes):
@@ -127,6 +130,7 @@ class Reader:
         shape, data = _shape(shape), self.blob(number)
         if name not in wire.DTYPES:
             raise wire.WireError("a dtype that is none")
+        self.nothing |= not data.nbytes
         dtype = getattr(torch, name)
         found = torch.frombuffer(bytearray(data), dtype=dtype) if data.nbytes else torch.empty(0, dtype=dtype)
         if dtype is torch.bool:

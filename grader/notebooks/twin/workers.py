@@ -20,6 +20,9 @@ from grader.sandbox import wire
 __all__ = ["serve", "warm_up"]
 
 NAME = "CannotCross"  # of the error output of a cell that asked for what it cannot have
+NOTHING = (
+    "an array or a list without elements came back, where the reference has some; it agrees with everything"
+)
 
 
 def serve(examiner: socket.socket, order: dict[str, Any], submission: str) -> None:
@@ -73,7 +76,7 @@ def run_pristine(
         for index, step in enumerate(order["steps"]):
             started = time.monotonic()
             outputs = _run_step(notebook, peer, step, order["wall_per_cell"])
-            message = {"index": index, "seconds": time.monotonic() - started}
+            message = {"index": index, "seconds": time.monotonic() - started, "nothing": peer.nothing}
             try:
                 emit({**message, "outputs": outputs})
             except wire.WireError as error:  # outputs that the student's side made up
@@ -87,6 +90,7 @@ def _run_step(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: fl
             exec(line, notebook.names)
     notebook.heard()  # and drop what the imports printed
     peer.refusals.clear()
+    peer.nothing = False
     peer.deadline = time.monotonic() + wall
     cell = {"source": step["source"], "cell_id": step["cell_id"]}
     try:
@@ -120,9 +124,14 @@ def _run_test(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: fl
     peer.copy_back, peer.compare = step["where"] == "copy-back", step["compare"]
     outputs = notebook.run(step["source"], step["cell_id"], wall)
     failed = any(output["output_type"] == "error" for output in outputs)
-    # A test that catches everything does not make what it could not ask a success.
-    return outputs if failed or not peer.refusals else [*outputs, _error(peer.refusals[0])]
+    if not failed and peer.refusals:
+        # A test that catches everything does not make what it could not ask a success.
+        return [*outputs, _error(peer.refusals[0])]
+    if not failed and peer.nothing and not step["nothing"]:
+        # np.allclose and all() agree with nothing at all, whatever it should have been.
+        return [*outputs, _error(NOTHING, "NoElements")]
+    return outputs
 
 
-def _error(why: str) -> Output:
-    return {"output_type": "error", "ename": NAME, "evalue": why, "traceback": [f"{NAME}: {why}"]}
+def _error(why: str, name: str = NAME) -> Output:
+    return {"output_type": "error", "ename": name, "evalue": why, "traceback": [f"{name}: {why}"]}

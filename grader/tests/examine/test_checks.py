@@ -31,6 +31,7 @@ from grader.checks import (
 from grader.course import CourseError
 from grader.examine.checks import gather, load_checks
 from grader.examine.examiner import Examiner
+from grader.examine.shown import said, short
 from grader.sandbox.build import SandboxError
 from grader.sandbox.cgroup import Cgroup, CgroupError, Cgroups, _own_groups
 from grader.sandbox.packed import Packed
@@ -444,3 +445,19 @@ def test_no_hierarchy_at_all_is_one_sentence_with_both_reasons(tmp_path):
     (tmp_path / "own").write_text("")
     with pytest.raises(CgroupError, match=r"no control group can be made here: .*version 2.*version 1"):
         Cgroups(tmp_path / "nothing", tmp_path / "own")
+
+
+def test_a_value_is_written_out_no_further_than_it_is_shown(monkeypatch):
+    def never(tensor, **_):
+        raise AssertionError("a tensor of 28 dimensions is printed whole, in hours")
+
+    monkeypatch.setattr(torch.Tensor, "__repr__", never)
+    many = torch.zeros([2] * 9, dtype=torch.uint8)
+    assert short([many]) == "[uint8 tensor of shape (2, 2, 2, 2, 2, 2, 2, 2, 2): [0, 0, 0, 0, ...]]"
+    assert len(short([many] * 1000)) == 200
+    assert said(KeyError((many,))).startswith("[(uint8 tensor of shape")
+    assert short(b"\0" * (1 << 28)).endswith("...")
+    with pytest.raises(Failed):
+        expect_equal([{"a": many}], {"a": 1})
+    for value in ([1, "a", (2.5,), None, {"b": b"c"}], {}, (), [], {"a": [True]}, (1, 2), 7):
+        assert short(value) == repr(value)

@@ -193,6 +193,48 @@ def test_points_that_the_reference_itself_loses_are_said_at_release_and_of_each_
     assert any("the reference itself earns 0 of 2" in note for note in isolation_notes(reference, plan))
 
 
+EMPTY = """
+```python
+import numpy as np
+```
+
+```python solution="square"
+def square(n):
+    ### BEGIN SOLUTION
+    return np.asarray(n) ** 2 if np.size(n) else np.empty(0)
+    ### END SOLUTION
+```
+
+```python test="close"
+assert np.allclose(square([2.0, 3.0]), [4.0, 9.0])
+```
+
+```python test="pairs"
+assert all(a == b for a, b in zip(square([2.0]), [4.0]))
+```
+
+```python test="nothing"
+assert np.allclose(square([]), []) and square([2.0])[0] == 4.0
+```
+"""
+
+
+@pytest.mark.parametrize("answer", ["np.empty((0, 1))", "[]", "np.array([], dtype=object)", "()"])
+def test_an_answer_of_no_elements_agrees_only_where_the_references_has_none(examiner, answer):
+    plain, _, plan = decided(examiner, EMPTY)
+    assert {name: cell.nothing for name, cell in plan.tests.items()} == {
+        "close": False,
+        "pairs": False,
+        "nothing": True,
+    }
+    run = Run(examiner, plain, plain.source, plan)
+    assert {run.verdicts[name] for name in plan.tests} == {"passed"}
+    run = Run(examiner, plain, plain.answered({"square": f"def square(n): return {answer}"}), plan)
+    assert [run.verdicts[name] for name in ("close", "pairs")] == ["failed", "failed"]
+    stub = Run(examiner, plain, plain.empty(), plan)
+    assert {stub.verdicts[name] for name in plan.tests} == {"failed"}
+
+
 @pytest.mark.alone
 def test_what_the_reference_needs_of_memory_its_submissions_get(examiner, tmp_path, monkeypatch):
     large = SHARED.replace("return n * n", "return n * n + 0 * np.ones(60_000_000)[0]")

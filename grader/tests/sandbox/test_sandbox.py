@@ -201,6 +201,57 @@ def test_a_system_call_that_the_filter_does_not_know_does_not_exist(submit):
     assert set(call(sub, "run", numbers)) == {"ENOSYS"}
 
 
+def test_filters_are_denied_since_all_jobs_of_a_machine_share_what_keeps_their_code(submit):
+    """8,400 filters of 4,096 divisions fill `bpf_jit_limit`; no sandbox gets its own filter then."""
+    sub = submit(
+        """
+        import ctypes, errno, socket, struct
+        def tried(call, *arguments):
+            try:
+                return call(*arguments)
+            except OSError as error:
+                return errno.errorcode[error.errno]
+        def prctl(*arguments):
+            ctypes.set_errno(0)
+            ctypes.CDLL(None, use_errno=True).prctl(*arguments)
+            return errno.errorcode.get(ctypes.get_errno(), "none")
+        def run():
+            code = ctypes.create_string_buffer(struct.pack("<HBBI", 6, 0, 0, 0xFFFF))
+            filters = struct.pack("HxxxxxxQ", 1, ctypes.addressof(code))
+            one = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            return [
+                [tried(one.setsockopt, socket.SOL_SOCKET, option, filters) for option in (26, 50, 51, 52)],
+                # IPV6_V6ONLY has the number of SO_ATTACH_FILTER.
+                tried(one.setsockopt, socket.IPPROTO_IPV6, 26, 1),
+                [prctl(option, 2, filters, 0, 0) for option in (22, 62, 67)],
+                prctl(15, b"a name", 0, 0, 0),
+            ]
+        """
+    )
+    assert call(sub) == [["EPERM"] * 4, None, ["EPERM"] * 3, "none"]
+
+
+def test_the_times_of_the_machines_devices_cannot_be_set(submit):
+    """They would outlive the job, and tell the next one a hundred bits."""
+    sub = submit(
+        """
+        import errno, os
+        def tried(what):
+            try:
+                return os.utime(what)
+            except OSError as error:
+                return errno.errorcode[error.errno]
+        def run():
+            with open("/dev/null", "w") as nowhere:
+                nowhere.write("x")
+            assert open("/dev/zero", "rb").read(1) + os.read(0, 1) == bytes(1)
+            devices = [f"/dev/{name}" for name in os.listdir("/dev") if name != "shm"]
+            return [tried(what) for what in (*devices, 0)]
+        """
+    )
+    assert call(sub) == ["EROFS"] * 6
+
+
 def test_the_page_on_security_counts_the_denied_system_calls():
     page = (Path(seccomp.__file__).parent / "SECURITY.md").read_text(encoding="utf-8")
     counts = [sum(call[column] is not None for call in seccomp.DENIED.values()) for column in (0, 1)]

@@ -53,6 +53,9 @@ def test_an_untouched_copy_is_told_what_is_not_done_and_is_packed_all_the_same(m
     ]
     (mine / "sums.py").write_text("def total(:\n")
     assert "sums.py, line 1: not valid Python: " in look(mine).notes[0]
+    for deep in ("-" * 300_000 + "1", "1" + "+1" * 300_000):  # a file of whoever made the copy
+        (mine / "sums.py").write_text(deep)
+        assert "sums.py: not valid Python: " in look(mine).notes[0]
     (mine / "part1_sums.ipynb").write_text("no json")
     assert (
         look(mine).notes[-1] == "part1_sums.ipynb: not a notebook that can be read; save it again in Jupyter"

@@ -11,9 +11,9 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Mapping
 from multiprocessing import resource_tracker
+from time import monotonic, sleep  # before a student's module may replace them
 
 import numpy as np
 import torch
@@ -45,11 +45,11 @@ class Meeting:
         """Take a seat, and wait for the others until it is clear that they do not come; then nobody waits again."""
         seats = self.seats if seats is None else seats
         seats[os.getpid() % PLACES] = 1
-        end = time.monotonic() + PATIENCE
+        end = monotonic() + PATIENCE
         while not self.over[0] and (there := int(seats.sum())) < self.size:
             self.most[0] = max(self.most[0], there)
-            self.over[0] |= time.monotonic() > end
-            time.sleep(0.002)
+            self.over[0] |= monotonic() > end
+            sleep(0.002)
         self.most[0] = max(self.most[0], int(seats.sum()) if not self.over[0] else 0)
 
     def seen(self, seats=None):
@@ -314,13 +314,13 @@ def hogwild_and_fail(count, workers, which, how, message):
 
     def step(shared, ids):
         mine = inside[os.getpid() % PLACES] = os.getpid()
-        end = time.monotonic() + PATIENCE
-        while (inside > 0).sum() < workers and time.monotonic() < end:
-            time.sleep(0.002)
+        end = monotonic() + PATIENCE
+        while (inside > 0).sum() < workers and monotonic() < end:
+            sleep(0.002)
         there = inside[inside > 0]
         if mine == (there.min() if which == "first" else there.max()):
             break_down(how, message)
-        time.sleep(300)
+        sleep(300)
 
     columns = (np.arange(count),)
     return outcome(
@@ -348,12 +348,12 @@ def hogwild_progress(count, workers, epochs, batch):
 
     def step(shared, ids):
         begun[os.getpid() % PLACES] += len(ids)
-        time.sleep(0.01)
+        sleep(0.01)
         steps[0] += 1
-        end = time.monotonic() + PATIENCE
+        end = monotonic() + PATIENCE
         while steps[0] > 3 and not reported[0] and not silent[0]:
-            silent[0] |= time.monotonic() > end
-            time.sleep(0.01)
+            silent[0] |= monotonic() > end
+            sleep(0.01)
 
     home = os.getpid()
     options = {"workers": workers, "epochs": epochs, "batch": batch, "seed": 1, "progress": progress}
@@ -369,7 +369,7 @@ def hogwild_naps(workers, steps, seconds):
 
     def step(shared, ids):
         made[os.getpid() % PLACES] += 1
-        time.sleep(seconds)
+        sleep(seconds)
 
     train(
         {"table": np.zeros(3)},
@@ -426,7 +426,7 @@ def serve_and_work(plan, rank, size, width, dtype, bound=None, may_fail=False):
     pulled = []
     with contextlib.suppress(Planned), theirs.Client(width, getattr(torch, dtype)) as server:
         try:
-            _follow(plan, server, pulled, time.monotonic())
+            _follow(plan, server, pulled, monotonic())
         except TimeoutError as error:
             pulled.append(str(error))
     return pulled
@@ -443,20 +443,20 @@ def _follow(plan, server, pulled, begin):
         elif kind == "push":
             server.push(*details)
         elif kind == "nap":
-            time.sleep(details[0])
+            sleep(details[0])
         elif kind == "fail":
             raise Planned(details[0])
         elif kind == "repeat":
             for _ in range(details[0]):
                 _follow(details[1], server, pulled, begin)
         elif kind == "tell":
-            note = torch.tensor([time.monotonic() - begin])
+            note = torch.tensor([monotonic() - begin])
             _TOLD.append((note, dist.isend(note, details[0], tag=TAG)))  # who gave up hearing stops nobody
         elif kind == "hear":
             _hear(details[0])
         elif kind == "outlast":
             ranks, least = details
-            time.sleep(min(5.0, max(least, 10 * max([_hear(rank) for rank in ranks]))))
+            sleep(min(5.0, max(least, 10 * max([_hear(rank) for rank in ranks]))))
         else:
             _pull_until(server, *details)
 
@@ -472,8 +472,8 @@ def _hear(rank):
 
 
 def _pull_until(server, row, value):
-    end = time.monotonic() + PATIENCE
+    end = monotonic() + PATIENCE
     while (found := server.pull(torch.tensor([row]))[0, 0].item()) < value:
-        if time.monotonic() > end:
+        if monotonic() > end:
             raise TimeoutError(f"a worker's pushes stop at {found:g}, where {value:g} are to be seen")
-        time.sleep(0.005)
+        sleep(0.005)

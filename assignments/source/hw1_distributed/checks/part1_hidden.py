@@ -77,10 +77,12 @@ def counting_is_as_fast_as_two_processes(sub):
         return public().random_texts(sub, 2 * sub.rng.integers(625, 750), 150, words), 2
 
     def verify(mine, right):
-        # That all was counted: counts that overwrite each other are another check's matter.
+        # That all was counted: counts that overwrite each other are another check's matter; made up, they would be
+        # too large somewhere, or too small together.
         alike = (
             type(mine) is dict
             and mine.keys() == right.keys()
+            and all(1 <= mine[token] <= right[token] for token in right)
             and sum(mine.values()) > 0.4 * sum(right.values())
         )
         expect(alike, "the counts are not those of the reference, or only a small part of them")
@@ -278,6 +280,7 @@ def orders_differ(sub):
     item="hogwild",
     points=0.25,
     hint="No lock around a step: that is what HOGWILD! means.",
+    forgeable="how long a step takes, the driver says beside the code that is timed; the whole is timed outside",
     accepts=dict.fromkeys(("zeros", "constant"), "steps and time are measured, not what is returned"),
 )
 def steps_overlap(sub):

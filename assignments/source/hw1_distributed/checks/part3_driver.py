@@ -8,8 +8,8 @@ the examiner draws them again.
 import contextlib
 import functools
 import math
-import time
 import zlib
+from time import perf_counter, sleep  # before a student's module may replace them
 
 import torch
 import torch.distributed as dist
@@ -415,10 +415,10 @@ def serve(latency):
             kept[key] = zlib.compress(tensor.flatten().view(torch.uint8).numpy(), 1)
             del tensor
         elif what == GET:
-            end = time.perf_counter() + latency
+            end = perf_counter() + latency
             data = bytearray(zlib.decompress(kept[key]))
             tensor = torch.frombuffer(data, dtype=DTYPES[dtype]).view(sizes[:dims])
-            time.sleep(max(0.0, end - time.perf_counter()))
+            sleep(max(0.0, end - perf_counter()))
             dist.send(tensor, 0)
         elif what == DROP:
             kept.pop(key, None)
@@ -440,7 +440,7 @@ class Slow(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         value, gain, one = ctx.saved_tensors
-        time.sleep(ctx.seconds)
+        sleep(ctx.seconds)
         inner = gradient * (one - torch.tanh(value * gain).square())
         return inner * gain, (inner * value).sum(0), None
 

@@ -141,6 +141,7 @@ def first_in_first_out(stages, micro_batches):
     item="offload",
     points=0.5,
     wall=120,
+    forgeable="how long a layer takes, the driver says beside the code that is timed; the whole is timed outside",
     hint="When a tensor is asked for, start the copy of the one before it, then wait for your own.",
 )
 def offload_fetches_ahead(sub):
