@@ -6,24 +6,16 @@ which tells the ranks apart.
 """
 
 import json
-import os
-import socket
-import stat
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from effdl.sockets import socket_bytes
 from week03_data_parallel import point_to_point, schedules
-
-_BYTES_SENT = (
-    200  # offset of tcpi_bytes_sent in struct tcp_info, since Linux 4.19; tcpi_bytes_retrans follows
-)
 
 
 def loopback_bytes() -> int:
@@ -33,35 +25,6 @@ def loopback_bytes() -> int:
         if name.strip() == "lo":
             return int(numbers.split()[8])
     raise OSError("/proc/net/dev lists no loopback: not Linux, or a namespace without one")
-
-
-def connections() -> Iterator[socket.socket]:
-    """A second handle of each TCP socket that this process has open now, one at a time; closed after its turn."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            is_socket = stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode)
-        except FileNotFoundError:  # the descriptor by which we list
-            continue
-        if is_socket:
-            with socket.socket(fileno=os.dup(int(name))) as copy:
-                if copy.type == socket.SOCK_STREAM and copy.family != socket.AF_UNIX:
-                    yield copy
-
-
-def socket_bytes() -> int:
-    """Payload bytes that this process has sent through TCP sockets that are open now.
-
-    Raises OSError on a kernel that does not count them.
-    """
-    total = 0
-    for connection in connections():
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        if len(info) < _BYTES_SENT + 16:
-            raise OSError("this kernel's sockets do not count their bytes: Linux 4.19 or newer does")
-        sent, again = struct.unpack_from("=2Q", info, _BYTES_SENT)
-        # On a busy machine TCP repeats a segment whose acknowledgement is late.
-        total += sent - again
-    return total
 
 
 def count_on_rank(names: list[str], nbytes: int) -> dict[str, tuple[float, float]]:

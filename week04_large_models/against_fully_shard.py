@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 
 from effdl.bench import Comparison
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.calculator import alive
 from week04_large_models.sharding import FullySharded
 from week04_large_models.training_run import Adam
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 BATCH = 12  # sequences of all ranks together
 

@@ -1,7 +1,7 @@
 """How many bytes a training step needs: the formulas, tensor by tensor, for the transformer of this week.
 
-Everything is counted without dropout and without a fused attention kernel, as `transformer.py` computes it. What the
-formulas say, `effdl.memory` can check: the saved tensors to the byte, the peak to some percent.
+Everything is counted without dropout and without a fused attention kernel, as `effdl.transformer` computes it. What
+the formulas say, `effdl.memory` can check: the saved tensors to the byte, the peak to some percent.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 from effdl import memory
 from effdl.device import device
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 
 INDEX = 8  # bytes of an int64
 

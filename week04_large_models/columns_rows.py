@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from effdl.memory import saved_tensors
+from effdl.transformer import Block, Config, Transformer
 from week04_large_models.traffic import Collectives, Sockets, pace
-from week04_large_models.transformer import Block, Config, Transformer
 
 
 def start_sum(x: torch.Tensor, sequence: bool) -> tuple[torch.Tensor, dist.Work]:

@@ -14,8 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.traffic import Collectives, Sockets
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 
 @dataclass(frozen=True)

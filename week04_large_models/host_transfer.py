@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.calculator import alive
 from week04_large_models.offload import offload
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 PARTS = 12  # tensors that a block saves, more or less
 

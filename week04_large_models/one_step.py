@@ -9,9 +9,9 @@ from torch import nn
 
 from effdl import memory
 from effdl.bench import Comparison, compare
+from effdl.transformer import Transformer, next_token_loss, text_batch
 from week04_large_models.checkpoint import checkpoint
 from week04_large_models.offload import Disk, Host, offload
-from week04_large_models.transformer import Transformer, next_token_loss, text_batch
 
 Loss = Callable[[Transformer, torch.Tensor, torch.Tensor], torch.Tensor]
 

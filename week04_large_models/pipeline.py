@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import nn
 
 from effdl.stand_ins import OnADevice
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.calculator import alive
 from week04_large_models.schedules import Action, Schedule, Timeline
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 
 class Pipeline:

@@ -19,8 +19,8 @@ from torch import nn
 
 from effdl import memory
 from effdl.device import device
+from effdl.transformer import Transformer
 from week04_large_models.checkpoint import checkpoint
-from week04_large_models.transformer import Transformer
 
 Plan = tuple[Any, ...]
 Module = Callable[[torch.Tensor], torch.Tensor]

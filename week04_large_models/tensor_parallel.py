@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effdl.transformer import MLP, Attention, Config, Transformer, next_token_loss, text_batch
 from week04_large_models.traffic import Collectives, Sockets
-from week04_large_models.transformer import MLP, Attention, Config, Transformer, next_token_loss, text_batch
 
 
 class Enter(torch.autograd.Function):

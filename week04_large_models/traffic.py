@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from week03_data_parallel.wire import connections, socket_bytes
+from effdl.sockets import connections, socket_bytes
 
 SHARE_SENT = {"allreduce": 2, "allgather": 1, "reduce_scatter": 1, "alltoall": 1}
 """What each of n ranks sends, in units of (n - 1) / n of the whole tensor, by the best algorithms (week 3)."""

@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models import sharded_checkpoint
 from week04_large_models.sharded_checkpoint import Piece
 from week04_large_models.sharding import FullySharded
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 CONFIG = Config(length=32, width=48, heads=4, blocks=3, dropout=0.1)
 BATCH = 12  # sequences of all ranks together

@@ -23,10 +23,10 @@ import torch.distributed as dist
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from effdl import launch
+from effdl.transformer import Config, Transformer, next_token_loss
 from week04_large_models import one_step, pipeline, schedules
 from week04_large_models.offload import Disk
 from week04_large_models.traffic import Sockets
-from week04_large_models.transformer import Config, Transformer, next_token_loss
 
 MODEL = Config(length=32, width=64, heads=4, blocks=4)
 DROPPING = Config(length=32, width=64, heads=4, blocks=4, dropout=0.2)

@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.pipeline import cut, micro_batches
 from week04_large_models.training_run import Adam
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 BATCH = 8  # sequences of all ranks together
 

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from effdl import launch
+from effdl.transformer import Config, Transformer, text_batch
 from week04_large_models.calculator import RECIPES, Recipe, parameters, update
 from week04_large_models.traffic import Collectives, Sockets
-from week04_large_models.transformer import Config, Transformer, text_batch
 
 STAGES = (0, 1, 2, 3)
 LEARNING_RATE = 1e-3

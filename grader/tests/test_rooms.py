@@ -102,6 +102,17 @@ def test_effdl_and_the_weeks_know_nothing_of_the_grader():
     assert wrong == []
 
 
+def test_no_week_imports_another_one():
+    wrong = [
+        f"{place(name, line)}: imports {other}; what two weeks need belongs into effdl"
+        for name in MODULES
+        if name.startswith("week")
+        for other, line in imports(name)
+        if other.startswith("week") and other.split(".")[0] != name.split(".")[0]
+    ]
+    assert wrong == []
+
+
 def test_no_imports_go_in_a_circle():
     below = {name: {other for other, _ in imports(name)} for name in MODULES}
     done: set[str] = set()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from effdl import memory
+from effdl.transformer import Config, Transformer, text_batch
 from week04_large_models import calculator
-from week04_large_models.transformer import Config, Transformer, text_batch
 
 CASES = [
     (Config(width=64, blocks=3, length=32, heads=4), 8),

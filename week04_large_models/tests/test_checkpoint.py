@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from effdl import memory
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.checkpoint import checkpoint
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 
 def gradients(model, run, seed=3):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from effdl import launch
+from effdl.transformer import Config, Transformer
 from week04_large_models import columns_rows
-from week04_large_models.transformer import Config, Transformer
 
 CONFIG = Config(length=16, width=32, heads=4, blocks=1)
 BATCH = 3

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effdl import launch
+from effdl.transformer import Config
 from week04_large_models import experts
-from week04_large_models.transformer import Config
 
 
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(1, 12), st.integers(0, 99))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from effdl import memory, stand_ins
 from effdl.stand_ins import OnADevice
+from effdl.transformer import Config, Transformer, text_batch
 from week04_large_models import host_transfer
 from week04_large_models.host_transfer import Link, simulate
-from week04_large_models.transformer import Config, Transformer, text_batch
 
 SECONDS = st.floats(0.1, 10)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effdl import memory
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models.offload import Disk, Host, offload
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 
 def step(model, store=None, at_least=0):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from effdl import launch
+from effdl.transformer import Config, Transformer
 from week04_large_models import pipeline, schedules
 from week04_large_models.schedules import Action
-from week04_large_models.transformer import Config, Transformer
 
 CONFIG = Config(length=16, width=32, heads=2, blocks=4)
 SCHEDULES = {

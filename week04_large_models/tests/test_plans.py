@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from effdl import memory
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models import plans
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 RULES = {
     "plain": plans.plain,

@@ -9,9 +9,9 @@ import torch.distributed as dist
 
 from effdl import launch
 from effdl.exercises import exercises
+from effdl.transformer import Config, Transformer
 from week04_large_models import against_fully_shard, checkpoint, one_step, trials
 from week04_large_models.offload import Disk
-from week04_large_models.transformer import Config, Transformer
 
 WEEK = Path(__file__).resolve().parent.parent
 

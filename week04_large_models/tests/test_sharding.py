@@ -6,11 +6,11 @@ import torch.distributed as dist
 from torch import nn
 
 from effdl import launch
+from effdl.transformer import Config, Transformer
 from week04_large_models import against_fully_shard as runs
 from week04_large_models.against_fully_shard import furthest
 from week04_large_models.sharding import FullySharded
 from week04_large_models.traffic import Collectives
-from week04_large_models.transformer import Config, Transformer
 
 CONFIG = Config(length=16, width=24, heads=2, blocks=3)  # sizes that three ranks must pad
 

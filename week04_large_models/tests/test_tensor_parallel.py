@@ -5,8 +5,8 @@ import torch
 import torch.distributed as dist
 
 from effdl import launch
+from effdl.transformer import Config, Transformer, text_batch
 from week04_large_models import tensor_parallel
-from week04_large_models.transformer import Config, Transformer, text_batch
 
 CONFIG = Config(length=16, width=32, heads=4, blocks=2)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from effdl import launch
+from effdl.transformer import Config
 from week04_large_models import pipeline, slow_network, training_run, with_pytorch
 from week04_large_models.against_fully_shard import furthest, weights_of_one_process
-from week04_large_models.transformer import Config
 
 CONFIG = Config(length=16, width=32, heads=2, blocks=2)
 DEADLINE = 600

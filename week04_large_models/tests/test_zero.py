@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from effdl import launch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week04_large_models import calculator, zero
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the bytes of a socket")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 
 CONFIG = Config(length=16, width=32, heads=2, blocks=2)
 

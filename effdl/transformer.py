@@ -1,7 +1,7 @@
-"""A small decoder-only transformer, a chain of modules that every technique of this week can cut where it likes.
+"""A small decoder-only transformer, a chain of modules that can be cut anywhere.
 
-The attention is written out, so that its scores are tensors of their own: what a fused kernel would hide is what
-this week counts. Text for it comes with Python, and needs no download.
+The attention is written out, so that its scores are tensors of their own, and can be counted: a fused kernel would
+hide them. Text for it comes with Python, and needs no download.
 """
 
 import functools
