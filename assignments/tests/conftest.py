@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -24,14 +26,30 @@ def examiner() -> Iterator[Examiner]:
 
 
 @pytest.fixture
+def submission(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that gives a folder with the reference solution of a part, some of its files replaced."""
+
+    def make(part: Part, replacements: Sequence[tuple[str, str]] = ()) -> Path:
+        folder = tmp_path / "submission"
+        folder.mkdir()
+        for name in part.files:
+            shutil.copy(part.source / name, folder / name)
+        for name, text in replacements:
+            (folder / name).write_text(text, encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def unsettled(
     request: pytest.FixtureRequest, examiner: Examiner
 ) -> Callable[[Part, Sequence[str], str], AbstractContextManager[bool]]:
     """Return a context that gives whether a submission must be examined, and notes that nothing was wrong with it.
 
-    It follows from the text of the file that was replaced, the checks, all else in the assignment's folder,
-    course.toml, Python, every package, the grader, the tests themselves, and the kind of machine. EFFDL_FRESH=1
-    examines everything.
+    It follows from the text of the file that was replaced, the checks, all else in the assignment's folder, what
+    course.toml says of the part, Python, every package, the grader, the tests themselves, and the kind of machine.
+    EFFDL_FRESH=1 examines everything.
     """
 
     @contextlib.contextmanager
@@ -39,7 +57,8 @@ def unsettled(
         digests = check_digests(part)
         key = digest_of(
             *(request.node.nodeid, text, examiner.isolation, environment_digest(), device.kind()),
-            *map(file_digest, (Path(__file__), request.node.path, part.source.parents[1] / "course.toml")),
+            *map(file_digest, (Path(__file__), request.node.path)),
+            repr({**asdict(part), "source": "", "extras": sorted(part.extras)}),
             *(digests[name] for name in checks),
         )
         mark = SETTLED / key

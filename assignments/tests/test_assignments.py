@@ -1,0 +1,304 @@
+"""Every homework: its checks accept its references and right solutions, and reject every known wrong one."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from grader.course import Course
+from grader.examine.examiner import checks_of
+from grader.notebooks.source import strip_solutions, validate
+from grader.notebooks.wrong import wrong_solutions
+
+COURSE = Course.load(Path(__file__).parents[1])
+HOMEWORKS = [
+    homework
+    for homework in COURSE.assignments.values()
+    if homework.parts and homework.source == COURSE.root / "source" / homework.name
+]
+PARTS = [part for homework in HOMEWORKS for part in homework.parts.values()]
+WRONG = [(homework, wrong) for homework in HOMEWORKS for wrong in wrong_solutions(homework.source / "wrong")]
+RIGHT = [
+    (homework, path) for homework in HOMEWORKS for path in sorted((homework.source / "right").glob("*.py"))
+]
+
+
+def timed_checks(homework):
+    """Return the names of functions that compare times, themselves or by a function that they call.
+
+    A test beside them would share the two processors that they need.
+    """
+    functions = [
+        (node.name, ast.unparse(node))
+        for path in (homework.source / "checks").glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    found, called = set(), {"sub.compare"}
+    while called:
+        call = re.compile(rf"\b(?:{'|'.join(map(re.escape, called))})\(")
+        called = {name for name, text in functions if name not in found and call.search(text)}
+        found |= called
+    return found
+
+
+TIMED = {homework.name: timed_checks(homework) for homework in HOMEWORKS}
+TIMED_FILES = {
+    homework.name: {
+        wrong.file for owner, wrong in WRONG if owner == homework and wrong.caught_by in TIMED[owner.name]
+    }
+    for homework in HOMEWORKS
+}
+
+
+def part_of(homework, file):
+    """Return the part that asks for this file."""
+    (part,) = (part for part in homework.parts.values() if file in part.files)
+    return part
+
+
+def one(name, *values, timed=False):
+    """Return parameters of a test under the id `name`, marked where it compares times."""
+    return pytest.param(*values, id=name, marks=[pytest.mark.alone] if timed else [])
+
+
+def short(homework):
+    """Return the first word of a homework's name: hw1."""
+    return getattr(homework, "name", homework).partition("_")[0]
+
+
+EVERY_PART = [
+    one(
+        f"{short(part.assignment)}-part{part.number}",
+        part,
+        timed=TIMED_FILES[part.assignment].intersection(part.files),
+    )
+    for part in PARTS
+]
+EVERY_HOMEWORK = [one(short(homework), homework) for homework in HOMEWORKS]
+
+
+def header(path):
+    """Return what the first lines of a right solution declare."""
+    return dict(re.findall(r"^# ([a-z ]+): (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def failures(report):
+    return {check.name: f"{check.verdict}: {check.why}" for check in report.checks if check.verdict != "pass"}
+
+
+def lacks(examiner, needs):
+    """Return whether this machine lacks what the `needs` of a wrong solution begins with."""
+    there = {"namespaces": examiner.place.isolated, "control groups": examiner.place.cgroups is not None}
+    (needed,) = (name for name in there if needs.startswith(name))
+    return not there[needed]
+
+
+@pytest.mark.parametrize("homework", EVERY_HOMEWORK)
+def test_statements_points_and_stubs_agree_with_the_course(homework):
+    assert validate(homework) == []
+
+
+@pytest.mark.parametrize("homework", EVERY_HOMEWORK)
+def test_printed_commands_need_no_activated_environment(homework):
+    texts = [*homework.source.glob("*.md"), *homework.source.glob("*.py")]
+    commands = {
+        path.name: re.findall(
+            r"\S*(?:torchrun|grader) (?:--nproc|check|pack)", path.read_text(encoding="utf-8")
+        )
+        for path in texts
+    }
+    assert any(commands.values())
+    for name, found in commands.items():
+        bare = [command for command in found if not command.lstrip("`").startswith(".venv/bin/")]
+        assert bare == [], name
+
+
+def test_weights_of_the_assignments_add_up():
+    assert sum(assignment.weight for assignment in COURSE.assignments.values()) == pytest.approx(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_reference_gets_full_points(examiner, submission, part):
+    report = examiner.examine(part, submission(part))
+    assert failures(report) == {}
+    assert {item: report.points(item) for item in part.items} == part.items
+
+
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_untouched_stubs_get_nothing_and_say_what_is_missing(examiner, submission, part):
+    stubs = [(name, strip_solutions((part.source / name).read_text(encoding="utf-8"))) for name in part.files]
+    report = examiner.examine(part, submission(part, stubs))
+    assert report.total == 0
+    assert {check.verdict for check in report.checks} == {"fail"}
+    assert [check.name for check in report.checks if "not implemented yet" not in check.why] == []
+
+
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_a_missing_file_fails_its_own_checks_only(examiner, submission, part):
+    gone = min(part.items, key=part.items.get)
+    left = [item for item in part.items if part.modules[item] != part.modules[gone]]
+    kept = min(left, key=part.items.get, default=None)  # a part of one file has nothing else
+    folder = submission(part)
+    (folder / part.modules[gone]).unlink()
+    report = examiner.examine(part, folder, items=[item for item in (gone, kept) if item])
+    assert {check.item for check in report.checks if check.verdict != "pass"} == {gone}
+    assert report.points(gone) == 0
+    if kept:
+        assert report.points(kept) == part.items[kept]
+
+
+@pytest.mark.parametrize(
+    ("homework", "wrong"),
+    [
+        one(
+            f"{short(homework)}-{wrong.name}",
+            homework,
+            wrong,
+            timed=wrong.caught_by in TIMED[homework.name],
+        )
+        for homework, wrong in WRONG
+    ],
+)
+def test_wrong_solution_is_caught(examiner, submission, homework, wrong, unsettled):
+    if wrong.needs and lacks(examiner, wrong.needs):
+        pytest.skip(wrong.needs)
+    part = part_of(homework, wrong.file)
+    with unsettled(part, [wrong.caught_by], wrong.text) as to_examine:
+        if to_examine:
+            folder = submission(part, [(wrong.file, wrong.text)])
+            # The one check that must catch it: the others would take minutes and prove nothing.
+            (result,) = examiner.examine(part, folder, names=[wrong.caught_by]).checks
+            assert result.verdict == "fail", result
+            assert "damaged" not in result.why, result
+
+
+ONE_CHECK = {
+    "hw1_distributed": [
+        "ring_sums",
+        "ring_drops_the_remainder",
+        "ring_exchanges_whole_tensors",
+        "syncbn_averages_means",
+        "syncbn_biased_running_variance",
+        "syncbn_saves_in_the_class",
+        "syncbn_updates_in_evaluation",
+        "metrics_counts_padded_rows",
+        "accumulation_averages_twice",
+        "adam_averages_twice",
+        "counting_overwrites",
+        "pairs_in_one_direction",
+        "glove_loses_repeated_ids",
+        "pipeline_does_not_scale",
+        "print_separator_at_the_end",
+    ],
+}
+"""Mistakes of those that a check of something else once charged a second time, or easily would."""
+
+
+def known(assignment, name):
+    """Return the homework and its wrong solution of this name."""
+    (found,) = (pair for pair in WRONG if (pair[0].name, pair[1].name) == (assignment, name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("assignment", "name"),
+    [
+        one(f"{short(assignment)}-{name}", assignment, name)
+        for assignment, names in ONE_CHECK.items()
+        for name in names
+    ],
+)
+def test_one_mistake_costs_one_check(examiner, submission, assignment, name, unsettled):
+    homework, wrong = known(assignment, name)
+    part = part_of(homework, wrong.file)
+    if wrong.needs and lacks(examiner, wrong.needs):
+        pytest.skip(wrong.needs)
+    (item,) = {check.item for check in checks_of(part) if check.name == wrong.caught_by}
+    # Without comparisons of times, which would have to run alone.
+    names = [
+        check.name for check in checks_of(part) if check.item == item and check.name not in TIMED[assignment]
+    ]
+    with unsettled(part, names, wrong.text) as to_examine:
+        if to_examine:
+            folder = submission(part, [(wrong.file, wrong.text)])
+            assert set(failures(examiner.examine(part, folder, names=names))) == {wrong.caught_by}
+
+
+SAID = [
+    (
+        "hw1_distributed",
+        "accumulation_keeps_the_last_micro_batch",
+        "accumulation_communicates_once",
+        "ranks 0 and 1 have different weights after the step",
+        "the last one too",
+    ),
+    (
+        "hw1_distributed",
+        "syncbn_updates_in_evaluation",
+        "syncbn_keeps_running_statistics",
+        "evaluation, outputs is off by",
+        "In evaluation mode",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "name", "check", "why", "hint"), [one(f"{short(row[0])}-{row[1]}", *row) for row in SAID]
+)
+def test_what_is_said_of_a_mistake_names_its_cause(examiner, submission, assignment, name, check, why, hint):
+    homework, wrong = known(assignment, name)
+    part = part_of(homework, wrong.file)
+    folder = submission(part, [(wrong.file, wrong.text)])
+    (result,) = examiner.examine(part, folder, names=[check]).checks
+    assert result.why.startswith(why)
+    assert hint in result.hint
+
+
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_every_check_is_tripped_by_a_wrong_solution(part):
+    caught = {
+        wrong.caught_by
+        for homework, wrong in WRONG
+        if homework.name == part.assignment and wrong.file in part.files
+    }
+    assert caught == {check.name for check in checks_of(part)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("homework", "path"),
+    [
+        one(
+            f"{short(homework)}-{path.stem}",
+            homework,
+            path,
+            timed=header(path)["replaces"] in TIMED_FILES[homework.name],
+        )
+        for homework, path in RIGHT
+    ],
+)
+def test_right_solutions_get_full_points(examiner, submission, homework, path, unsettled):
+    replaced, text = header(path)["replaces"], path.read_text(encoding="utf-8")
+    part = part_of(homework, replaced)
+    # The items of this file: the others are the reference's, which its own test examines.
+    items = [item for item in part.items if part.modules[item] == replaced]
+    names = [check.name for check in checks_of(part) if check.item in items]
+    with unsettled(part, names, text) as to_examine:
+        if to_examine:
+            report = examiner.examine(part, submission(part, [(replaced, text)]), items=items)
+            assert failures(report) == {}
+            assert {item: report.points(item) for item in items} == {item: part.items[item] for item in items}
+
+
+@pytest.mark.parametrize("homework", EVERY_HOMEWORK)
+def test_every_file_has_right_solutions_by_two_methods(homework):
+    headers = [header(path) for owner, path in RIGHT if owner == homework]
+    assert len({each["method"] for each in headers}) == len(headers)
+    replaced = [each["replaces"] for each in headers]
+    for part in homework.parts.values():
+        for name in part.files:
+            assert replaced.count(name) >= 2, name
