@@ -371,6 +371,8 @@ class Pristine(Peer):
             return self.refuse(text[:MAX_TEXT])
         kind = self._error_class(mro[:50])
         args = reader.read(message["args"])
+        if issubclass(kind, SyntaxError) and type(args) is tuple:
+            args = args[:1]  # the rest is a place in a file, and whoever shows the error reads it, here
         try:
             error = kind(*args) if type(args) is tuple else kind(text[:MAX_TEXT])
         except (TypeError, ValueError):  # some built-in exceptions are particular about their arguments

@@ -17,6 +17,7 @@ from grader.notebooks.decide import decide, describe, prepare, verdict_of, verdi
 from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
 from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
 from grader.notebooks.template import grade_id
+from grader.sandbox.packed import Packed
 
 
 def rebuilt(plain, notebook):
@@ -804,3 +805,16 @@ def test_what_all_cells_show_has_a_limit_and_what_carries_points_is_kept(examine
     assert [verdict_of(outputs) for outputs in ran.outputs[2:]] == ["passed", "2.5", "failed", "failed"]
     assert "truncated" in ran.outputs[2][-1]["text"]
     assert not ran.notes
+
+
+def test_an_exception_with_a_place_in_it_shows_no_file_of_the_tests(examiner, stage, tmp_path):
+    """IPython reads the line that a SyntaxError names, in whichever process it is shown."""
+    (tmp_path / "answers.json").write_text("{'key': 'c4n4ry-of-a-file'}\n")
+    files = Packed(tmp_path)
+    raises = "raise SyntaxError('no', ('answers.json', 1, 1, 'mine', 1, 2))"
+    notebook = rebuilt(stage, stage.answered({"square": f"def square(n): {raises}\n{REST}"}))
+    plan = make_plan(stage.template(), rebuilt(stage, stage.source))
+    ran = run_split(examiner.place, steps_of(plan, notebook), plan, no_files(), files, 10.0)
+    files.close()
+    assert "SyntaxError" in str(ran.outputs)
+    assert "c4n4ry-of" not in str(ran.outputs)
