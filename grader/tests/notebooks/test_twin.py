@@ -818,3 +818,44 @@ def test_an_exception_with_a_place_in_it_shows_no_file_of_the_tests(examiner, st
     files.close()
     assert "SyntaxError" in str(ran.outputs)
     assert "c4n4ry-of" not in str(ran.outputs)
+
+
+TOWER = """
+```python locked="tower"
+class Tower:
+    limit = 10
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def stands(self):
+        return self.sizes == sorted(self.sizes) and len(self.sizes) < self.limit
+```
+
+```python solution="build"
+def build(sizes):
+    ### BEGIN SOLUTION
+    tower = Tower(sorted(sizes))
+    tower.limit = 5
+    return tower
+    ### END SOLUTION
+```
+
+```python test="stands"
+assert build([3, 1, 2]).stands() and build([3, 1]).sizes == [1, 3] and build([]).limit == 5
+```
+
+```python test="method"
+assert build([3, 1, 2]).stands()
+```
+"""
+
+
+def test_an_object_of_the_instructors_class_keeps_the_methods_of_its_class(examiner):
+    plain, _, plan = decided(examiner, TOWER)
+    assert {cell.where for cell in plan.tests.values()} == {"isolated"}
+    run = Run(examiner, plain, plain.source, plan)
+    assert {run.verdicts[name] for name in plan.tests} == {"passed"}
+    answer = "def build(sizes):\n    tower = Tower(sizes)\n    tower.stands = lambda: True\n    return tower"
+    run = Run(examiner, plain, plain.answered({"build": answer}), plan)
+    assert [run.verdicts[name] for name in plan.tests] == ["failed", "failed"]
