@@ -94,6 +94,7 @@ def test_nothing_in_proc_sets_the_kernel_to_work(submit):
     """A trigger at /proc/pressure is looked after by threads of the kernel's, whatever becomes of its owner."""
     sub = submit(
         """
+        import os
         def run():
             found = []
             for name in ("cpu", "memory", "io"):
@@ -103,7 +104,8 @@ def test_nothing_in_proc_sets_the_kernel_to_work(submit):
                         found.append(name)
                 except FileNotFoundError:
                     continue
-            return found
+            # What ext4 tells there of a disk it reads from the disk, all of it.
+            return [*found, *os.listdir("/proc/fs")]
         """
     )
     assert call(sub) == []
