@@ -214,10 +214,21 @@ assert np.allclose(square([2.0, 3.0]), [4.0, 9.0])
 assert all(a == b for a, b in zip(square([2.0]), [4.0]))
 ```
 
+```python test="mapped"
+assert all(map(lambda a, b: a == b, map(square, [2.0, 3.0]), [4.0, 9.0]))
+```
+
 ```python test="nothing"
 assert np.allclose(square([]), []) and square([2.0])[0] == 4.0
 ```
 """
+
+
+LOOPS = (
+    "def square(n): return (one for one in ())",
+    "def square(n): raise StopIteration",
+    "class Ends:\n    def __getitem__(self, place): raise IndexError\ndef square(n): return Ends()",
+)
 
 
 @pytest.mark.parametrize("answer", ["np.empty((0, 1))", "[]", "np.array([], dtype=object)", "()"])
@@ -226,12 +237,16 @@ def test_an_answer_of_no_elements_agrees_only_where_the_references_has_none(exam
     assert {name: cell.nothing for name, cell in plan.tests.items()} == {
         "close": False,
         "pairs": False,
+        "mapped": False,
         "nothing": True,
     }
     run = Run(examiner, plain, plain.source, plan)
     assert {run.verdicts[name] for name in plan.tests} == {"passed"}
     run = Run(examiner, plain, plain.answered({"square": f"def square(n): return {answer}"}), plan)
     assert [run.verdicts[name] for name in ("close", "pairs")] == ["failed", "failed"]
+    for answer in LOOPS:
+        run = Run(examiner, plain, plain.answered({"square": answer}), plan)
+        assert [run.verdicts[name] for name in ("pairs", "mapped")] == ["failed", "failed"]
     stub = Run(examiner, plain, plain.empty(), plan)
     assert {stub.verdicts[name] for name in plan.tests} == {"failed"}
 
