@@ -49,6 +49,9 @@ _AT_RECURSIVE = 0x8000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+# Whoever may write to the first sets threads of the kernel to work, on nobody's account; to read in the second,
+# such as mb_groups of ext4, reads the maps of all blocks of a disk. The others describe the machine.
+_NOT_OF_PROC = ("pressure", "fs", "bus", "irq", "acpi", "asound", "scsi", "driver")
 
 
 class SandboxError(Exception):
@@ -247,9 +250,9 @@ def _build_root(request: Request, rank: int, files: int) -> None:
         os.mkdir(f"{new}/{folder}", 0o755)
     _mount("proc", f"{new}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     private = _NOSUID | _NODEV
-    if os.path.isdir(f"{new}/proc/pressure"):
-        # Whoever may write there sets threads of the kernel to work, on nobody's account.
-        _mount("tmpfs", f"{new}/proc/pressure", "tmpfs", private | _RDONLY, "nr_inodes=1,mode=555")
+    for name in _NOT_OF_PROC:
+        if os.path.isdir(f"{new}/proc/{name}"):
+            _mount("tmpfs", f"{new}/proc/{name}", "tmpfs", private | _RDONLY, "nr_inodes=1,mode=555")
     _mount("tmpfs", f"{new}/tmp", "tmpfs", private, f"size={limits.tmp},nr_inodes=64k,mode=1777")
     _mount("tmpfs", f"{new}/dev/shm", "tmpfs", private, f"size={limits.shm},nr_inodes=64k,mode=1777")
     _bind(f"{old}/usr", f"{new}/usr")

@@ -67,7 +67,9 @@ class Watched(Submission):
     def ranks(self, target: str, *, world: int, **options: Any) -> Run:
         asked = {name: options.get(name) for name in ("per_rank", "args", "kwargs")}
         self._asked.note(
-            target, world, {name: list(v) if v and name != "kwargs" else v for name, v in asked.items()}
+            target,
+            world,
+            {name: list(v) if v is not None and name != "kwargs" else v for name, v in asked.items()},
         )
         return super().ranks(target, world=world, **options)
 

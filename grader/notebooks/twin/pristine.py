@@ -13,6 +13,7 @@ from typing import Any
 from grader.notebooks.twin.autograd import Graph, graft
 from grader.notebooks.twin.copy_back import PARTS, put_back, random_state, same
 from grader.notebooks.twin.handles import Far, Handle, far, handle_class
+from grader.notebooks.twin.nothing import Nothing
 from grader.notebooks.twin.peer import (
     ERRORS,
     MAX_NESTED,
@@ -33,8 +34,6 @@ from grader.sandbox import wire
 # Both grow with `Pristine.stretch` where the machine is slow.
 GRACE = 0.8  # seconds in which the student's side may still answer after the cell has been interrupted
 PATIENCE = 3.0  # seconds beyond a cell's limit until the student's side counts as stuck
-# What all of is true, whatever is asked.
-_CONTAINERS = (list, tuple, dict, set, frozenset)
 _MIMES = ("image/png", "image/jpeg", "text/html", "text/plain", "text/latex")
 
 
@@ -47,7 +46,7 @@ class Pristine(Peer):
         super().__init__(sock, names, classes)
         self.gone = ""  # why the student's side can say no more
         self.refusals: list[str] = []  # of the cell that runs
-        self.nothing = False  # in it the student's side has answered with an array, or a list, of no elements
+        self.nothing = Nothing()  # of the cell that runs
         self.copy_back = (
             False  # whether what a call changed in the student's names and arguments changes here too
         )
@@ -105,6 +104,7 @@ class Pristine(Peer):
         except (wire.WireError, *wire.MALFORMED) as wrong:
             self.gone = f"the student's process sent what is no answer ({wrong})"
             raise self.refuse(self.gone, StudentGone) from None
+        self.nothing.look(head, args, value, error)
         if error is not None:
             raise error
         return value
@@ -252,9 +252,7 @@ class Pristine(Peer):
             graph = Graph(self, message["call"], writer.tensors)
             reader.graft = lambda slot, value: graft(graph, slot, value)
         value = reader.read(message["v"])
-        self.nothing |= reader.nothing or (
-            writer.tensors is not None and type(value) in _CONTAINERS and not value
-        )
+        self.nothing.met |= reader.nothing
         reader.graft = None
         if self.copy_back and "back" in message:
             changed = [reader.read(node) for node in message["back"]]
@@ -342,7 +340,7 @@ class Pristine(Peer):
             raise wire.WireError("a request that it may not make")
         function = self._callables[number]
         args, kwargs = arguments(reader, message)
-        self.nothing |= reader.nothing
+        self.nothing.met |= reader.nothing
         for output in message["out"]:
             self._show(output)
         writer = self.writer()
@@ -371,6 +369,8 @@ class Pristine(Peer):
             return self.refuse(text[:MAX_TEXT])
         kind = self._error_class(mro[:50])
         args = reader.read(message["args"])
+        if issubclass(kind, SyntaxError) and type(args) is tuple:
+            args = args[:1]  # the rest is a place in a file, and whoever shows the error reads it, here
         try:
             error = kind(*args) if type(args) is tuple else kind(text[:MAX_TEXT])
         except (TypeError, ValueError):  # some built-in exceptions are particular about their arguments

@@ -165,6 +165,9 @@ class Reader:
         state = self.read_node(state, depth)
         if type(state) is not dict or not all(type(key) is str for key in state):
             raise wire.WireError("an object whose state is no state")
+        if self._trusted:
+            # What a test calls on it is the instructor's: no attribute of the student's may stand before a method.
+            state = {key: value for key, value in state.items() if not callable(getattr(kind, key, None))}
         vars(found).update(state)
         return found
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grader.notebooks.cells import Notebook, Output, run_cells, warm_up
+from grader.notebooks.twin.nothing import Nothing
 from grader.notebooks.twin.peer import CannotCross
 from grader.notebooks.twin.pristine import Pristine
 from grader.notebooks.twin.student import Student
@@ -76,7 +77,7 @@ def run_pristine(
         for index, step in enumerate(order["steps"]):
             started = time.monotonic()
             outputs = _run_step(notebook, peer, step, order["wall_per_cell"])
-            message = {"index": index, "seconds": time.monotonic() - started, "nothing": peer.nothing}
+            message = {"index": index, "seconds": time.monotonic() - started, "nothing": peer.nothing.met}
             try:
                 emit({**message, "outputs": outputs})
             except wire.WireError as error:  # outputs that the student's side made up
@@ -90,7 +91,7 @@ def _run_step(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: fl
             exec(line, notebook.names)
     notebook.heard()  # and drop what the imports printed
     peer.refusals.clear()
-    peer.nothing = False
+    peer.nothing = Nothing()
     peer.deadline = time.monotonic() + wall
     cell = {"source": step["source"], "cell_id": step["cell_id"]}
     try:
@@ -127,7 +128,7 @@ def _run_test(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: fl
     if not failed and peer.refusals:
         # A test that catches everything does not make what it could not ask a success.
         return [*outputs, _error(peer.refusals[0])]
-    if not failed and peer.nothing and not step["nothing"]:
+    if not failed and peer.nothing.met and not step["nothing"]:
         # np.allclose and all() agree with nothing at all, whatever it should have been.
         return [*outputs, _error(NOTHING, "NoElements")]
     return outputs

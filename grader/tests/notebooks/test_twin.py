@@ -17,6 +17,7 @@ from grader.notebooks.decide import decide, describe, prepare, verdict_of, verdi
 from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
 from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
 from grader.notebooks.template import grade_id
+from grader.sandbox.packed import Packed
 
 
 def rebuilt(plain, notebook):
@@ -213,10 +214,21 @@ assert np.allclose(square([2.0, 3.0]), [4.0, 9.0])
 assert all(a == b for a, b in zip(square([2.0]), [4.0]))
 ```
 
+```python test="mapped"
+assert all(map(lambda a, b: a == b, map(square, [2.0, 3.0]), [4.0, 9.0]))
+```
+
 ```python test="nothing"
 assert np.allclose(square([]), []) and square([2.0])[0] == 4.0
 ```
 """
+
+
+LOOPS = (
+    "def square(n): return (one for one in ())",
+    "def square(n): raise StopIteration",
+    "class Ends:\n    def __getitem__(self, place): raise IndexError\ndef square(n): return Ends()",
+)
 
 
 @pytest.mark.parametrize("answer", ["np.empty((0, 1))", "[]", "np.array([], dtype=object)", "()"])
@@ -225,12 +237,16 @@ def test_an_answer_of_no_elements_agrees_only_where_the_references_has_none(exam
     assert {name: cell.nothing for name, cell in plan.tests.items()} == {
         "close": False,
         "pairs": False,
+        "mapped": False,
         "nothing": True,
     }
     run = Run(examiner, plain, plain.source, plan)
     assert {run.verdicts[name] for name in plan.tests} == {"passed"}
     run = Run(examiner, plain, plain.answered({"square": f"def square(n): return {answer}"}), plan)
     assert [run.verdicts[name] for name in ("close", "pairs")] == ["failed", "failed"]
+    for answer in LOOPS:
+        run = Run(examiner, plain, plain.answered({"square": answer}), plan)
+        assert [run.verdicts[name] for name in ("pairs", "mapped")] == ["failed", "failed"]
     stub = Run(examiner, plain, plain.empty(), plan)
     assert {stub.verdicts[name] for name in plan.tests} == {"failed"}
 
@@ -804,3 +820,57 @@ def test_what_all_cells_show_has_a_limit_and_what_carries_points_is_kept(examine
     assert [verdict_of(outputs) for outputs in ran.outputs[2:]] == ["passed", "2.5", "failed", "failed"]
     assert "truncated" in ran.outputs[2][-1]["text"]
     assert not ran.notes
+
+
+def test_an_exception_with_a_place_in_it_shows_no_file_of_the_tests(examiner, stage, tmp_path):
+    """IPython reads the line that a SyntaxError names, in whichever process it is shown."""
+    (tmp_path / "answers.json").write_text("{'key': 'c4n4ry-of-a-file'}\n")
+    files = Packed(tmp_path)
+    raises = "raise SyntaxError('no', ('answers.json', 1, 1, 'mine', 1, 2))"
+    notebook = rebuilt(stage, stage.answered({"square": f"def square(n): {raises}\n{REST}"}))
+    plan = make_plan(stage.template(), rebuilt(stage, stage.source))
+    ran = run_split(examiner.place, steps_of(plan, notebook), plan, no_files(), files, 10.0)
+    files.close()
+    assert "SyntaxError" in str(ran.outputs)
+    assert "c4n4ry-of" not in str(ran.outputs)
+
+
+TOWER = """
+```python locked="tower"
+class Tower:
+    limit = 10
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def stands(self):
+        return self.sizes == sorted(self.sizes) and len(self.sizes) < self.limit
+```
+
+```python solution="build"
+def build(sizes):
+    ### BEGIN SOLUTION
+    tower = Tower(sorted(sizes))
+    tower.limit = 5
+    return tower
+    ### END SOLUTION
+```
+
+```python test="stands"
+assert build([3, 1, 2]).stands() and build([3, 1]).sizes == [1, 3] and build([]).limit == 5
+```
+
+```python test="method"
+assert build([3, 1, 2]).stands()
+```
+"""
+
+
+def test_an_object_of_the_instructors_class_keeps_the_methods_of_its_class(examiner):
+    plain, _, plan = decided(examiner, TOWER)
+    assert {cell.where for cell in plan.tests.values()} == {"isolated"}
+    run = Run(examiner, plain, plain.source, plan)
+    assert {run.verdicts[name] for name in plan.tests} == {"passed"}
+    answer = "def build(sizes):\n    tower = Tower(sizes)\n    tower.stands = lambda: True\n    return tower"
+    run = Run(examiner, plain, plain.answered({"build": answer}), plan)
+    assert [run.verdicts[name] for name in plan.tests] == ["failed", "failed"]

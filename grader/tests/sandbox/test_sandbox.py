@@ -94,6 +94,7 @@ def test_nothing_in_proc_sets_the_kernel_to_work(submit):
     """A trigger at /proc/pressure is looked after by threads of the kernel's, whatever becomes of its owner."""
     sub = submit(
         """
+        import os
         def run():
             found = []
             for name in ("cpu", "memory", "io"):
@@ -103,7 +104,8 @@ def test_nothing_in_proc_sets_the_kernel_to_work(submit):
                         found.append(name)
                 except FileNotFoundError:
                     continue
-            return found
+            # What ext4 tells there of a disk it reads from the disk, all of it.
+            return [*found, *os.listdir("/proc/fs")]
         """
     )
     assert call(sub) == []
@@ -250,6 +252,33 @@ def test_the_times_of_the_machines_devices_cannot_be_set(submit):
         """
     )
     assert call(sub) == ["EROFS"] * 6
+
+
+def test_nothing_makes_the_machines_disks_write(submit):
+    """A flush of a library's file is one of the whole disk; of files in memory it is nothing, and succeeds."""
+    sub = submit(
+        """
+        import mmap, os, time
+        def run():
+            file = os.open(os.__file__, os.O_RDONLY)
+            mapped = mmap.mmap(file, 0, prot=mmap.PROT_READ)
+            mine = open("/tmp/mine", "w+b")
+            mine.write(bytes(10_000))
+            mine.flush()
+            os.fsync(mine.fileno())
+            started = time.perf_counter()
+            for _ in range(1000):
+                os.fsync(file)
+                os.fdatasync(file)
+                mapped.flush()
+            # Not even of a closed one: the kernel is not asked.
+            os.fsync(99)
+            return [time.perf_counter() - started, os.path.getsize("/tmp/mine")]
+        """
+    )
+    seconds, size = call(sub)
+    assert size == 10_000
+    assert seconds < 5  # a disk takes milliseconds for each
 
 
 def test_the_page_on_security_counts_the_denied_system_calls():

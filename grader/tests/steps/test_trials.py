@@ -1,6 +1,7 @@
 """The checks tried before a release: none passes what no check may pass, and who does is named."""
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from grader.cli import app
@@ -145,3 +146,13 @@ def test_the_command_releases_nothing_where_a_check_cannot_fail_unless_it_is_tol
     result = CliRunner().invoke(app, ["release", "hw1", "--no-trials"])
     assert result.exit_code == 0, result.output
     assert (sample_course / "release" / "hw1" / "sums.py").is_file()
+
+
+def test_the_inputs_of_ranks_may_be_one_tensor(monkeypatch):
+    monkeypatch.setattr(trials.Submission, "ranks", lambda *_, **__: None)
+    asked = trials.Asked()
+    watched = trials.Watched.__new__(trials.Watched)
+    watched._asked = asked
+    for number in (0, 1):
+        watched.ranks("sync:average", world=2, per_rank=torch.full((2, 3), number))
+    assert len(set(asked.digests)) == 2

@@ -310,9 +310,10 @@ def syncbn_communicates_once(sub):
         for name in ("forward", "backward"):
             expect(len(answer[name]) == repeats, "the driver's reply is damaged")
             for calls in answer[name]:
-                told = ", ".join(map(str, calls)) or "none"
+                told = calls if len(calls) else "none"
                 expect(len(calls) == 1, f"{len(calls)} collectives in {name}", yours=told, spec="exactly one")
-    claimed = [str(run.results[0][name][0][0]) for name in ("forward", "backward")]
+    claimed = [run.results[0][name][0][0] for name in ("forward", "backward")]
+    expect(all(type(one) is str for one in claimed), "the driver's reply is damaged", yours=claimed)
     message = torch.zeros(2 * value.shape[1] + 1)
     same = sub.ranks(
         "driver:replay", world=world, per_rank=[message] * world, args=(claimed, repeats), wall=WALL
