@@ -1,6 +1,7 @@
 """Programs that are bound by one thing on purpose, for test_monitor: ``python monitored.py NAME SECONDS [ARGUMENT]``.
 
-Each prints one number: the share of the time in which it had no processor work to do, by its own clock.
+Each says "ready" when it begins, and in the end prints a number: the share of the time in which it had no processor
+work to do, by its own clock.
 """
 
 import mmap
@@ -10,6 +11,10 @@ import sys
 import time
 
 
+def ready():
+    print("ready", flush=True)
+
+
 def until(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -17,6 +22,7 @@ def until(seconds):
 
 
 def spin(seconds):
+    ready()
     for _ in until(seconds):
         sum(range(1000))
 
@@ -28,11 +34,14 @@ def matmul(seconds):
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
     a = torch.randn(1024, 1024)
+    a @ a
+    ready()
     for _ in until(seconds):
         a @ a
 
 
 def sleep(seconds):
+    ready()
     for _ in until(seconds):
         time.sleep(0.02)
 
@@ -40,6 +49,7 @@ def sleep(seconds):
 def write(seconds, path):
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     block = os.urandom(1 << 14)
+    ready()
     for _ in until(seconds):
         os.pwrite(file, block, 0)
         os.fsync(file)
@@ -50,7 +60,7 @@ def read(seconds, path):
     with open(path, "wb") as file:
         file.write(os.urandom(1 << 20) * (size >> 20))
         os.fsync(file.fileno())
-    print("ready", flush=True)
+    ready()
     file = os.open(path, os.O_RDONLY)
     place = 0
     for _ in until(seconds):
@@ -62,6 +72,7 @@ def read(seconds, path):
 
 def receive(seconds, port):
     with socket.create_connection(("127.0.0.1", int(port))) as connection:
+        ready()
         for _ in until(seconds):
             connection.recv(1 << 16)
 
@@ -77,13 +88,15 @@ def starve(seconds):
                     sum(range(1000))
                 yield torch.zeros(1)
 
-    for _ in DataLoader(Slow(), num_workers=1, batch_size=None):
-        pass
+    for number, _ in enumerate(DataLoader(Slow(), num_workers=1, batch_size=None)):
+        if number == 0:
+            ready()
 
 
 def children(seconds):
     import subprocess
 
+    ready()
     for _ in until(seconds):
         subprocess.run([sys.executable, "-S", "-c", "sum(range(3_000_000))"], check=True)
 

@@ -18,16 +18,14 @@ PROGRAMS = Path(__file__).with_name("monitored.py")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process waits for")
 
 
-def watched(name, *arguments, seconds=1.5, ready=0.3):
-    """A program of `monitored.py`, recorded from `ready` seconds after its start for a second, or until it ends.
+def watched(name, *arguments, seconds=1.5):
+    """A program of `monitored.py`, recorded from when it is ready for a second, or until it ends.
 
     Returns the run and the share of its time in which the program says that it waited.
     """
     command = [sys.executable, str(PROGRAMS), name, str(seconds), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        if name == "read":
-            program.stdout.readline()  # its file is written
-        time.sleep(ready)
+        assert program.stdout.readline() == "ready\n"
         with monitor.record(0.05, program.pid) as run, contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(1.0)
         return run, float(program.stdout.read())
@@ -57,7 +55,7 @@ def test_a_spinning_loop_is_bound_by_one_process():
 @on_linux
 @pytest.mark.alone
 def test_matrix_products_on_all_threads_are_bound_by_all_cores():
-    run, _ = watched("matmul", seconds=3.5, ready=2.0)
+    run, _ = watched("matmul")
     assert bound(run) == "all cores"
 
 
@@ -111,7 +109,7 @@ def test_a_slow_sender_makes_a_receiver_bound_by_the_network():
 @on_linux
 @pytest.mark.alone
 def test_a_consumer_behind_a_slow_worker_is_bound_by_its_worker():
-    run, _ = watched("starve", seconds=4, ready=2.5)
+    run, _ = watched("starve")
     assert bound(run) == "workers"
     assert run.shares()["children want"] > 2 * run.shares()["main wants"]
 
