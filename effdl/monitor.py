@@ -459,9 +459,14 @@ def judge(
         )
         return _verdict("all cores", what, f"{rests}{beside}")
     if main >= BUSY:
-        these = "one core" if main < 1.2 else f"{shares['main']:.1f} cores"
-        rest = beside or ", the others are idle"
-        numbers = f"one Python process keeps {these} busy ({used:.2f} of {cores} cores){rest}"
+        these = "one core" if main < 1.2 else f"{main:.1f} cores"
+        if queued >= 0.2:
+            numbers = (
+                f"one Python process could keep {these} busy and gets {shares['main']:.2f} of {cores}{beside}"
+            )
+        else:
+            rest = beside or ", the others are idle"
+            numbers = f"one Python process keeps {these} busy ({used:.2f} of {cores} cores){rest}"
         return _verdict("one core", "its own processor work in one process", numbers)
     # A fast disk is seen at work more often than a thread is caught waiting; it counts if these bytes are ours.
     busy = shares["disk busy"] if moved >= shares["disk bytes"] / 2 else 0.0

@@ -12,6 +12,12 @@ FORWARD = tuple(cures.CURES)
 BACKWARD = tuple(reversed(FORWARD))
 
 
+def forward(parts: slow_training.Parts) -> Callable[[], torch.Tensor]:
+    """A forward pass of the script's model over one batch, and nothing else."""
+    model, tokens = slow_training.Model(parts), parts.read(slow_training.handbook(slow_training.BATCH))
+    return lambda: model(tokens[:, :-1])
+
+
 @dataclass(frozen=True)
 class Saving:
     """One step of a waterfall, in seconds of a pass."""

@@ -149,11 +149,13 @@ def events(profile: Any) -> list[dict[str, Any]]:
 
 
 def types(trace: Iterable[dict[str, Any]]) -> collections.Counter:
-    """How many operators of a trace with shapes have a floating-point input of each type."""
+    """How many operators of a trace with shapes have a tensor of each floating-point type among their inputs."""
     kinds: collections.Counter = collections.Counter()
     for event in trace:
-        given = event.get("args", {}).get("Input type", [])
-        kinds.update({kind for kind in given if kind in ("double", "float", "c10::BFloat16", "c10::Half")})
+        given, shapes = (event.get("args", {}).get(what, []) for what in ("Input type", "Input Dims"))
+        # A Python number beside a tensor is recorded as a double without dimensions.
+        tensors = {kind for kind, shape in zip(given, shapes, strict=False) if shape}
+        kinds.update(tensors & {"double", "float", "c10::BFloat16", "c10::Half"})
     return kinds
 
 
@@ -217,6 +219,27 @@ def inline(rounds: int = 60_000) -> float:
 def under_cprofile(function: Callable[[], Any]) -> Callable[[], Any]:
     """The function with cProfile on."""
     return lambda: cProfile.Profile().runcall(function)
+
+
+def under_line_profiler(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function with line_profiler on, watching it and nothing that it calls."""
+
+    def run() -> None:
+        from line_profiler import LineProfiler
+
+        LineProfiler(function).runcall(function)
+
+    return run
+
+
+def under_samples(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function while another thread samples the stack."""
+
+    def run() -> None:
+        with Stacks():
+            function()
+
+    return run
 
 
 def most_of_it(seconds: float) -> None:

@@ -25,7 +25,7 @@ from torch import nn
 
 VOCABULARY = string.printable  # 100 characters; what is not among them reads as the last
 LENGTH, BATCH, WIDTH, HEADS, BLOCKS = 32, 8, 32, 2, 6
-CHUNKS = 32  # pieces of text of LENGTH + 1 characters: the whole training set
+CHUNKS = 24  # pieces of text of LENGTH + 1 characters: the whole training set
 RATE = 1e-3
 
 
