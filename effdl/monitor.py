@@ -289,7 +289,8 @@ class Run:
             spent = [y - x for x, y in zip(a["cores"][number], b["cores"][number], strict=True)]
             share = {name: part / max(sum(spent), 1e-9) for name, part in zip(names, spent, strict=True)}
             share["busy"] = share["user"] + share["nice"] + share["system"]
-            found.append(share[what])
+            # The kernel counts in ticks: a stretch shorter than one may have none, and says nothing.
+            found.append(share[what] if sum(spent) else found[-1] if found else 0.0)
         return found
 
     def memory(self, what: str = "rss") -> list[float]:
