@@ -369,7 +369,11 @@ class Run:
         return _drawing(self)
 
     def __str__(self) -> str:
-        return self.verdict().sentence if len(self.samples) > 1 else "a run that is still being recorded"
+        return (
+            self.verdict().sentence
+            if len(self.samples) > 1
+            else "nothing was recorded yet, or the run was too short"
+        )
 
     def _children(self) -> int:
         """How many processes below the main one worked; where none did, how many there were at most."""
@@ -636,7 +640,7 @@ def main(arguments: list[str]) -> int:
     with record(float(options["--every"]), command.pid) as run:
         status = command.wait()
     print(run, file=sys.stderr)
-    if options["--draw"]:
+    if options["--draw"] and len(run.samples) > 1:
         run.draw().savefig(options["--draw"])
     return status
 

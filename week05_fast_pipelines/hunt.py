@@ -64,6 +64,18 @@ def shares(steps: Sequence[Saving]) -> dict[str, float]:
     return {step.reason: step.saved / whole if whole else 0.0 for step in steps}
 
 
+def norms_of_a_view(count: int) -> bench.Ratio:
+    """Time of so many layer norms of a transposed matrix, over that of one copy and the norms of the copy."""
+    view = torch.randn(1024, 1024).t()
+
+    def norms(x: torch.Tensor) -> None:
+        for _ in range(count):
+            torch.nn.functional.layer_norm(x, (1024,))
+
+    times = {"view": lambda: norms(view), "copy": lambda: norms(view.contiguous())}
+    return bench.compare(times, pairs=7).ratio("view", "copy")
+
+
 def temporaries(widths: Sequence[int], way: str) -> int:
     """Bytes that a step of PyTorch's Adam needs besides what is there: "foreach", "fused" or "loop"."""
     from effdl import memory

@@ -32,8 +32,8 @@ def calls(function: Callable[[], Any], most: int = 6, by: str = "tottime") -> li
     profile.runcall(function)
     stats = pstats.Stats(profile).sort_stats(by)
     rows = []
-    for place in stats.fcn_list[:most]:  # type: ignore[attr-defined]
-        (file, _, name), (_, count, own, whole, _) = place, stats.stats[place]  # type: ignore[attr-defined]
+    for place in stats.fcn_list[:most]:
+        (file, _, name), (_, count, own, whole, _) = place, stats.stats[place]
         where = name if file == "~" else f"{Path(file).stem}.{name}"
         rows.append([where, f"{count:,}", f"{own:.3f}", f"{whole:.3f}"])
     return rows

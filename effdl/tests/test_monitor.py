@@ -134,7 +134,7 @@ def test_the_sampler_needs_a_small_share_of_one_core():
 
 def test_a_run_is_drawn_and_its_series_are_equally_long():
     with monitor.record(0.02) as run:
-        assert str(run) == "a run that is still being recorded"
+        assert str(run) == "nothing was recorded yet, or the run was too short"
         with pytest.raises(ValueError, match="nothing was recorded"):
             run.shares()
         time.sleep(0.2)
@@ -194,6 +194,13 @@ def test_around_a_command_the_status_is_the_commands_own_and_the_sentence_is_pri
     assert done.returncode == 3
     assert done.stderr.strip().splitlines()[-1].startswith("Bound by ")
     assert (tmp_path / "run.png").stat().st_size > 1000
+
+
+def test_a_command_that_ends_at_once_is_no_error():
+    command = [sys.executable, "-m", "effdl.monitor", "--draw", "never.png", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 def test_a_command_that_is_missing_is_asked_for():
