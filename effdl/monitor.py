@@ -129,21 +129,34 @@ def _process_elsewhere(pid: int) -> dict[str, Any] | None:
     return None
 
 
-def _cgroup() -> tuple[str, str] | None:
-    """The files with the memory of this control group and its limit, version 2 or 1."""
+def _group_files(controller: str, names: dict[str, tuple[str, ...]]) -> tuple[Path, ...] | None:
+    """Files of this control group: those named for "version 2", or for "version 1" of its controller; or None."""
     for line in _read(PROC / "self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            names = (
-                ("memory.usage_in_bytes", "memory.limit_in_bytes")
-                if controllers
-                else ("memory.current", "memory.max")
-            )
-            base = Path("/sys/fs/cgroup") / controllers
+        if controllers == "" or controller in controllers.split(","):
+            base = Path("/sys/fs/cgroup") / (controller if controllers else "")
             for folder in (base / path.lstrip("/"), base):  # a container sees its own group as the root
-                if (folder / names[0]).exists():
-                    return str(folder / names[0]), str(folder / names[1])
+                files = tuple(folder / name for name in names["version 1" if controllers else "version 2"])
+                if files[0].exists():
+                    return files
     return None
+
+
+def _cgroup() -> tuple[Path, ...] | None:
+    """The files with the memory of this control group and its limit."""
+    old = ("memory.usage_in_bytes", "memory.limit_in_bytes")
+    return _group_files("memory", {"version 2": ("memory.current", "memory.max"), "version 1": old})
+
+
+def _allowed(pid: int) -> int:
+    """Cores that a process may use: by its affinity, and by the quota of this control group (`docker --cpus`)."""
+    cores = len(os.sched_getaffinity(pid)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    old = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    files = _group_files("cpu", {"version 2": ("cpu.max",), "version 1": old}) or ()
+    words = " ".join(map(_read, files)).split()  # "200000 100000", or "max 100000", or "-1 100000"
+    if len(words) == 2 and words[0].isdigit():
+        cores = min(cores, max(1, round(int(words[0]) / int(words[1]))))
+    return cores
 
 
 class _Gpus:
@@ -168,7 +181,7 @@ class _Gpus:
         return found
 
 
-def _machine(gpus: _Gpus, cgroup: tuple[str, str] | None) -> dict[str, Any]:
+def _machine(gpus: _Gpus, cgroup: tuple[Path, ...] | None) -> dict[str, Any]:
     """The machine now: seconds of each core by use, bytes of memory, disk and network, and the GPUs."""
     cores = [
         [getattr(core, name, 0.0) for name in ("user", "nice", "system", "idle", "iowait", "steal")]
@@ -577,8 +590,7 @@ def record(every: float = 0.1, pid: int | None = None) -> Iterator[Run]:
     if not every > 0:
         raise ValueError(f"record(every={every!r}): give the seconds between samples, for example 0.1")
     root = pid or os.getpid()
-    allowed = len(os.sched_getaffinity(root)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    run = Run(root, allowed)
+    run = Run(root, _allowed(root))
     with tempfile.TemporaryFile() as output:
         # The repository first on the path, so that the sampler is found from any folder.
         paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]

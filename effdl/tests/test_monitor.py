@@ -31,11 +31,13 @@ def watched(name, *arguments, seconds=1.5):
         return run, float(program.stdout.read())
 
 
-def bound(run):
-    verdict = run.verdict()
-    if verdict.bound == "other programs":
+def assert_bound(run, expected):
+    """The verdict is as expected; on a machine that gives the program less than half of the time it wants, skip."""
+    verdict, shares = run.verdict(), run.shares()
+    used, wanted = shares["main"] + shares["children"], shares["main wants"] + shares["children want"]
+    if verdict.bound != expected and wanted - used > max(used, 0.2):
         pytest.skip(f"this machine has no time for the test: {verdict}")
-    return verdict.bound
+    assert verdict.bound == expected, f"{verdict} {shares}"
 
 
 def test_the_monitor_is_loaded_without_torch_so_that_it_starts_at_once():
@@ -47,7 +49,7 @@ def test_the_monitor_is_loaded_without_torch_so_that_it_starts_at_once():
 @pytest.mark.alone
 def test_a_spinning_loop_is_bound_by_one_process():
     run, _ = watched("spin")
-    assert bound(run) == ("one core" if cores() > 1 else "all cores")
+    assert_bound(run, "one core" if cores() > 1 else "all cores")
     assert 0.8 <= run.shares()["main wants"] <= 1.3
     assert "busy" in str(run)
 
@@ -56,14 +58,14 @@ def test_a_spinning_loop_is_bound_by_one_process():
 @pytest.mark.alone
 def test_matrix_products_on_all_threads_are_bound_by_all_cores():
     run, _ = watched("matmul")
-    assert bound(run) == "all cores"
+    assert_bound(run, "all cores")
 
 
 @on_linux
 @pytest.mark.alone
 def test_sleep_is_waiting_for_a_timer():
     run, _ = watched("sleep")
-    assert bound(run) == "waiting"
+    assert_bound(run, "waiting")
     assert next(iter(run.waits_in())) == "a timer"
 
 
@@ -74,7 +76,7 @@ def test_synced_writes_are_bound_by_the_disk_where_it_makes_a_program_wait(tmp_p
     shares = run.shares()
     if shares["written"] < 1e5 or waited < 0.7 or shares["main wants"] > shares["main"] + 0.2:
         pytest.skip("this folder is in memory, its disk is never waited for, or the machine is busy")
-    assert bound(run) == "disk"
+    assert_bound(run, "disk")
 
 
 @on_linux
@@ -84,7 +86,7 @@ def test_reads_past_the_page_cache_are_bound_by_the_disk_where_it_makes_a_progra
     shares = run.shares()
     if shares["read"] < 1e5 or waited < 0.5 or shares["main wants"] > shares["main"] + 0.2:
         pytest.skip("this folder is in memory, its disk is never waited for, or the machine is busy")
-    assert bound(run) == "disk"
+    assert_bound(run, "disk")
     assert sum(run.rate("read")) > 0
 
 
@@ -102,7 +104,7 @@ def test_a_slow_sender_makes_a_receiver_bound_by_the_network():
 
         threading.Thread(target=serve, daemon=True).start()
         run, _ = watched("receive", server.getsockname()[1])
-    assert bound(run) == "network"
+    assert_bound(run, "network")
     assert run.shares()["loopback"] > 1e6
 
 
@@ -110,16 +112,15 @@ def test_a_slow_sender_makes_a_receiver_bound_by_the_network():
 @pytest.mark.alone
 def test_a_consumer_behind_a_slow_worker_is_bound_by_its_worker():
     run, _ = watched("starve")
-    assert bound(run) == "workers"
-    assert run.shares()["children want"] > 2 * run.shares()["main wants"]
+    assert_bound(run, "workers")
 
 
 @on_linux
 @pytest.mark.alone
 def test_processes_shorter_than_a_sample_count_when_their_parent_has_waited_for_them():
     run, _ = watched("children")
-    assert bound(run) == "workers"
-    assert run.shares()["children"] > 0.2
+    assert_bound(run, "workers")
+    assert run.shares()["children"] > 3 * run.shares()["main"]
 
 
 @on_linux
@@ -180,6 +181,16 @@ def test_without_proc_psutil_gives_processors_and_memory(monkeypatch, tmp_path):
     assert os.getpid() in monitor._tree(os.getpid()) or monitor._tree(os.getpid()) == [os.getpid()]
     assert monitor._cgroup() is None
     assert monitor._pss([os.getpid()]) == 0
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("150000 100000", 2), ("30000 100000", 1), ("max 100000", 8), ("-1 100000", 8)]
+)
+def test_a_quota_of_the_container_limits_the_cores(monkeypatch, quota, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(monitor, "_group_files", lambda controller, names: (Path("cpu.max"),))
+    monkeypatch.setattr(monitor, "_read", lambda path: quota)
+    assert monitor._allowed(1) == expected
 
 
 def test_an_impossible_interval_is_refused():
