@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from effdl import bench
+from effdl import bench, memory
+from effdl.device import device
 from week05_fast_pipelines import cures, slow_training
 
 FORWARD = tuple(cures.CURES)
@@ -78,10 +79,8 @@ def norms_of_a_view(count: int) -> bench.Ratio:
 
 def temporaries(widths: Sequence[int], way: str) -> int:
     """Bytes that a step of PyTorch's Adam needs besides what is there: "foreach", "fused" or "loop"."""
-    from effdl import memory
-
     torch.manual_seed(0)
-    parameters = [torch.nn.Parameter(torch.randn(width, width)) for width in widths]
+    parameters = [torch.nn.Parameter(torch.randn(width, width, device=device())) for width in widths]
     options = {"foreach": way == "foreach", "fused": way == "fused"}
     optimizer = torch.optim.Adam(parameters, **options)
     for p in parameters:

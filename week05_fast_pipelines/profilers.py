@@ -285,3 +285,48 @@ def where_it_hangs() -> tuple[str, str]:
         finally:
             process.kill()
             process.wait()
+
+
+PLANTED = """import time
+
+
+def work(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(200))
+
+
+def most_of_it():
+    work(0.03)
+
+
+def rest_of_it():
+    work(0.01)
+
+
+while True:
+    most_of_it()
+    rest_of_it()
+"""
+
+
+def from_outside(seconds: int = 1) -> tuple[dict[str, float], str]:
+    """`py-spy record` of another process with the same planted shares: (shares of its samples, "" or why not)."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, output = Path(folder) / "planted.py", Path(folder) / "stacks.txt"
+        script.write_text(PLANTED, encoding="utf-8")
+        process = subprocess.Popen([sys.executable, str(script)])
+        try:
+            _, problem = py_spy(
+                "record", "--pid", str(process.pid), "--duration", str(seconds), "--rate", "200",
+                "--format", "raw", "--output", str(output), seconds=20 + seconds,
+            )  # fmt: skip
+        finally:
+            process.kill()
+            process.wait()
+        text = output.read_text(encoding="utf-8") if output.exists() else ""
+    # A line is one stack and how often it was seen: "<module> (planted.py:19);most_of_it (planted.py:11) 57".
+    stacks = [line.rpartition(" ") for line in text.splitlines()]
+    total = max(sum(int(count) for _, _, count in stacks), 1)
+    names = ("most_of_it", "rest_of_it")
+    return {name: sum(int(n) for stack, _, n in stacks if name in stack) / total for name in names}, problem

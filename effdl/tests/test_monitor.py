@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,32 @@ def test_a_command_that_ends_at_once_is_no_error():
 
 def test_a_command_that_is_missing_is_asked_for():
     assert monitor.main([]) == 2
+
+
+def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
+    two = [types.SimpleNamespace(gpu=90), types.SimpleNamespace(gpu=50)]
+    library = types.ModuleType("pynvml")
+    library.nvmlInit = lambda: None
+    library.nvmlDeviceGetCount = lambda: 2
+    library.nvmlDeviceGetHandleByIndex = lambda number: number
+    library.nvmlDeviceGetUtilizationRates = lambda handle: two[handle]
+    library.nvmlDeviceGetMemoryInfo = lambda handle: types.SimpleNamespace(used=10**9)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    assert monitor._Gpus().now() == [[0.9, 10**9], [0.5, 10**9]]
+    with monitor.record(0.02) as run:
+        time.sleep(0.1)
+    for sample in run.samples:
+        sample["gpus"] = monitor._Gpus().now()
+    assert run.gpu()[0] == pytest.approx(0.7)
+    assert run.gpu("memory")[0] == 2 * 10**9
+    assert run.verdict().bound == "gpu"
+    assert len(run.draw().axes) == 4
+
+
+def test_a_broken_nvml_is_no_gpu(monkeypatch):
+    library = types.ModuleType("pynvml")
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    assert monitor._Gpus().now() == []
 
 
 # What no test machine does on purpose: the numbers are made up.
