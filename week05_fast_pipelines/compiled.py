@@ -120,7 +120,7 @@ def shortened(source: str) -> str:
 
 
 def graphs(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], **options: Any) -> int:
-    """How many graphs torch.compile hands to its backend in these calls. Nothing is compiled: the graphs run as they are.
+    """How many graphs torch.compile hands to its backend in these calls. Each then runs as it is.
 
     `options` go to torch.compile.
     """

@@ -127,7 +127,7 @@ def rounded_gradient(
 def errors_by_scale(
     model: Transformer, tokens: Tensor, targets: Tensor, forms: Sequence[Format], exponents: Sequence[int]
 ) -> dict[str, list[float]]:
-    """Error of the gradient as a share of its length, by format and loss scale 2**k; infinite where one overflowed."""
+    """Error of the gradient as a share of its length, by format and loss scale 2**k; infinite after an overflow."""
     exact = rounded_gradient(model, tokens, targets, FP32, 1.0)
 
     def error(form: Format, k: int) -> float:

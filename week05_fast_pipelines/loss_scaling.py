@@ -1,10 +1,11 @@
-"""Mixed precision on a task small enough for real float16 on a CPU: scaling in our own lines, and what goes wrong.
+"""Mixed precision on a task small enough for true float16 on a CPU: scaling in our own lines; what goes wrong.
 
-The task: handwritten digits of 8 by 8 pixels (scikit-learn's), a network of three hidden layers. Every run starts from
-the same weights and sees the same batches.
+The task: digits of 8 by 8 pixels (scikit-learn's), a network of three hidden layers. All runs start from the
+same weights and see the same batches.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -113,7 +114,7 @@ def _logits(model: nn.Module, pixels: Tensor) -> Tensor:
 def _finished(model: nn.Module, scales: list[float]) -> Run:
     pixels, labels = (part[:TRAINING] for part in digits())
     loss = float(F.cross_entropy(_logits(model, pixels), labels))
-    skipped = sum(later < earlier for earlier, later in zip(scales, scales[1:], strict=False))
+    skipped = sum(later < earlier for earlier, later in itertools.pairwise(scales))
     return Run(model, loss, scales, skipped)
 
 
@@ -219,7 +220,8 @@ def error_of_backward(inside: bool) -> float:
         loss.backward()
     wide = weight.detach().double().requires_grad_()
     (x.double() @ wide).square().mean().backward()
-    assert weight.grad is not None and wide.grad is not None
+    assert weight.grad is not None
+    assert wide.grad is not None
     return float((weight.grad - wide.grad).norm() / wide.grad.norm())
 
 

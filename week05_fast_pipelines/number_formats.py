@@ -104,7 +104,8 @@ def round_to(
     """
     if rounding not in ROUNDINGS or overflow not in OVERFLOWS:
         raise ValueError(
-            f"rounding={rounding!r} is one of {', '.join(ROUNDINGS)}, and overflow={overflow!r} of {', '.join(OVERFLOWS)}"
+            f"rounding is one of {', '.join(ROUNDINGS)}, not {rounding!r}, "
+            f"and overflow one of {', '.join(OVERFLOWS)}, not {overflow!r}"
         )
     wide = x.double()
     finite = wide.isfinite()
@@ -242,7 +243,7 @@ def to_mxfp8(x: Tensor, form: Format = E4M3, round_up: bool = False) -> Tensor:
 
 
 def to_nvfp4(x: Tensor) -> Tensor:
-    """NVFP4: 16 neighbours share a scale in e4m3, and the tensor one in fp32; 4.5 bits for each number, and 32 in all.
+    """NVFP4: 16 neighbours share a scale in e4m3, and the tensor one in fp32; 4.5 bits for each number.
 
     Args:
         x: float32, (..., a multiple of 16).

@@ -54,7 +54,7 @@ def by_hooks(model: Transformer, tokens: Tensor) -> int:
 
 
 def by_counter(run: Callable[[], Any]) -> int:
-    """Operations of everything that `run` does, backward passes among it, as `torch.utils.flop_counter` counts them."""
+    """Operations of all that `run` does, backward passes too, as `torch.utils.flop_counter` counts them."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()

@@ -13,7 +13,7 @@ from week05_fast_pipelines.number_formats import Format
 
 
 def ranges(gradients: Mapping[str, Tensor], forms: Sequence[Format]) -> Figure:
-    """Histograms of magnitudes over what formats can hold: a bar of normal numbers, a hatched one of subnormal ones."""
+    """Histograms of magnitudes over what formats can hold: normal numbers, and hatched the subnormal ones."""
     figure, (top, below) = plt.subplots(
         2, 1, figsize=(6.6, 3.6), sharex=True, gridspec_kw={"height_ratios": [3, 2]}
     )
