@@ -197,7 +197,7 @@ TORCH = {FP16: torch.float16, BF16: torch.bfloat16, E5M2: torch.float8_e5m2, E4M
 def differing(form: Format, x: Tensor) -> int:
     """For how many of the float32 numbers `x` our bits differ from those of PyTorch's cast.
 
-    Numbers that overflow e4m3 are left out: PyTorch made NaN of them until 2.11, and the largest number later.
+    Numbers that overflow e4m3 are left out: older versions of PyTorch made NaN of them, 2.13 the largest number.
     """
     if not form.infinite:
         x = x[x.abs() < form.largest * (1 + form.step / 8)]
