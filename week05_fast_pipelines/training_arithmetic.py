@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
+from effdl.device import device
 from week04_large_models.transformer import Attention, Config, Transformer, next_token_loss
 
 # ---- operations
@@ -163,6 +164,14 @@ def optimizer_traffic(model: nn.Module, **options: Any) -> float:
         p.grad = torch.ones_like(p)
     optimizer.step()
     return traffic(optimizer.step).total / sum(p.numel() for p in model.parameters())
+
+
+def adam_step(count: int = 4, size: int = 2**20, **options: Any) -> Callable[[], Any]:
+    """A step of AdamW on `count` parameters of `size` float32 numbers each, ready to be timed."""
+    parameters = [nn.Parameter(torch.ones(size, device=device())) for _ in range(count)]
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    return torch.optim.AdamW(parameters, **options).step
 
 
 # ---- from which number of rows a product is bound by arithmetic
