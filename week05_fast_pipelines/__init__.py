@@ -1,0 +1,1 @@
+"""Week 5: fast pipelines, and profiling deep learning code."""
