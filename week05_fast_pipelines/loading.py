@@ -36,9 +36,7 @@ def simulate(
     if len(service) < 2:
         raise ValueError("a time from batch to batch needs two batches")
     free, before = [0.0] * workers, [0] * workers  # when each worker is done, and what it has yet to hand out
-    ready: dict[
-        int, tuple[float, int]
-    ] = {}  # batches that were asked for: when they are there, and whose they are
+    ready: dict[int, tuple[float, int]] = {}  # batches asked for: when they are there, and whose they are
     asked, now, handed_out = 0, 0.0, []
     while len(handed_out) < len(service):
         while asked < len(service) and len(ready) < workers * prefetch:
@@ -49,8 +47,8 @@ def simulate(
         batch = min(ready, key=None if in_order else ready.__getitem__)
         when, worker = ready.pop(batch)
         before[worker] -= 1
-        handed_out.append(max(now if not handed_out else handed_out[-1] + consume, when))
-        now = handed_out[-1]
+        now = max(now + consume, when) if handed_out else when
+        handed_out.append(now)
     return (handed_out[-1] - handed_out[0]) / (len(service) - 1)
 
 

@@ -30,17 +30,25 @@ def _libc() -> ctypes.CDLL:
 def evict(paths: Iterable[Path]) -> None:
     """Ask the kernel to drop the pages of these files.
 
-    A page that was not written to the disk yet cannot be dropped, so each file is written out first. Two kinds of
-    pages stay: those that a process has mapped, and those of a file system that lives in memory (tmpfs, /dev/shm),
-    which ignores the call. Names and inodes stay cached too.
+    A page that was not written to the disk yet cannot be dropped, so files of which something stayed are written out
+    and dropped again. Two kinds of pages stay all the same: those that a process has mapped, and those of a file
+    system that lives in memory (tmpfs, /dev/shm), which ignores the call. Names and inodes stay cached too.
     """
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
+        if path.stat().st_size:
+            _drop(path, write_out=False)
+            if resident([path]):
+                _drop(path, write_out=True)
+
+
+def _drop(path: Path, write_out: bool) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if write_out:
             os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 def resident(paths: Iterable[Path]) -> float:

@@ -13,7 +13,7 @@ from week05_fast_pipelines.sequences import Batch
 
 def layouts(times: Comparison, names: Sequence[str], orders: Sequence[str]) -> Figure:
     """Microseconds of a sample, cold and warm, a panel for each order; times are named "layout, order, warm"."""
-    figure, axes = plt.subplots(1, len(orders), figsize=(7.2, 2.6), sharey=True)
+    figure, axes = plt.subplots(1, len(orders), figsize=(7.2, 2.6), sharey=True, sharex=True)
     for order, ax in zip(orders, axes, strict=True):
         for place, (state, style) in enumerate(zip(("cold", "warm"), plots.bar_styles(2), strict=True)):
             known = [
@@ -24,8 +24,9 @@ def layouts(times: Comparison, names: Sequence[str], orders: Sequence[str]) -> F
             rows, seconds = np.array([row for row, _ in known]), [1e6 * value for _, value in known]
             bars = ax.barh(rows + 0.36 * (place - 0.5), seconds, 0.34, label=state, **style)
             ax.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=8)
-        ax.set(title=order, xscale="log", xlabel="us for a sample")
-        ax.margins(x=0.2)
+        ax.set(title=order, xscale="log", xlabel="us for a sample", xlim=(1, 3e5))
+        ax.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
+        ax.minorticks_off()
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
@@ -68,7 +69,7 @@ def flows(workers: Sweep, prefetch: Sweep) -> Figure:
     """Batches a second, measured and by the model: by number of workers, and by batches that may wait."""
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.5))
     labels = ("workers", "prefetch_factor")
-    titles = ("equal batches", "one batch in 12 takes 10 times as long")
+    titles = ("equal batches", "one batch in 12 is ten times as long")
     for ax, sweep, label, title in zip(axes, (workers, prefetch), labels, titles, strict=True):
         for (name, found), marker, colour, dash in zip(
             sweep.items(), plots.MARKERS, plots.COLOURS, plots.DASHES, strict=False
@@ -76,7 +77,8 @@ def flows(workers: Sweep, prefetch: Sweep) -> Figure:
             xs = list(found)
             ax.plot(xs, [1 / model for _, model in found.values()], color=colour, linestyle=dash)
             ax.plot(xs, [1 / seen for seen, _ in found.values()], marker, color=colour, label=name)
-        ax.set(xscale="log", xlabel=label, title=title)
+        ax.set(xscale="log", xlabel=label)
+        ax.set_title(title, fontsize=10)
         ax.set_ylim(bottom=0)
         ax.set_xticks(xs, xs)
         ax.minorticks_off()
@@ -105,13 +107,13 @@ def batches(drawn: Mapping[str, Batch]) -> Figure:
     """Where texts lie in a batch: a panel for each way, shades by text, white for padding."""
     widths = [batch.text.shape[1] for batch in drawn.values()]
     figure, axes = plt.subplots(
-        1, len(drawn), figsize=(7.4, 2.2), gridspec_kw={"width_ratios": [max(w, 70) for w in widths]}
+        1, len(drawn), figsize=(7.4, 2.2), gridspec_kw={"width_ratios": [max(w, 100) for w in widths]}
     )
     for (name, batch), ax in zip(drawn.items(), axes, strict=True):
         text = batch.text.numpy()
         shades = np.where(text < 0, np.nan, 0.25 + text % 4 / 5)
         ax.imshow(shades, aspect="auto", cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-        ax.set_title(f"{name}\n{batch.padding:.0%} padding", fontsize=9)
+        ax.set_title(f"{name}\n{batch.padding:.0%} padding", fontsize=8)
         ax.set_xticks([0, text.shape[1]])
         ax.set_yticks([])
         ax.grid(visible=False)
