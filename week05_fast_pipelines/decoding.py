@@ -6,7 +6,9 @@ block 4 x 4, 2 x 2 or 1 x 1 pixels and so saves most of the last three steps. Th
 """
 
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -147,10 +149,29 @@ def decode(jpeg: bytes, decoder: str, side: int) -> Pixels:
     return DECODERS[decoder](jpeg) if decoder in DECODERS else REDUCED[decoder](jpeg, side)
 
 
+def processor_time(ways: Mapping[str, Callable[[], object]], pairs: int = 8) -> Comparison:
+    """Seconds of processor time of each call, all threads together, in interleaved rounds.
+
+    On a machine with nothing else to do this is the time on the clock, if a call has one thread. On a busy one it is
+    still the time that the work needs, and what a call costs among workers that share the cores.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    order = list(ways)
+    for name in order:
+        ways[name]()
+    for _ in range(pairs):
+        for name in order:
+            start = time.process_time()
+            ways[name]()
+            samples[name].append(time.process_time() - start)
+        order.reverse()
+    return Comparison(samples)
+
+
 def alone(jpegs: Sequence[bytes], decoders: Sequence[str], side: int, pairs: int = 8) -> Comparison:
-    """Times to decode all the files, in this process and nothing else."""
+    """Processor time to decode all the files, in this process and nothing else."""
     ways = {name: (lambda name=name: [decode(jpeg, name, side) for jpeg in jpegs]) for name in decoders}
-    return bench.compare(ways, pairs=pairs)
+    return processor_time(ways, pairs)
 
 
 def in_loader(
@@ -176,17 +197,37 @@ def in_loader(
             stop(loader)
 
 
+@dataclass(frozen=True)
+class Threads:
+    """Seconds to decode, turn and shrink some images, with so many threads of OpenCV."""
+
+    calling: float
+    """Processor time of the calling thread: the time on the clock where the others have cores of their own."""
+    all: float
+    """Processor time of all threads."""
+    loader: float
+    """On the clock, in a loader with workers."""
+
+
 def with_threads(
-    jpegs: Sequence[bytes], side: int, counts: Sequence[int], workers: int, pairs: int = 6
-) -> tuple[Comparison, Comparison]:
-    """Images decoded, turned and shrunk with so many threads of OpenCV: in this process, and in a loader."""
+    jpegs: Sequence[bytes], side: int, counts: Sequence[int], workers: int, pairs: int = 5
+) -> dict[int, Threads]:
+    """What a second thread does to an image, and to images in a loader."""
     before = cv2.getNumThreads()
-    ways = {str(count): Photographs(jpegs, "OpenCV", side, count, degrees=10) for count in counts}
+    ways = {count: Photographs(jpegs, "OpenCV", side, count, degrees=10) for count in counts}
+    spent: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     try:
-        runs = {name: (lambda way=way: [way[k] for k in range(len(way))]) for name, way in ways.items()}
-        return bench.compare(runs, pairs=pairs), in_loader(jpegs, ways, workers, pairs=pairs)
+        for _ in range(pairs):
+            for count, way in ways.items():
+                start = time.thread_time(), time.process_time()
+                for index in range(len(way)):
+                    way[index]
+                spent[count].append((time.thread_time() - start[0], time.process_time() - start[1]))
+        loaded = in_loader(jpegs, {str(count): way for count, way in ways.items()}, workers, pairs=pairs)
     finally:
         cv2.setNumThreads(before)
+    medians = {count: np.median(found, axis=0) for count, found in spent.items()}
+    return {n: Threads(*map(float, medians[n]), loaded.median(str(n))) for n in counts}
 
 
 Box = tuple[int, int, int, int]
@@ -250,13 +291,13 @@ ORDERS = {
 
 
 def orders(jpegs: Sequence[bytes], side: int, pairs: int = 8) -> tuple[Comparison, dict[str, float]]:
-    """Times of a random crop by the order of its steps; mean distance of the values from those of the first."""
+    """Processor time of random crops by the order of their steps; mean distance of values from the first's."""
     cases = []
     for number, jpeg in enumerate(jpegs):
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
         cases += [(jpeg, box, side) for box in boxes((width, height), 4, seed=number)]
-    times = bench.compare(
-        {name: (lambda way=way: [way(*case) for case in cases]) for name, way in ORDERS.items()}, pairs=pairs
+    times = processor_time(
+        {name: (lambda way=way: [way(*case) for case in cases]) for name, way in ORDERS.items()}, pairs
     )
     usual = [crop_then_resize(*case).astype(int) for case in cases]
     apart = {

@@ -1,5 +1,8 @@
 """Decoders agree, reduced ones keep the size they were asked for, crops are the crops of the whole image."""
 
+import time
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -102,3 +105,18 @@ def test_a_flip_counts_only_where_both_comparisons_are_clear():
 def test_crops_of_photographs_are_seeded_and_of_one_size():
     assert photographs.crops(4, 48) == photographs.crops(4, 48, 85, 0)
     assert {decoding.pillow(jpeg).shape for jpeg in photographs.crops(4, 48)} == {(48, 48, 3)}
+
+
+def test_processor_time_is_that_of_the_work_and_not_of_waiting():
+    times = decoding.processor_time(
+        {"works": lambda: sum(range(300_000)), "waits": lambda: time.sleep(0.01)}, 3
+    )
+    assert times.median("works") > times.median("waits")
+
+
+def test_threads_of_opencv_are_what_they_were_afterwards():
+    before = cv2.getNumThreads()
+    found = decoding.with_threads(photographs.whole(60), 32, (1, 2), workers=1, pairs=1)
+    assert set(found) == {1, 2}
+    assert all(0 < spent.calling <= spent.all for spent in found.values())
+    assert cv2.getNumThreads() == before
