@@ -53,6 +53,28 @@ DECODERS: dict[str, Decoder] = {
 }
 
 
+def add_torchvision() -> bool:
+    """Add torchvision's decoder to DECODERS, where its operators load; whether they do.
+
+    They are compiled for one build of PyTorch, and a CPU build is mostly another one.
+    """
+    from effdl.vision import torchvision
+
+    def decoder(jpeg: bytes) -> Pixels:
+        file = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
+        pixels = torchvision.io.decode_jpeg(file, mode=torchvision.io.ImageReadMode.RGB)
+        return pixels.permute(1, 2, 0).contiguous().numpy()
+
+    sample = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(sample, "JPEG")
+    try:
+        decoder(sample.getvalue())
+    except RuntimeError:
+        return False
+    DECODERS["torchvision"] = decoder
+    return True
+
+
 def factor_for(size: tuple[int, int], side: int) -> int:
     """The largest of 8, 4, 2, 1 by which both edges can be divided and stay `side` pixels at least."""
     return next((factor for factor in FACTORS if min(size) // factor >= side), 1)

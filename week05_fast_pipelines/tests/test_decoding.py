@@ -120,3 +120,12 @@ def test_threads_of_opencv_are_what_they_were_afterwards():
     assert set(found) == {1, 2}
     assert all(0 < spent.calling <= spent.all for spent in found.values())
     assert cv2.getNumThreads() == before
+
+
+def test_torchvision_takes_part_only_where_it_decodes(monkeypatch):
+    monkeypatch.setattr(decoding, "DECODERS", dict(decoding.DECODERS))
+    decodes = decoding.add_torchvision()
+    assert decodes == ("torchvision" in decoding.DECODERS)
+    if decodes:
+        mine = decoding.DECODERS["torchvision"](photographs.whole(85)[0])
+        assert np.abs(mine.astype(int) - decoding.pillow(photographs.whole(85)[0])).mean() < 1
