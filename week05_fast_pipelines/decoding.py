@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from effdl import bench
+from effdl import bench, launch
 from effdl.bench import Comparison
 
 Pixels = np.ndarray
@@ -196,24 +196,52 @@ def alone(jpegs: Sequence[bytes], decoders: Sequence[str], side: int, pairs: int
     return processor_time(ways, pairs)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a loader's workers make an image: the arguments of `Photographs` after the files."""
+
+    decoder: str
+    threads: int | None = None
+    degrees: float = 0
+
+
 def in_loader(
-    jpegs: Sequence[bytes], ways: Mapping[str, Photographs], workers: int, batch: int = 16, pairs: int = 6
+    jpegs: Sequence[bytes],
+    ways: Mapping[str, Way],
+    side: int,
+    workers: int,
+    batch: int = 16,
+    pairs: int = 6,
 ) -> Comparison:
-    """Times of an epoch of a DataLoader with so many workers, which live through all epochs."""
+    """Times of an epoch of a DataLoader with so many workers, which live through all epochs.
+
+    The loaders run in a process of their own. In this one OpenCV may have started threads already, which a fork does
+    not take along, and for which it may then wait in vain.
+    """
+    plain = {name: (way.decoder, side, way.threads, way.degrees) for name, way in ways.items()}
+    arguments = (list(jpegs), plain, workers, batch, pairs)
+    return Comparison(launch.run(_epochs_on_rank, 1, args=arguments, backend=None)[0])
+
+
+def _epochs_on_rank(
+    jpegs: list[bytes], ways: dict[str, tuple], workers: int, batch: int, pairs: int
+) -> dict[str, list[float]]:
+    if any(decoder == "torchvision" for decoder, *_ in ways.values()):
+        add_torchvision()
     loaders = {
         name: DataLoader(
-            dataset,
+            Photographs(jpegs, *way),
             batch_size=batch,
             num_workers=workers,
             persistent_workers=workers > 0,
             multiprocessing_context="fork" if workers else None,
         )
-        for name, dataset in ways.items()
+        for name, way in ways.items()
     }
     try:
-        return bench.compare(
-            {n: (lambda x=x: sum(1 for _ in x)) for n, x in loaders.items()}, pairs, warmup=1
-        )
+        runs = {name: (lambda loader=loader: sum(1 for _ in loader)) for name, loader in loaders.items()}
+        times = bench.compare(runs, pairs, warmup=1)
+        return {name: list(times.timings[name].samples) for name in ways}
     finally:
         for loader in loaders.values():
             stop(loader)
@@ -236,18 +264,19 @@ def with_threads(
 ) -> dict[int, Threads]:
     """What a second thread does to an image, and to images in a loader."""
     before = cv2.getNumThreads()
-    ways = {count: Photographs(jpegs, "OpenCV", side, count, degrees=10) for count in counts}
     spent: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
     try:
         for _ in range(pairs):
-            for count, way in ways.items():
+            for count in counts:
+                cv2.setNumThreads(count)
                 start = time.thread_time(), time.process_time()
-                for index in range(len(way)):
-                    way[index]
+                for jpeg in jpegs:
+                    shrink(turn(opencv(jpeg), 10), side)
                 spent[count].append((time.thread_time() - start[0], time.process_time() - start[1]))
-        loaded = in_loader(jpegs, {str(count): way for count, way in ways.items()}, workers, pairs=pairs)
     finally:
         cv2.setNumThreads(before)
+    loaders = {str(count): Way("OpenCV", count, degrees=10) for count in counts}
+    loaded = in_loader(jpegs, loaders, side, workers, batch=4, pairs=pairs)
     medians = {count: np.median(found, axis=0) for count, found in spent.items()}
     return {n: Threads(*map(float, medians[n]), loaded.median(str(n))) for n in counts}
 
