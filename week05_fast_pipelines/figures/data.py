@@ -27,6 +27,7 @@ def layouts(times: Comparison, names: Sequence[str], orders: Sequence[str]) -> F
         ax.set(title=order, xscale="log", xlabel="us for a sample", xlim=(1, 3e5))
         ax.set_xticks([1, 10, 100, 1000, 10_000], ["1", "10", "100", "1,000", "10,000"])
         ax.minorticks_off()
+        ax.tick_params(axis="x", labelsize=8)
         ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
