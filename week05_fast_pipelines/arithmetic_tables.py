@@ -7,7 +7,7 @@ from torch import Tensor
 
 from effdl.bench import Comparison, Ratio
 from effdl.notebook import Table
-from week04_large_models.transformer import Config
+from effdl.transformer import Config
 from week05_fast_pipelines import gradients as g
 from week05_fast_pipelines import number_formats as nf
 from week05_fast_pipelines import training_arithmetic as ta

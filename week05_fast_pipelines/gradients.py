@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week05_fast_pipelines.number_formats import FP32, Format, round_to
 
 RECORDED = (nn.Linear, nn.LayerNorm)

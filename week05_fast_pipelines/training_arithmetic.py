@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from effdl.device import device
-from week04_large_models.transformer import Attention, Config, Transformer, next_token_loss
+from effdl.transformer import Attention, Config, Transformer, next_token_loss
 
 # ---- operations
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from week04_large_models.transformer import Config, Transformer, next_token_loss, text_batch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week05_fast_pipelines import gradients
 from week05_fast_pipelines.number_formats import BF16, E2M1, E4M3, FP16, FP32
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from week04_large_models.transformer import Config, Transformer, text_batch
+from effdl.transformer import Config, Transformer, text_batch
 from week05_fast_pipelines import training_arithmetic as ta
 
 sizes = st.builds(
