@@ -16,6 +16,7 @@ class Call:
         self.parameters = set(module.parameters())
         self.forward, self.backward = [None, None], [None, None]
         self.from_inputs = False  # whether an input's gradient ends the backward pass
+        self.views = []  # pairs: a view that the module got, and the input that it is a view of
 
 
 def each(function, value):
@@ -149,21 +150,27 @@ class Profile:
         here, of one that begins, and of the module around it. What that makes of their order is mended.
         """
         calls = [call for call in self.calls if call.forward[1] is not None]
-        passed = sorted(
-            (call for call in calls if None not in call.backward), key=lambda call: call.backward[0]
-        )
-        last = {}
-        for call in passed:
+        within = {}
+        for call in reversed(calls):  # a module was called before those within
+            if None in call.backward:
+                continue
             begin, end = call.backward
-            before = last.get(call.parent, begin)
-            begin = max(begin, before) if before <= end else begin
-            call.backward = [begin, max(begin, end)]
-            last[call.parent] = max(end, before)
-        for call in reversed(calls):  # a parent was called before what is within
-            if call.parent is not None and None not in (*call.backward, *call.parent.backward):
-                begin, end = call.parent.backward
-                call.parent.backward = [min(begin, call.backward[0]), max(end, call.backward[1])]
+            above = call.parent
+            while above is not None and None in above.backward:
+                above = above.parent
+            if above is not None:
+                above.backward = [min(begin, above.backward[0]), max(end, above.backward[1])]
+            within.setdefault(above, []).append(call)
+        self._in_order(within, None, float("-inf"), float("inf"))
         return calls
+
+    def _in_order(self, within, above, free, last):
+        """Let the backward passes of the calls `within` the call `above` lie between `free` and `last`, and apart."""
+        for call in sorted(within.get(above, ()), key=lambda call: call.backward[0]):
+            begin = min(max(call.backward[0], free), last)
+            call.backward = [begin, min(max(call.backward[1], begin), last)]
+            free = call.backward[1]
+            self._in_order(within, call, *call.backward)
 
     def _begin(self, name, module, args, kwargs):
         if not self.recording:
@@ -175,6 +182,7 @@ class Profile:
         def alias(tensor):
             # A view of this call's own: its gradient is what this call gives, whoever else uses the tensor.
             call.from_inputs, own = True, tensor.view_as(tensor)
+            call.views.append((own, tensor))
             own.register_hook(lambda gradient: self._input_ready(call))
             # Changed in place, the view has another history, and its hook is not called. What it was made of has one.
             tensor.register_hook(lambda gradient: self._input_ready(call, late=True))
@@ -189,13 +197,20 @@ class Profile:
         if self.recording and self._stack:
             call = self._stack.pop()
             call.forward[1] = self.clock()
+            swapped = []
 
             def watch(tensor):
+                # The output as it is, or what the module got: a view could not be changed in place, or lose the hook.
+                given = [original for own, original in call.views if own is tensor]
+                swapped.extend(given)
+                tensor = given[0] if given else tensor
                 tensor.register_hook(lambda gradient: self._output_ready(call))
+                return tensor
 
-            # The output as it is: a view of it could not be changed in place without losing the hook.
-            if torch.is_grad_enabled():
-                each(watch, output)
+            result = each(watch, output) if torch.is_grad_enabled() else None
+            call.views.clear()
+            return result if swapped else None
+        return None
 
     def _output_ready(self, call):
         if self.recording and call.backward[0] is None:

@@ -22,6 +22,7 @@ from grader.checks import (
     expect_related,
     expect_slope_at_most,
     expect_traffic,
+    gather,
     not_measured,
     record,
 )
@@ -77,6 +78,7 @@ def profile_case(sub, recipe, *, steps=1, schedule=None, silent=(), name=None):
         "recipe": recipe,
         "name": name,
         "schedule": schedule,
+        "summary": False,
         "now": sub.rng.integers(10**9, 10**12),
         "pauses": [1000 * sub.rng.integers(1, 500) for _ in range(3)],
         "values": values,
@@ -333,6 +335,7 @@ def summary_adds_up(sub):
     recipe = work(sub, "chain", stem=work(sub), body=work(sub, "chain", one=work(sub), two=work(sub)))
     # Steps 1 and 2: whether the schedule begins anew is another check's matter.
     case = profile_case(sub, recipe, steps=3, schedule={"wait": 1, "warmup": 0, "active": 3})
+    case["summary"] = True
     answer = reply(sub.call("driver:profiled", case, wall=WALL), "summary", "trace")
     table, rows = answer["summary"], {}
     for step in recorded(case):
@@ -462,17 +465,29 @@ def expect_all_close(found, right, *, of, atol=1e-9):
 
 
 def expect_trained(result, case, right=None):
-    """Fail unless the weights moved as training moves them: values are compared by another check."""
-    right = by_slow(case) if right is None else right
+    """Fail unless the weights moved as training moves them: values are compared by another check.
+
+    With the results of the slow file as `right`, they must have moved about as far, too: fewer steps are fast.
+    """
+    timed, right = right is not None, by_slow(case) if right is None else right
     start = {**case["weights"], "embedding": case["table"][case["shown"] % len(case["table"])]}
-    moved = type(result) is dict and type(result.get("weights")) is dict
-    expect(moved, "the driver's reply is damaged")
+    good = type(result) is dict and type(result.get("weights")) is dict
+    expect(good, "the driver's reply is damaged")
+    moved = []
     for name in WEIGHTS:
         one, two = result["weights"].get(name), right["weights"][name]
         good = type(one) is torch.Tensor and one.shape == two.shape and one.dtype == two.dtype
         expect(good, f"{name} after training has another shape or dtype")
-        of = f"what training changes in {name}"
-        expect_related(one - start[name], two - start[name], at_least=0.5, of=of, hint="")
+        changes = [side - start[name] for side in (one, two)]
+        with gather() as evidence:  # four lines that would hide what the check is about
+            expect_related(*changes, at_least=0.5, of=f"what training changes in {name}", hint="")
+            evidence.measured.clear()
+        moved.append([float(change.double().square().sum()) for change in changes])
+    if timed:
+        mine, theirs = (sum(side) ** 0.5 for side in zip(*moved, strict=True))
+        told = [f"{far:.4g}" for far in (mine, theirs)]
+        fair = 0.75 * theirs <= mine <= 1.33 * theirs
+        expect(fair, "training moved the weights less far, or further", yours=told[0], spec=told[1], hint="")
 
 
 def expect_own(result, own, of):
