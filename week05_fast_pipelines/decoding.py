@@ -276,7 +276,7 @@ def with_threads(
     finally:
         cv2.setNumThreads(before)
     loaders = {str(count): Way("OpenCV", count, degrees=10) for count in counts}
-    loaded = in_loader(jpegs, loaders, side, workers, batch=4, pairs=pairs)
+    loaded = in_loader(jpegs, loaders, side, workers, batch=2, pairs=pairs)
     medians = {count: np.median(found, axis=0) for count, found in spent.items()}
     return {n: Threads(*map(float, medians[n]), loaded.median(str(n))) for n in counts}
 
