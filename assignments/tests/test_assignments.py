@@ -193,6 +193,27 @@ ONE_CHECK = {
         "pipeline_does_not_scale",
         "print_separator_at_the_end",
     ],
+    "hw2_pipelines": [
+        "scaler_counts_on_after_overflow",
+        "scaler_forgets_its_count",
+        "scaler_looks_for_inf_only",
+        "scaler_looks_when_it_steps",
+        "scaler_multiplies_the_gradients",
+        "scaler_needs_every_gradient",
+        "scaler_takes_the_step_back",
+        "scaler_unscales_twice",
+        "training_clips_scaled_gradients",
+        "training_scales_the_gradients",
+        "padding_truncates",
+        "padding_with_zeros",
+        "sampler_adds_one_length",
+        "sampler_fills_up_with_copies",
+        "sampler_forgets_the_epoch",
+        "sampler_pads_the_ranks",
+        "packing_goes_on_counting",
+        "packing_into_the_last_row",
+        "packing_leaks",
+    ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
 
@@ -242,6 +263,20 @@ SAID = [
         "syncbn_keeps_running_statistics",
         "evaluation, outputs is off by",
         "In evaluation mode",
+    ),
+    (
+        "hw2_pipelines",
+        "scaler_looks_for_inf_only",
+        "an_overflow_skips_the_step",
+        "static, a step with nan in a gradient",
+        "for NaN too",
+    ),
+    (
+        "hw2_pipelines",
+        "packing_masks_padding",
+        "packed_sequences_do_not_see_each_other",
+        "the mask has a query without any key",
+        "Padding attends to itself",
     ),
 ]
 

@@ -1,11 +1,14 @@
 """Batches of sequences that are about equally long (ULTRA BIG), in the order of chance."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from random import Random
 
 from torch.utils.data import Sampler
+
+### BEGIN SOLUTION
+from bisect import bisect_right  # isort: skip
+from itertools import accumulate  # isort: skip
+from random import Random  # isort: skip
+### END SOLUTION
 
 
 class UltraBigBrainBatchSampler(Sampler[list[int]]):

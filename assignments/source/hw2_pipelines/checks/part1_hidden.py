@@ -30,7 +30,11 @@ def driver():
 
 
 def expect_moved(report, of):
-    """Fail where the optimizer of a report made no step, so that comparing it with another one shows nothing."""
+    """Fail where an optimizer made no step, or no gradient reached one: comparing would then show nothing."""
+    velocities = [one for each in report["velocities"] for one in each if type(one) is torch.Tensor]
+    expect(
+        any(bool((one != 0).any()) for one in velocities), f"{of}: every gradient is zero, or there is none"
+    )
     expect_equal(report["calls"], [1] * len(report["calls"]), of=f"{of}: calls of optimizer.step()")
 
 
@@ -120,6 +124,9 @@ def unscale_comes_once(sub):
     item="scaling",
     points=0.125,
     hint="The statement lists the three calls that raise RuntimeError; update() begins anew.",
+    accepts=dict.fromkeys(
+        ("zeros", "constant"), "no number is compared; which calls raise is all that is asked"
+    ),
 )
 def calls_out_of_order_are_refused(sub):
     """Unscaled twice, unscaled after the step, two steps: a RuntimeError; after update() all is as before."""
@@ -189,7 +196,7 @@ def a_loaded_state_goes_on(sub):
         type(found) is dict and {"before", "begins", "after"} <= found.keys(), "the driver's reply is damaged"
     )
     first = public().reports(found["before"], before)
-    expect(first[-1]["scale"] != init, "the scale did not grow, so that a copy of it shows nothing")
+    expect(first[-1]["scale"] > init, "the scale did not grow, so that a copy of it shows nothing")
     expect_equal(found["begins"], first[-1]["scale"], of="the scale after loading")
     whole = {**case, "steps": case["steps"] + case["rest"]}
     on = public().play(sub, "dynamic", whole["settings"], optimizers, whole["steps"])[before:]

@@ -163,7 +163,7 @@ def every_index_comes_once(sub):
     item="bucketing",
     points=0.25,
     hint="A bucket of k + 1 neighbouring lengths has a gap of k.",
-    accepts={"zeros": "one index in each list has no gap; another check counts the lists"},
+    accepts=dict.fromkeys(("zeros", "constant"), "one index has no gap; another check looks for the others"),
 )
 def gaps_are_at_most_k(sub):
     """In every list, the longest sequence exceeds the shortest by at most k; k = 0 and 1 among others."""
