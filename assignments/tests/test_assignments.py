@@ -213,6 +213,16 @@ ONE_CHECK = {
         "packing_goes_on_counting",
         "packing_into_the_last_row",
         "packing_leaks",
+        "profiler_backward_lasts_to_the_end",
+        "profiler_counts_from_one",
+        "profiler_leaves_its_hooks",
+        "profiler_milliseconds",
+        "profiler_repeats_without_waiting",
+        "profiler_takes_from_all_above",
+        "fast_drops_the_last_batch",
+        "fast_loses_repeated_words",
+        "fast_mean_over_padding",
+        "fast_tables_for_training_only",
     ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
