@@ -76,6 +76,17 @@ def blocks(x: Tensor) -> tuple[dict[str, float], Table]:
     return errors, Table(["stored as", "error, % (root mean square)", "% that become zero"], rows)
 
 
+def shared_scales(tensors: Mapping[str, Tensor]) -> Table:
+    """MXFP8's error on flat tensors, with the standard's scale and with one rounded up; what fills no block is cut."""
+    rows = []
+    for name, x in tensors.items():
+        whole = x[: x.numel() // 32 * 32]
+        standard, up = (nf.noise(whole, nf.to_mxfp8(whole, round_up=up)) for up in (False, True))
+        ratio = f"{standard / up:.2f}" if up else "exact"
+        rows.append([name, f"{100 * standard:.3g}", f"{100 * up:.3g}", ratio])
+    return Table(["MXFP8, error in %", "the standard's scale", "scale rounded up", "ratio"], rows)
+
+
 def continuations(rates: Mapping[float, Mapping[str, g.Continuation]]) -> Table:
     """How far training came, by learning rate and rounding."""
     rows = [

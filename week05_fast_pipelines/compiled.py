@@ -61,10 +61,9 @@ class FirstCall:
     first: float
     """Seconds of the first call: tracing, writing C++ (or Triton), compiling that, running it."""
     second: float
+    """Seconds of the second call, which only runs."""
     kernel: str
     """The loops that torch.compile wrote."""
-    kept: bool = False
-    """Whether this was measured by an earlier run on this machine."""
 
 
 class FreshProcess:
@@ -103,7 +102,7 @@ class FreshProcess:
                 )
             self.record.parent.mkdir(parents=True, exist_ok=True)
             self.record.write_text(output.splitlines()[-1])
-        return FirstCall(**json.loads(self.record.read_text()), kept=self.process is None)
+        return FirstCall(**json.loads(self.record.read_text()))
 
 
 def _first_calls() -> dict[str, Any]:

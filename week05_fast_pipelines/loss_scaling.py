@@ -258,14 +258,17 @@ def mistakes(steps: int) -> list[Mistake]:
     careful: Optimizers = functools.partial(torch.optim.Adam, lr=1e-3, eps=1e-4)
     nan = in_one_format(half, steps)
     large = torch.full((1, 64), 300.0, dtype=half)
-    clip = [theirs(half, steps, start, sgd, 1.0, first) for first in (False, True)]
+    clip = [[theirs(half, steps, start, o, 1.0, first) for o in (sgd, adam)] for first in (False, True)]
+    too_early, unscaled = (
+        "loss {:.3g}; with Adam {:.3g}".format(*(run.loss for run in pair)) for pair in clip
+    )
     loss, share = "loss {:.3g}".format, "{:.0%} of the weights never move".format
     return [
         Mistake(
             "all in float16, Adam",
             loss(nan.loss),
             loss(theirs(half, steps, start).loss),
-            f"float32 weights and state; or eps=1e-4: {loss(in_one_format(half, steps, careful).loss)}",
+            f"float32 weights and state (eps=1e-4 hides it: {loss(in_one_format(half, steps, careful).loss)})",
             math.isfinite(nan.loss),
         ),
         Mistake(
@@ -277,8 +280,8 @@ def mistakes(steps: int) -> list[Mistake]:
         ),
         Mistake(
             "clip before unscale",
-            loss(clip[0].loss),
-            loss(clip[1].loss),
+            too_early,
+            unscaled,
             "scaler.unscale_(optimizer) first",
             True,
         ),

@@ -29,6 +29,16 @@ def test_errors_of_blocks_are_those_of_each_way():
     assert errors["NVFP4"] == number_formats.noise(x, number_formats.to_nvfp4(x))
 
 
+def test_the_standards_scale_costs_most_where_targets_share_a_power_of_two_of_tokens():
+    p = torch.linspace(0.01, 0.1, 32).repeat(10, 1)
+    logits = torch.softmax(torch.randn(10, 32, generator=torch.Generator().manual_seed(0)), 1) * p
+    logits[:, 0] = p[:, 0] - 1  # what cross-entropy sends to the target
+    gradients = {"512 tokens": (logits / 512).flatten(), "384 tokens": (logits / 384).flatten()}
+    rows = tables.shared_scales({**gradients, "ones, cut": torch.ones(40)}).rows
+    assert rows[2] == ["ones, cut", "0", "0", "exact"]
+    assert float(rows[0][3]) > 3 > 1.01 > float(rows[1][3])
+
+
 def test_shares_of_6nd_are_those_of_a_count():
     config = tables.Config(50304, 128, 64, heads=1, blocks=1)
     count, parameters = training_arithmetic.counted_without_memory(config, 1)

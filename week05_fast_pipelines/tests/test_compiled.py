@@ -49,8 +49,8 @@ def test_the_first_call_is_measured_once_and_then_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", Process)
     first = compiled.FreshProcess().result()
-    assert first == compiled.FirstCall(9.0, 0.5, "for", kept=False)
-    assert compiled.FreshProcess().result() == compiled.FirstCall(9.0, 0.5, "for", kept=True)
+    assert first == compiled.FirstCall(9.0, 0.5, "for")
+    assert compiled.FreshProcess().result() == compiled.FirstCall(9.0, 0.5, "for")
     assert len(started) == 1
 
 

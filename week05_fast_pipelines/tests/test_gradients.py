@@ -40,6 +40,14 @@ def test_gradients_of_activations_are_one_for_each_output_of_a_linear_layer_or_n
     assert gradients.record(model, *batch).activations.numel() == outputs
 
 
+def test_gradients_of_the_keys_biases_are_rounding_errors_beside_those_of_the_queries(model, batch):
+    model.zero_grad()
+    next_token_loss(model(batch[0]), batch[1]).backward()
+    queries, keys, _ = model.blocks[0].attention.qkv.bias.grad.view(3, TINY.width).abs()
+    model.zero_grad()
+    assert keys.max() < 1e-4 * queries.max()
+
+
 def test_shares_are_those_of_pytorchs_float16():
     g = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * 2.0**-24
     fate = gradients.fate(g, FP16, 2.0)

@@ -103,6 +103,12 @@ def test_clipping_scaled_gradients_hardly_trains():
     assert start - wrong.loss < (start - right.loss) / 50
 
 
+def test_adam_hides_only_a_part_of_clipping_scaled_gradients():
+    wrong, right = (ls.theirs(torch.float16, 30, ls.Scale(), ls.adam, 1.0, first) for first in (False, True))
+    start = ls.theirs(torch.float16, 0, ls.Scale()).loss
+    assert right.loss + 0.1 < wrong.loss < start - 0.1
+
+
 def test_backward_inside_of_autocast_loses_most_digits_of_a_float32_gradient():
     assert ls.error_of_backward(True) > 1e-4 > 1e-5 > ls.error_of_backward(False)
 

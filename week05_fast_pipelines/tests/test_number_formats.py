@@ -52,6 +52,17 @@ def test_cast_of_an_overflow_to_e4m3_is_what_one_of_our_two_rules_says():
     assert any(torch.equal(theirs.nan_to_num(-1), rule.nan_to_num(-1)) for rule in rules)
 
 
+def test_e4m3_overflows_just_above_the_number_that_the_comparison_leaves_out_from():
+    x = torch.tensor(nf.E4M3_OVERFLOWS_ABOVE)
+    assert nf.round_to(x, nf.E4M3) == x.to(torch.float8_e4m3fn).float() == 448
+    assert nf.round_to(x.nextafter(torch.tensor(torch.inf)), nf.E4M3).isnan()
+
+
+def test_the_comparison_finds_a_bit_that_differs(monkeypatch):
+    monkeypatch.setitem(nf.TORCH, nf.FP16, torch.bfloat16)
+    assert nf.differing(nf.FP16, torch.tensor([1.0, 0.0, -1.0])) == 2
+
+
 def test_fp4_has_the_values_of_the_microscaling_standard():
     assert nf.values(nf.E2M1).tolist() == [-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6]
 
