@@ -7,7 +7,7 @@ starts it, where the system allows that.
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -216,13 +216,16 @@ def first_batches(workers: int, persistent: bool, context: str = CONTEXT, epochs
     return waited
 
 
+def file_names(count: int) -> Iterator[str]:
+    """So many names of photographs, as long as those of large data sets are."""
+    return (f"photographs/train/class-{index % 1000:04d}/image-{index:012d}.jpg" for index in range(count))
+
+
 class Paths(Dataset):
     """Names of files as a list of Python strings, each an object with a reference count."""
 
     def __init__(self, count: int):
-        self.names = [
-            f"photographs/train/class-{index % 1000:04d}/image-{index:012d}.jpg" for index in range(count)
-        ]
+        self.names = list(file_names(count))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -235,11 +238,12 @@ class PackedPaths(Paths):
     """The same names in two arrays: all bytes end to end, and where each begins."""
 
     def __init__(self, count: int):
-        super().__init__(count)
-        coded = [name.encode() for name in self.names]
-        self.starts = np.cumsum([0, *map(len, coded)])
-        self.bytes = np.frombuffer(b"".join(coded), np.uint8)
-        del self.names
+        # Never a list of all names on the way: Python would keep much of its memory afterwards.
+        coded, self.starts = bytearray(), np.zeros(count + 1, np.int64)
+        for index, name in enumerate(file_names(count), start=1):
+            coded += name.encode()
+            self.starts[index] = len(coded)
+        self.bytes = np.frombuffer(coded, np.uint8)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

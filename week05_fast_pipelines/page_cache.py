@@ -82,8 +82,8 @@ def resident(paths: Iterable[Path]) -> float:
 class Counts:
     """What the kernel counted while a block ran."""
 
-    opens: int = 0
-    """Files of the watched folders that were opened."""
+    opens: int | None = None
+    """Files of the watched folders that were opened; None where the kernel has no watch left to give."""
     reads: int = 0
     """Calls of read(2) and its kin by this process, a few of Python's own among them."""
     faults: int = 0
@@ -94,18 +94,28 @@ class Counts:
 def counting(folders: Iterable[Path]) -> Iterator[Counts]:
     """Count opened files (inotify), read calls (/proc/self/io) and major faults (getrusage) of a block."""
     libc, counts = _libc(), Counts()
+    # A user has few watches (often 128), and editors and synchronisers take them.
     watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if watch < 0:
-        raise OSError(ctypes.get_errno(), "inotify is not to be had here")
     try:
-        for folder in folders:
-            libc.inotify_add_watch(watch, os.fsencode(folder), IN_OPEN)
+        watched = watch >= 0 and all(
+            libc.inotify_add_watch(watch, os.fsencode(folder), IN_OPEN) >= 0 for folder in folders
+        )
         reads, faults = _reads(), _faults()
         yield counts
         counts.reads, counts.faults = _reads() - reads - 1, _faults() - faults  # one call read the counter
-        counts.opens = _opens(watch)
+        counts.opens = _opens(watch) if watched else None
     finally:
-        os.close(watch)
+        if watch >= 0:
+            os.close(watch)
+
+
+def read_ahead(path: Path) -> int | None:
+    """How many kB the kernel fetches ahead at most when a file there is read forwards; None if it does not say."""
+    device = path.stat().st_dev
+    try:
+        return int(Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _reads() -> int:

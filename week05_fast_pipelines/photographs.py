@@ -22,11 +22,19 @@ def originals() -> tuple[Image.Image, ...]:
     return tuple(image.convert("RGB") for image in [*data.photographs().values(), portrait])
 
 
-def encode(image: Image.Image, quality: int = 85) -> bytes:
+def encode(image: Image.Image, quality: int = 85, progressive: bool = False) -> bytes:
     """The image as a JPEG file, with colours at half the resolution, as cameras and data sets have them."""
     target = io.BytesIO()
-    image.save(target, "JPEG", quality=quality, subsampling="4:2:0")
+    image.save(target, "JPEG", quality=quality, subsampling="4:2:0", progressive=progressive)
     return target.getvalue()
+
+
+def with_thumbnail(image: Image.Image) -> bytes:
+    """The image as a JPEG file that has a small JPEG file of itself in its header, as cameras write them."""
+    small = image.copy()
+    small.thumbnail((160, 160))
+    content, jpeg = b"Exif\0\0" + encode(small), encode(image)
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
 
 
 @functools.cache

@@ -174,6 +174,22 @@ def gradient(model: Reader, batches: Sequence[Batch], **options: bool) -> tuple[
     return total.item(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
+def against_single(
+    model: Reader, single: Sequence[Batch], packs: Sequence[Batch]
+) -> dict[tuple[bool, bool], tuple[float, float]]:
+    """How far loss and gradient of packed texts are from those of single ones, by (mask, restart).
+
+    The loss relative to the single texts' loss, the gradient by the length of the difference over its own.
+    """
+    loss, right = gradient(model, single, mask=False)
+    found = {}
+    for mask in (True, False):
+        for restart in (True, False):
+            other, whole = gradient(model, packs, mask=mask, restart=restart)
+            found[mask, restart] = abs(other / loss - 1), float((whole - right).norm() / right.norm())
+    return found
+
+
 def train(model: Reader, batches: Sequence[Batch], masks: bool, rate: float = 1e-3) -> int:
     """A step of Adam for each batch; how many targets counted. Rows of one text need no masks."""
     optimizer = torch.optim.Adam(model.parameters(), rate)

@@ -70,7 +70,7 @@ def flows(workers: Sweep, prefetch: Sweep) -> Figure:
     """Batches a second, measured and by the model: by number of workers, and by batches that may wait."""
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.5))
     labels = ("workers", "prefetch_factor")
-    titles = ("equal batches", "one batch in 12 is ten times as long")
+    titles = ("equal batches", "one batch in 11 is ten times as long")
     for ax, sweep, label, title in zip(axes, (workers, prefetch), labels, titles, strict=True):
         for (name, found), marker, colour, dash in zip(
             sweep.items(), plots.MARKERS, plots.COLOURS, plots.DASHES, strict=False
@@ -133,6 +133,7 @@ def strategies(padding: Mapping[str, float], rates: Mapping[str, float]) -> Figu
         ax.bar_label(drawn, fmt="{:,.0f}", padding=2, fontsize=8)
         ax.set_title(title)
         ax.margins(x=0.18)
+        ax.locator_params(axis="x", nbins=4)
         ax.grid(axis="y", visible=False)
     axes[0].invert_yaxis()
     return figure

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from effdl.bench import Comparison
 from effdl.exercises import exercises
-from week05_fast_pipelines import sequences, storage
+from week05_fast_pipelines import photographs, sequences, storage
 from week05_fast_pipelines.figures import data as figures
 
 FOUND = exercises(Path(__file__).resolve().parent.parent / "lecture_2_data.md")
@@ -16,7 +16,7 @@ FOUND = exercises(Path(__file__).resolve().parent.parent / "lecture_2_data.md")
 
 @pytest.mark.parametrize("exercise", [pytest.param(exercise, id=exercise.title) for exercise in FOUND])
 def test_printed_solution_passes_its_check_and_the_stub_does_not(exercise):
-    names = {"storage": storage}
+    names = {"storage": storage, "photographs": photographs}
     assert not exercise.verdict(names, solved=False)
     assert exercise.verdict(names, solved=True)
 

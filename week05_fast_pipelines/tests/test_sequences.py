@@ -73,6 +73,15 @@ def test_loss_and_gradient_do_not_depend_on_the_way_to_batch(reader, name):
     assert torch.allclose(gradient, same, rtol=1e-9, atol=1e-12)
 
 
+def test_packs_are_as_good_as_single_texts_with_mask_and_restart_only(reader):
+    made = ways(random_texts([3, 24, 7, 7, 12, 2, 9]))
+    apart = sequences.against_single(reader, made["per batch"], made["packed"])
+    loss, gradient = apart.pop((True, True))
+    assert loss < 1e-12 > gradient
+    assert len(apart) == 3
+    assert all(loss > 1e-6 and gradient > 0.01 for loss, gradient in apart.values())
+
+
 @pytest.mark.parametrize(("options", "notices"), [({}, False), ({"mask": False}, True)])
 def test_a_text_notices_its_neighbour_only_without_a_mask(reader, options, notices):
     first, other, second = random_texts([6, 6, 8])

@@ -113,6 +113,22 @@ def test_an_empty_file_has_no_pages_and_does_not_count(tmp_path):
         page_cache.resident([empty])
 
 
+def test_without_a_watch_opens_are_unknown_and_reads_are_counted_all_the_same(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    with page_cache.counting([tmp_path / "is-not-there"]) as counts:
+        (tmp_path / "file").read_bytes()
+    assert counts.opens is None
+    assert counts.reads >= 2
+
+
+def test_what_is_read_ahead_is_a_number_of_the_disk_and_unknown_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "major", lambda device: 2**20)
+    assert page_cache.read_ahead(tmp_path) is None
+    monkeypatch.undo()
+    found = page_cache.read_ahead(cache_folder())
+    assert found is None or 0 <= found < 2**30
+
+
 @settings(max_examples=5)
 @given(st.integers(1, 20))
 def test_every_open_and_every_read_is_counted(tmp_path_factory, files):
