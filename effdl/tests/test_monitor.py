@@ -10,9 +10,10 @@ import time
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 
-from effdl import monitor
+from effdl import monitor, monitor_sampler
 from effdl.quiet import cores
 
 PROGRAMS = Path(__file__).with_name("monitored.py")
@@ -158,7 +159,7 @@ def test_the_recording_ends_when_the_block_raises_and_no_sampler_stays():
     with pytest.raises(KeyError), monitor.record(0.05) as run:
         raise KeyError
     assert len(run.samples) >= 1
-    children = monitor.psutil.Process().children()
+    children = psutil.Process().children()
     assert not [child for child in children if "effdl.monitor" in " ".join(child.cmdline())]
 
 
@@ -175,13 +176,15 @@ def test_a_process_that_ends_early_is_recorded_up_to_its_end():
 
 
 def test_without_proc_psutil_gives_processors_and_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(monitor, "PROC", tmp_path)
-    seen = monitor._process(os.getpid())
+    monkeypatch.setattr(monitor_sampler, "PROC", tmp_path)
+    seen = monitor_sampler._process(os.getpid())
     assert seen["user"] > 0
     assert seen["rss"] > 1e6
-    assert os.getpid() in monitor._tree(os.getpid()) or monitor._tree(os.getpid()) == [os.getpid()]
-    assert monitor._cgroup() is None
-    assert monitor._pss([os.getpid()]) == 0
+    assert os.getpid() in monitor_sampler._tree(os.getpid()) or monitor_sampler._tree(os.getpid()) == [
+        os.getpid()
+    ]
+    assert monitor_sampler._cgroup() is None
+    assert monitor_sampler._pss([os.getpid()]) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,9 +192,9 @@ def test_without_proc_psutil_gives_processors_and_memory(monkeypatch, tmp_path):
 )
 def test_a_quota_of_the_container_limits_the_cores(monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(monitor, "_group_files", lambda controller, names: (Path("cpu.max"),))
-    monkeypatch.setattr(monitor, "_read", lambda path: quota)
-    assert monitor._allowed(1) == expected
+    monkeypatch.setattr(monitor_sampler, "_group_files", lambda controller, names: (Path("cpu.max"),))
+    monkeypatch.setattr(monitor_sampler, "_read", lambda path: quota)
+    assert monitor_sampler.allowed(1) == expected
 
 
 def test_an_impossible_interval_is_refused():
@@ -228,11 +231,11 @@ def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
     library.nvmlDeviceGetUtilizationRates = lambda handle: two[handle]
     library.nvmlDeviceGetMemoryInfo = lambda handle: types.SimpleNamespace(used=10**9)
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert monitor._Gpus().now() == [[0.9, 10**9], [0.5, 10**9]]
+    assert monitor_sampler._Gpus().now() == [[0.9, 10**9], [0.5, 10**9]]
     with monitor.record(0.02) as run:
         time.sleep(0.1)
     for sample in run.samples:
-        sample["gpus"] = monitor._Gpus().now()
+        sample["gpus"] = monitor_sampler._Gpus().now()
     assert run.gpu()[0] == pytest.approx(0.7)
     assert run.gpu("memory")[0] == 2 * 10**9
     assert run.verdict().bound == "gpu"
@@ -242,7 +245,7 @@ def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
 def test_a_broken_nvml_is_no_gpu(monkeypatch):
     library = types.ModuleType("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert monitor._Gpus().now() == []
+    assert monitor_sampler._Gpus().now() == []
 
 
 # What no test machine does on purpose: the numbers are made up.
