@@ -91,7 +91,7 @@ class Run:
         names = ["user", "nice", "system", "idle", "iowait", "steal"]
         found = []
         for a, b in zip(self.samples[:-1], self.samples[1:], strict=True):
-            spent = [y - x for x, y in zip(a["cores"][number], b["cores"][number], strict=True)]
+            spent = _spent(a["cores"][number], b["cores"][number])
             share = {name: part / max(sum(spent), 1e-9) for name, part in zip(names, spent, strict=True)}
             share["busy"] = share["user"] + share["nice"] + share["system"]
             # The kernel counts in ticks: a stretch shorter than one may have none, and says nothing.
@@ -144,7 +144,11 @@ class Run:
         spent = [_spent(a, b) for a, b in zip(first["cores"], last["cores"], strict=True)]
         wall = [sum(core) for core in zip(*spent, strict=True)]
         idle = (wall[3] + wall[4]) / max(sum(wall), 1e-9)
-        disks = [_rate(first["disk busy"].get(name, 0), b, seconds) for name, b in last["disk busy"].items()]
+        # A byte counts for a partition, its disk and what lies over them: no sum, but the one with the most.
+        disks, moved = (
+            max((_rate(first[what].get(name, 0), b, seconds) for name, b in last[what].items()), default=0.0)
+            for what in ("disk busy", "disk bytes")
+        )
         found = {
             "main": self._cores(first, last, "main"),
             "children": self._cores(first, last, "children"),
@@ -153,16 +157,17 @@ class Run:
             "machine": len(first["cores"]) * (1 - idle),
             "steal": wall[5] / max(sum(wall), 1e-9),
             "at the disk": sum(any(p["disk"] for p in s["processes"].values()) for s in self.samples[1:]) / count,
-            "disk busy": max(disks, default=0.0),
-            "disk bytes": _rate(first["disk bytes"], last["disk bytes"], seconds),
+            "disk busy": disks,
+            "disk bytes": moved,
             "memory stalled": _rate(first["stalled"], last["stalled"], seconds),
             "swapped in": _rate(first["swapped in"], last["swapped in"], seconds),
             "gpu": sum(self.gpu()) / count,
         }  # fmt: skip
         lengths = [b - a for a, b in zip([0.0, *self.times[:-1]], self.times, strict=True)]
         for what in ("read", "written", "received", "sent", "loopback"):
-            moved = sum(rate * length for rate, length in zip(self.rate(what), lengths, strict=True))
-            found[what] = moved / seconds
+            found[what] = (
+                sum(r * length for r, length in zip(self.rate(what), lengths, strict=True)) / seconds
+            )
         return found
 
     def verdict(self) -> Verdict:

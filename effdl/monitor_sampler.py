@@ -152,7 +152,7 @@ def _machine(gpus: _Gpus, cgroup: tuple[Path, ...] | None) -> dict[str, Any]:
     return {
         "cores": cores,
         "disk busy": {name: getattr(disk, "busy_time", 0) / 1e3 for name, disk in (disks or {}).items()},
-        "disk bytes": sum(d.read_bytes + d.write_bytes for d in (disks or {}).values()),
+        "disk bytes": {name: disk.read_bytes + disk.write_bytes for name, disk in (disks or {}).items()},
         "loopback": sum(c.bytes_recv for name, c in net.items() if name.startswith("lo")),
         "received": sum(c.bytes_recv for name, c in net.items() if not name.startswith("lo")),
         "sent": sum(c.bytes_sent for name, c in net.items() if not name.startswith("lo")),
@@ -186,12 +186,11 @@ def sample_until_told(root: int, every: float) -> None:
             # Walks page tables: once a second is enough, and at the end.
             pss, slow_at = _pss(_tree(root)), now + 1.0
         processes = {pid: seen for pid in _tree(root) if (seen := _process(pid))}
-        own = os.times()
         line = {
             "time": time.monotonic(),
             "processes": processes,
             "pss": pss,
-            "own": own.user + own.system,
+            "own": time.process_time(),
             **_machine(gpus, cgroup),
         }
         if root not in processes:
