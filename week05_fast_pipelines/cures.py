@@ -62,8 +62,8 @@ class Log:
     """Python's own: entries wait in memory until there are a hundred, or until the end."""
 
     def __init__(self, path: Path, capacity: int = 100):
-        target = logging.FileHandler(path, mode="w", encoding="utf-8")
-        self.handler = logging.handlers.MemoryHandler(capacity, target=target)
+        self.target = logging.FileHandler(path, mode="w", encoding="utf-8")
+        self.handler = logging.handlers.MemoryHandler(capacity, target=self.target)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Add an entry."""
@@ -72,7 +72,7 @@ class Log:
     def close(self) -> None:
         """Write what waits."""
         self.handler.close()
-        self.handler.target and self.handler.target.close()
+        self.target.close()
 
 
 class History:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from effdl import bench, memory
 from effdl.device import device
@@ -17,6 +18,14 @@ def forward(parts: slow_training.Parts) -> Callable[[], torch.Tensor]:
     """A forward pass of the script's model over one batch, and nothing else."""
     model, tokens = slow_training.Model(parts), parts.read(slow_training.handbook(slow_training.BATCH))
     return lambda: model(tokens[:, :-1])
+
+
+def loss(model: torch.nn.Module) -> float:
+    """Nats a character of a trained model over the script's whole text, the same for all models."""
+    tokens = cures.read(slow_training.handbook())
+    with torch.no_grad():
+        logits = model(tokens[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten()).item()
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def race(pairs: int = 3) -> bench.Comparison:
 
 def waterfall(times: bench.Comparison, order: Sequence[str]) -> list[Saving]:
     """What each cure saves when they are made in this order, by the quickest pass of each version."""
-    # A disturbance can only make a pass longer, and savings are differences, which a median of three does not save.
+    # A disturbance can only make a pass longer. Savings are differences, and need more than a median of few rounds.
     seconds = [min(times.timings[name(order[:count])].samples) for count in range(len(order) + 1)]
     return [Saving(*step) for step in zip(order, seconds, seconds[1:], strict=False)]
 
@@ -71,7 +80,7 @@ def norms_of_a_view(count: int) -> bench.Ratio:
 
     def norms(x: torch.Tensor) -> None:
         for _ in range(count):
-            torch.nn.functional.layer_norm(x, (1024,))
+            F.layer_norm(x, (1024,))
 
     times = {"view": lambda: norms(view), "copy": lambda: norms(view.contiguous())}
     return bench.compare(times, pairs=7).ratio("view", "copy")

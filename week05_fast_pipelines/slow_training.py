@@ -183,7 +183,9 @@ class Model(nn.Module):
         self.blocks = nn.Sequential(*(Block(parts.attention) for _ in range(BLOCKS)))
         self.head = nn.Linear(WIDTH, len(VOCABULARY))
         self.register_buffer("places", parts.positions(LENGTH, WIDTH))
-        self.to(self.places.dtype)  # "expected scalar type Double but found Float", it said without this line
+        self.to(
+            self.places.dtype
+        )  # "mixed dtype (CPU): all inputs must share same datatype", it said without this
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the model expects after each character."""
@@ -195,11 +197,10 @@ class Result:
     """What one pass over the text left behind."""
 
     losses: list[float]  # nats a character, of each step
-    seconds: list[float]  # of each step
     characters: int  # that the model was trained on, each time that it saw them
     history: torch.Tensor
     lines: list[str]  # of the log
-    dtype: torch.dtype
+    model: nn.Module
 
 
 def handbook(chunks: int = CHUNKS) -> list[str]:
@@ -215,11 +216,10 @@ def train(parts: Parts = SLOW, chunks: list[str] | None = None) -> Result:
     model = Model(parts)
     parameters = list(model.parameters())
     optimizer = parts.optimizer(parameters, RATE)
-    history, losses, seconds, characters = parts.history(len(chunks) // BATCH), [], [], 0
+    history, losses, characters = parts.history(len(chunks) // BATCH), [], 0
     with tempfile.TemporaryDirectory() as folder:
         log = parts.log(Path(folder) / "log.jsonl")
         for texts in parts.batches(chunks, BATCH):
-            start = time.perf_counter()
             tokens = parts.read(texts)
             for p in parameters:
                 p.grad = None
@@ -232,10 +232,9 @@ def train(parts: Parts = SLOW, chunks: list[str] | None = None) -> Result:
             log.write({"step": len(losses), "loss": round(loss.item(), 3), "norm": round(size, 3)})
             losses.append(loss.item())
             characters += tokens[:, 1:].numel()
-            seconds.append(time.perf_counter() - start)
         log.close()
         lines = (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return Result(losses, seconds, characters, history.all(), lines, next(model.parameters()).dtype)
+    return Result(losses, characters, history.all(), lines, model)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ Each says "ready" when it begins, and in the end prints a number: the share of t
 work to do, by its own clock.
 """
 
+import hashlib
 import mmap
 import os
 import socket
 import sys
+import threading
 import time
+
+from effdl.quiet import cores
 
 
 def ready():
@@ -27,17 +31,20 @@ def spin(seconds):
         sum(range(1000))
 
 
-def matmul(seconds):
-    import torch
+def hash_everywhere(seconds):
+    """A thread for each core. Without barriers, at which one would sleep while another has lost its core."""
+    block = bytes(1 << 22)
 
-    torch.set_num_threads(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    a = torch.randn(1024, 1024)
-    a @ a
+    def work():
+        for _ in until(seconds):
+            hashlib.sha256(block)  # lets go of Python's lock
+
+    threads = [threading.Thread(target=work) for _ in range(cores())]
     ready()
-    for _ in until(seconds):
-        a @ a
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def sleep(seconds):

@@ -10,9 +10,10 @@ import time
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 
-from effdl import monitor
+from effdl import monitor, monitor_sampler
 from effdl.quiet import cores
 
 PROGRAMS = Path(__file__).with_name("monitored.py")
@@ -33,12 +34,28 @@ def watched(name, *arguments, seconds=1.5):
 
 
 def assert_bound(run, expected):
-    """The verdict is as expected; on a machine that gives the program less than half of the time it wants, skip."""
+    """The verdict is as expected; where other programs, or other guests of the host, disturbed the run, skip."""
     verdict, shares = run.verdict(), run.shares()
     used, wanted = shares["main"] + shares["children"], shares["main wants"] + shares["children want"]
-    if verdict.bound != expected and wanted - used > max(used, 0.2):
+    disturbed = shares["machine"] - used > 0.3 or wanted - used > 0.2 or shares["steal"] > 0.05
+    if verdict.bound != expected and disturbed:
         pytest.skip(f"this machine has no time for the test: {verdict}")
     assert verdict.bound == expected, f"{verdict} {shares}"
+
+
+def disk_is_shared(shares):
+    """Others move more bytes at the disk than the program, or it waits for a core: then the disk may not show."""
+    moved = shares["read"] + shares["written"]
+    return shares["disk bytes"] > 2 * moved or shares["main wants"] > shares["main"] + 0.2
+
+
+def samplers():
+    """The monitor's samplers that run below this process."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # another test's child that has just ended
+            found += [child] if "effdl.monitor_sampler" in child.cmdline() else []
+    return found
 
 
 def test_the_monitor_is_loaded_without_torch_so_that_it_starts_at_once():
@@ -57,8 +74,8 @@ def test_a_spinning_loop_is_bound_by_one_process():
 
 @on_linux
 @pytest.mark.alone
-def test_matrix_products_on_all_threads_are_bound_by_all_cores():
-    run, _ = watched("matmul")
+def test_threads_on_all_cores_are_bound_by_all_cores():
+    run, _ = watched("hash_everywhere")
     assert_bound(run, "all cores")
 
 
@@ -67,7 +84,7 @@ def test_matrix_products_on_all_threads_are_bound_by_all_cores():
 def test_sleep_is_waiting_for_a_timer():
     run, _ = watched("sleep")
     assert_bound(run, "waiting")
-    assert next(iter(run.waits_in())) == "a timer"
+    assert next(iter(run.waits_in()), "never seen asleep") == "a timer"
 
 
 @on_linux
@@ -75,7 +92,7 @@ def test_sleep_is_waiting_for_a_timer():
 def test_synced_writes_are_bound_by_the_disk_where_it_makes_a_program_wait(tmp_path):
     run, waited = watched("write", tmp_path / "file")
     shares = run.shares()
-    if shares["written"] < 1e5 or waited < 0.7 or shares["main wants"] > shares["main"] + 0.2:
+    if shares["written"] < 1e5 or waited < 0.7 or disk_is_shared(shares):
         pytest.skip("this folder is in memory, its disk is never waited for, or the machine is busy")
     assert_bound(run, "disk")
 
@@ -85,7 +102,7 @@ def test_synced_writes_are_bound_by_the_disk_where_it_makes_a_program_wait(tmp_p
 def test_reads_past_the_page_cache_are_bound_by_the_disk_where_it_makes_a_program_wait(tmp_path):
     run, waited = watched("read", tmp_path / "file")
     shares = run.shares()
-    if shares["read"] < 1e5 or waited < 0.5 or shares["main wants"] > shares["main"] + 0.2:
+    if shares["read"] < 1e5 or waited < 0.5 or disk_is_shared(shares):
         pytest.skip("this folder is in memory, its disk is never waited for, or the machine is busy")
     assert_bound(run, "disk")
     assert sum(run.rate("read")) > 0
@@ -130,8 +147,14 @@ def test_the_sampler_needs_a_small_share_of_one_core():
     with monitor.record(0.1) as run:
         time.sleep(1.5)
     assert 0 < run.own_cost < 0.25
-    assert all("effdl.monitor" not in str(p) for p in run.samples[-1]["processes"])
-    assert len(run.samples[-1]["processes"]) == len(run.samples[0]["processes"])
+
+
+def test_the_sampler_does_not_count_itself():
+    with monitor.record(0.05) as run:
+        [sampler] = samplers()
+        time.sleep(0.2)
+    assert all(os.getpid() in sample["processes"] for sample in run.samples)
+    assert all(sampler.pid not in sample["processes"] for sample in run.samples)
 
 
 def test_a_run_is_drawn_and_its_series_are_equally_long():
@@ -139,7 +162,7 @@ def test_a_run_is_drawn_and_its_series_are_equally_long():
         assert str(run) == "nothing was recorded yet, or the run was too short"
         with pytest.raises(ValueError, match="nothing was recorded"):
             run.shares()
-        time.sleep(0.2)
+        time.sleep(0.5)
     count = len(run.times)
     assert count >= 2
     series = [run.processor(who) for who in ("main", "children", "all")]
@@ -158,8 +181,7 @@ def test_the_recording_ends_when_the_block_raises_and_no_sampler_stays():
     with pytest.raises(KeyError), monitor.record(0.05) as run:
         raise KeyError
     assert len(run.samples) >= 1
-    children = monitor.psutil.Process().children()
-    assert not [child for child in children if "effdl.monitor" in " ".join(child.cmdline())]
+    assert not samplers()
 
 
 def test_a_process_that_ends_early_is_recorded_up_to_its_end():
@@ -175,13 +197,15 @@ def test_a_process_that_ends_early_is_recorded_up_to_its_end():
 
 
 def test_without_proc_psutil_gives_processors_and_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(monitor, "PROC", tmp_path)
-    seen = monitor._process(os.getpid())
+    monkeypatch.setattr(monitor_sampler, "PROC", tmp_path)
+    seen = monitor_sampler._process(os.getpid())
     assert seen["user"] > 0
     assert seen["rss"] > 1e6
-    assert os.getpid() in monitor._tree(os.getpid()) or monitor._tree(os.getpid()) == [os.getpid()]
-    assert monitor._cgroup() is None
-    assert monitor._pss([os.getpid()]) == 0
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in monitor_sampler._tree(os.getpid())
+        child.communicate(b"\n")
+    assert monitor_sampler._cgroup() is None
+    assert monitor_sampler._pss([os.getpid()]) == 0
 
 
 @pytest.mark.parametrize(
@@ -189,9 +213,9 @@ def test_without_proc_psutil_gives_processors_and_memory(monkeypatch, tmp_path):
 )
 def test_a_quota_of_the_container_limits_the_cores(monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(monitor, "_group_files", lambda controller, names: (Path("cpu.max"),))
-    monkeypatch.setattr(monitor, "_read", lambda path: quota)
-    assert monitor._allowed(1) == expected
+    monkeypatch.setattr(monitor_sampler, "_group_files", lambda controller, names: (Path("cpu.max"),))
+    monkeypatch.setattr(monitor_sampler, "_read", lambda path: quota)
+    assert monitor_sampler.allowed(1) == expected
 
 
 def test_an_impossible_interval_is_refused():
@@ -201,7 +225,8 @@ def test_an_impossible_interval_is_refused():
 
 def test_around_a_command_the_status_is_the_commands_own_and_the_sentence_is_printed(tmp_path):
     command = [sys.executable, "-m", "effdl.monitor", "--every", "0.05", "--draw", str(tmp_path / "run.png")]
-    command += [sys.executable, "-c", "import sys, time; time.sleep(0.5); sys.exit(3)"]
+    # Long enough for the sampler to start meanwhile, on a busy machine too.
+    command += [sys.executable, "-c", "import sys, time; time.sleep(3); sys.exit(3)"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert done.stderr.strip().splitlines()[-1].startswith("Bound by ")
@@ -219,6 +244,19 @@ def test_a_command_that_is_missing_is_asked_for():
     assert monitor.main([]) == 2
 
 
+def test_a_byte_on_a_partition_of_a_disk_counts_once():
+    def sample(time, moved):
+        disks = {"nvme0n1": moved, "nvme0n1p2": moved, "dm-0": moved, "loop0": 0}
+        still = dict.fromkeys(("stalled", "swapped in", "received", "sent", "loopback"), 0)
+        return {"time": time, "processes": {}, "cores": [[time] * 6], "gpus": [], "disk bytes": disks,
+                "disk busy": dict.fromkeys(disks, time / 2), **still}  # fmt: skip
+
+    run = monitor.Run(1, 1)
+    run.samples += [sample(0.0, 0), sample(2.0, 10**6)]
+    assert run.shares()["disk bytes"] == pytest.approx(5e5)
+    assert run.shares()["disk busy"] == pytest.approx(0.5)
+
+
 def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
     two = [types.SimpleNamespace(gpu=90), types.SimpleNamespace(gpu=50)]
     library = types.ModuleType("pynvml")
@@ -228,11 +266,11 @@ def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
     library.nvmlDeviceGetUtilizationRates = lambda handle: two[handle]
     library.nvmlDeviceGetMemoryInfo = lambda handle: types.SimpleNamespace(used=10**9)
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert monitor._Gpus().now() == [[0.9, 10**9], [0.5, 10**9]]
+    assert monitor_sampler._Gpus().now() == [[0.9, 10**9], [0.5, 10**9]]
     with monitor.record(0.02) as run:
         time.sleep(0.1)
     for sample in run.samples:
-        sample["gpus"] = monitor._Gpus().now()
+        sample["gpus"] = monitor_sampler._Gpus().now()
     assert run.gpu()[0] == pytest.approx(0.7)
     assert run.gpu("memory")[0] == 2 * 10**9
     assert run.verdict().bound == "gpu"
@@ -242,7 +280,7 @@ def test_a_gpu_is_read_by_nvml_and_drawn(monkeypatch):
 def test_a_broken_nvml_is_no_gpu(monkeypatch):
     library = types.ModuleType("pynvml")
     monkeypatch.setitem(sys.modules, "pynvml", library)
-    assert monitor._Gpus().now() == []
+    assert monitor_sampler._Gpus().now() == []
 
 
 # What no test machine does on purpose: the numbers are made up.

@@ -109,6 +109,12 @@ def test_the_checks_find_usual_mistakes():
     assert wrong("numbers") is False
     assert trials.checker(lambda gradients: float(gradients[0].norm()))("norm") > 0
 
+    def with_a_short_one(chunks, size):
+        return (chunks[start : start + size] for start in range(0, len(chunks), size))
+
+    assert trials.batches(with_a_short_one)(19, 8) != [1] * 16 + [0] * 3
+    assert trials.batches(with_a_short_one)(5, 8) != [0] * 5
+
     def biased(parameters, gradients, means, squares, steps, rate):
         torch._foreach_lerp_(means, gradients, 0.1)
         torch._foreach_mul_(squares, 0.999)
@@ -137,6 +143,12 @@ def test_the_checks_find_usual_mistakes():
 
     assert trials.keeper(reversed_history)("the same") is False
 
+    def with_graphs(batches):
+        kept = []
+        return kept.append, lambda: torch.cat([x.float().flatten() for x in kept])
+
+    assert trials.keeper(with_graphs)("the same") is False
+
 
 def test_all_cures_but_the_index_leave_losses_and_log_as_they_were():
     usual = train(cures.cured("wrong index"))
@@ -152,8 +164,25 @@ def test_the_wrong_index_trains_on_shifted_batches_of_the_same_text():
     slow = train()
     assert len(slow.losses) == CHUNKS - BATCH + 1
     assert slow.characters == len(slow.losses) * BATCH * LENGTH
-    assert slow.dtype == torch.float64
+    assert next(slow.model.parameters()).dtype == torch.float64
     assert slow.losses[-1] < slow.losses[0]
+
+
+def test_after_as_many_steps_both_indices_know_the_whole_text_equally_well():
+    slow = train()
+    chunks = (handbook() * 6)[: len(slow.losses) * BATCH]
+    right = train(cures.cured("wrong index"), chunks)
+    assert len(right.losses) == len(slow.losses)
+    assert hunt.loss(right.model) == pytest.approx(hunt.loss(slow.model), abs=0.15)
+    assert hunt.loss(train(cures.cured("wrong index")).model) > hunt.loss(slow.model) + 0.5
+
+
+def test_a_log_is_closed_with_its_file(tmp_path):
+    log = cures.Log(tmp_path / "log")
+    log.write({"step": 0})
+    log.close()
+    assert log.target.stream is None
+    assert (tmp_path / "log").read_text() == '{"step": 0}\n'
 
 
 def test_the_text_has_pieces_of_one_length():
