@@ -350,7 +350,8 @@ def main(arguments: list[str]) -> int:
     while len(arguments) > 1 and arguments[0] in options:
         options[arguments[0]], arguments = arguments[1], arguments[2:]
     if not arguments:
-        print(f"usage: python -m effdl.monitor {main.__doc__}".partition(": run")[0], file=sys.stderr)
+        usage = f"usage: python -m effdl.monitor {main.__doc__}".partition(": run")[0]
+        print(usage.replace("`", ""), file=sys.stderr)
         return 2
     command = subprocess.Popen(arguments)
     with record(float(options["--every"]), command.pid) as run:

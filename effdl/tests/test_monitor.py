@@ -240,8 +240,9 @@ def test_a_command_that_ends_at_once_is_no_error():
     assert "Traceback" not in done.stderr
 
 
-def test_a_command_that_is_missing_is_asked_for():
+def test_a_command_that_is_missing_is_asked_for(capsys):
     assert monitor.main([]) == 2
+    assert capsys.readouterr().err.endswith("effdl.monitor [--every SECONDS] [--draw FILE.png] COMMAND...\n")
 
 
 def test_a_byte_on_a_partition_of_a_disk_counts_once():
