@@ -77,7 +77,7 @@ def blocks(x: Tensor) -> tuple[dict[str, float], Table]:
 
 
 def shared_scales(tensors: Mapping[str, Tensor]) -> Table:
-    """MXFP8's error on flat tensors, by the standard's scale and by one rounded up; what fills no block is cut."""
+    """MXFP8's error on flat tensors, with the standard's scale and one rounded up; a rest is cut off."""
     rows = []
     for name, x in tensors.items():
         whole = x[: x.numel() // 32 * 32]
