@@ -282,7 +282,7 @@ def _expect_bound(
 ) -> None:
     record(of, value, bound=f"{words} {bound:.4g}")
     if holds is not True:
-        why = f"{value:.4g} {of}, {words} {bound:.4g} allowed"
+        why = f"{of}: {value:.4g}, {words} {bound:.4g} allowed"
         raise Failed(why, f"{value:.4g}", f"{words} {bound:.4g}", hint=hint)
 
 

@@ -187,6 +187,11 @@ def test_only_true_is_true():
             expect(value, "not fine")
 
 
+def test_a_bound_that_is_missed_is_said_as_one_that_is_kept():
+    with pytest.raises(Failed, match=r"^120 sequences: rows: 79, at most 74 allowed$"):
+        expect_at_most(79, 74, of="120 sequences: rows")
+
+
 def test_a_bound_fails_for_nan():
     expect_at_most(1.0, 1.0, of="x")
     expect_at_least(1.0, 1.0, of="x")

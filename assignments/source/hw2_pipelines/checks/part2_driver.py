@@ -22,11 +22,11 @@ def plain(value):
 
 
 def brain(sequences, max_length, pad, picks):
-    """Return the length of a BrainDataset, and its items `picks`."""
+    """Return the length of a BrainDataset, and those of its items `picks` that it says it has."""
     from padding import BrainDataset
 
     dataset = BrainDataset(sequences, max_length, pad)
-    items = [dataset[index] for index in picks]
+    items = [dataset[index] for index in picks if index < len(dataset)]
     return {
         "count": len(dataset),
         "tokens": [tokens for tokens, _ in items],

@@ -93,7 +93,8 @@ def expect_big_brain(sub, sequences, max_length, pad, batches, *, odd=""):
 @check(
     item="padding",
     points=0.25,
-    hint="The longest sequence of the batch, not of the dataset, gives the number of columns.",
+    hint="Too many items: what is longer than max_length is dropped here too, not cut. Too many columns: the longest "
+    "sequence of the batch, not of the dataset, says how many.",
 )
 def big_brain_pads_to_the_batch(sub):
     """Items as they are, and batches that are as wide as their longest item."""
