@@ -7,6 +7,7 @@ import cProfile
 import json
 import os
 import pstats
+import re
 import shutil
 import subprocess
 import sys
@@ -280,8 +281,12 @@ def where_it_hangs() -> tuple[str, str]:
                 found, problem = py_spy("dump", "--pid", str(process.pid))
                 if problem or "waits_for_a_message" in found:
                     break
-            lines = [line.strip() for line in found.splitlines() if "(" in line and "Process" not in line]
-            return "\n".join(line.replace(folder + os.sep, "") for line in lines), problem
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", found).replace(folder + os.sep, "")
+            lines = [line.strip() for line in plain.splitlines()]
+            # Above them it names the command and the Python, which say nothing about where it stands.
+            return "\n".join(
+                line for line in lines if line.startswith("Thread") or "(hangs.py:" in line
+            ), problem
         finally:
             process.kill()
             process.wait()
