@@ -244,6 +244,9 @@ def _code_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
         remedy = "no magics and no shell lines: effdl.run runs the cells as plain Python"
         yield f"line {line!r} is not Python ({error.msg}); {remedy}"
         return
+    for node in tree.body[:-1]:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _calls(node.value, "Table"):
+            yield f"line {node.lineno}: only the last value of a cell is shown, and this Table is not the last"
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _calls(node, "caption"):
             values = node.args[2:3] + [word.value for word in node.keywords if word.arg == "alt"]

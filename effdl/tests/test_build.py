@@ -216,6 +216,7 @@ def test_pictures_are_not_scrubbed(monkeypatch):
         ("```bash\nls\n```\n", "no shell lines"),
         ("```python\ndef f(:\n```\n", "is not Python"),
         ('```python tags=["raises-exception"]\n1 / 0\n```\n', "cell options"),
+        ("```python\nTable(['a'], rows)\nx = 1\n```\n", "this Table is not the last"),
         ("![](roof.png)\n", "![](roof.png) without alternative text"),
         ("<img src='roof.png'>\n", "without alternative text"),
         ("```python\ncaption(fig, 'Times.')\n```\n", "caption() without alternative text"),
