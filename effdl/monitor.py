@@ -353,8 +353,24 @@ def main(arguments: list[str]) -> int:
         usage = f"usage: python -m effdl.monitor {main.__doc__}".partition(": run")[0]
         print(usage.replace("`", ""), file=sys.stderr)
         return 2
-    command = subprocess.Popen(arguments)
-    with record(float(options["--every"]), command.pid) as run:
+    try:
+        every = float(options["--every"])
+    except ValueError:
+        every = 0.0
+    if not every > 0:
+        print(
+            f"--every {options['--every']}: give the seconds between samples, for example 0.1",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        command = subprocess.Popen(arguments)
+    except OSError as error:
+        print(
+            f"{arguments[0]}: {error.strerror}; name a program, for example python train.py", file=sys.stderr
+        )
+        return 127
+    with record(every, command.pid) as run:
         status = command.wait()
     print(run, file=sys.stderr)
     if options["--draw"] and len(run.samples) > 1:

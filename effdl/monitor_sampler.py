@@ -182,9 +182,11 @@ def sample_until_told(root: int, every: float) -> None:
     due, last = time.monotonic(), False
     while True:
         now = time.monotonic()
-        if now >= slow_at or last:
-            # Walks page tables: once a second is enough, and at the end.
-            pss, slow_at = _pss(_tree(root)), now + 1.0
+        if now >= slow_at:
+            # The kernel walks page tables, a tenth of a second for a gigabyte: once a second, and rarer where it is
+            # so long that it would take more than a hundredth of a core.
+            pss = _pss(_tree(root))
+            slow_at = now + max(1.0, 100 * (time.monotonic() - now))
         processes = {pid: seen for pid in _tree(root) if (seen := _process(pid))}
         line = {
             "time": time.monotonic(),

@@ -242,6 +242,39 @@ def test_a_command_that_ends_at_once_is_no_error():
 
 def test_a_command_that_is_missing_is_asked_for(capsys):
     assert monitor.main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--every", "x", "true"], 2, "--every x: give the seconds"),
+        (["--every", "0", "true"], 2, "--every 0: give the seconds"),
+        (["no-such-program"], 127, "no-such-program: No such file or directory; name a program"),
+    ],
+)
+def test_a_command_line_that_cannot_run_gets_one_sentence(capsys, arguments, status, says):
+    assert monitor.main(arguments) == status
+    assert capsys.readouterr().err.startswith(says)
+
+
+def test_pss_of_a_large_process_is_not_read_so_often_that_it_costs(monkeypatch, capsys):
+    clock, reads = [0.0], []
+    monkeypatch.setattr(monitor_sampler.time, "monotonic", lambda: clock[0])
+
+    def slow(_):
+        reads.append(clock[0])
+        clock[0] += 0.1  # as for a gigabyte
+        return 1
+
+    def wait(*_):
+        clock[0] += 0.5
+        return [sys.stdin] if clock[0] > 30 else [], [], []
+
+    monkeypatch.setattr(monitor_sampler, "_pss", slow)
+    monkeypatch.setattr(monitor_sampler.select, "select", wait)
+    monitor_sampler.sample_until_told(os.getpid(), 0.5)
+    assert len(capsys.readouterr().out.splitlines()) > 50
+    assert len(reads) == 4  # each ten seconds of thirty, and at the start
     assert capsys.readouterr().err.endswith("effdl.monitor [--every SECONDS] [--draw FILE.png] COMMAND...\n")
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from grader.course import Assignment, Course, Part
+from grader.course import Assignment, Course, CourseError, Part
 from grader.examine.examiner import Examiner, checks_of
 from grader.notebooks.wrong import wrong_solutions
 
@@ -76,9 +76,19 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--json", type=Path, help="append a line of JSON for each case")
     options = parser.parse_args()
-    assignment = Course.load(Path("assignments")).assignment(options.assignment)
+    if options.times < 1:
+        parser.error(f"--times {options.times}: give a number of runs, 20 for example")
+    try:
+        assignment = Course.load(Path("assignments")).assignment(options.assignment)
+        solutions = list(cases(assignment))
+    except CourseError as error:
+        parser.error(str(error))
     never = {"wrong": ("pass",), "right": ("fail",), None: ("pass", "fail")}[options.kind]
-    chosen = [case for case in cases(assignment) if case.never in never and options.only in case.name]
+    chosen = [case for case in solutions if case.never in never and options.only in case.name]
+    if not chosen:
+        parser.error(
+            f"{assignment.name} has no {options.kind or 'wrong or right'} solution with {options.only!r} in its name"
+        )
     table, console = Table("solution", "must never", "verdicts"), Console()
     bad = 0
     with Examiner() as examiner:
