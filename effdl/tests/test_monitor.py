@@ -242,6 +242,7 @@ def test_a_command_that_ends_at_once_is_no_error():
 
 def test_a_command_that_is_missing_is_asked_for(capsys):
     assert monitor.main([]) == 2
+    assert capsys.readouterr().err.endswith("effdl.monitor [--every SECONDS] [--draw FILE.png] COMMAND...\n")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,6 @@ def test_pss_of_a_large_process_is_not_read_so_often_that_it_costs(monkeypatch, 
     monitor_sampler.sample_until_told(os.getpid(), 0.5)
     assert len(capsys.readouterr().out.splitlines()) > 50
     assert len(reads) == 4  # each ten seconds of thirty, and at the start
-    assert capsys.readouterr().err.endswith("effdl.monitor [--every SECONDS] [--draw FILE.png] COMMAND...\n")
 
 
 def test_a_byte_on_a_partition_of_a_disk_counts_once():
