@@ -5,7 +5,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: lab notebooks record clean demo test test-all matrix
 
-lab: .venv/installed
+# make lab WEEK=7 installs what that week needs besides.
+WEEK_FILE = $(if $(WEEK),$(wildcard requirements-week$(WEEK).txt requirements-week0$(WEEK).txt))
+
+lab: .venv/installed $(patsubst requirements-%.txt,.venv/%,$(WEEK_FILE))
 	@echo "Jupyter keeps this terminal until you press Ctrl-C; for grader and git, open another one in this folder."
 	jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -16,6 +19,10 @@ lab: .venv/installed
 	$(BIN)/pip install --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --editable .
 	$(BIN)/python -m grader.steps.jupyter
+	touch $@
+
+.venv/week%: requirements-week%.txt .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --requirement $<
 	touch $@
 
 notebooks: .venv/installed
@@ -34,7 +41,7 @@ clean:
 demo: .venv/installed
 	python -m grader.demo
 
-.venv/tested: requirements-test.txt requirements-server.txt .venv/installed
+.venv/tested: requirements-test.txt requirements-server.txt $(wildcard requirements-week*.txt) .venv/installed
 	$(BIN)/pip install --quiet --requirement requirements-test.txt
 	touch $@
 

@@ -18,7 +18,15 @@ from grader.steps.secrets import refuse_leaks
 from grader.whole_files import replaced_folder
 
 # What a student needs of the repository besides the weeks and the assignments.
-_SHARED = ("effdl", "grader", "week[0-9][0-9]_*", "requirements.txt", "pyproject.toml", "conftest.py")
+_SHARED = (
+    "effdl",
+    "grader",
+    "week[0-9][0-9]_*",
+    "requirements.txt",
+    "requirements-week*.txt",
+    "pyproject.toml",
+    "conftest.py",
+)
 _SHARED += ("LICENSE*", ".gitattributes", ".gitignore")
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".hypothesis", ".git"}
 # Of the grader itself: how it is tested and shown needs the sources of the assignments; a new course holds solutions.
