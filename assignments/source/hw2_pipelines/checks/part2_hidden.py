@@ -345,5 +345,5 @@ def a_sequence_takes_logarithmic_time(sub):
         against="part2_plain_hidden:best_fit_many",
         threshold=1 / 3,
         verify=verify,
-        wall=30,
+        wall=12,
     )
