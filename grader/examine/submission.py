@@ -93,6 +93,19 @@ class Submission:
         in_place = per_rank is not None
         return self._run(target, arguments, kwargs or {}, wall, world=world, group=True, in_place=in_place)
 
+    def apart(self, target: str, *args: Any, wall: float | None = None) -> Run:
+        """Call `"module:function"` of a file beside the checks in a worker that holds nothing of the submission's.
+
+        For what a submission made and someone else must run: a file in a format whose readers nobody should trust
+        with a stranger's bytes in the examiner. Raises StudentError as `call` does, FileNotFoundError where the file
+        is not there.
+        """
+        with contextlib.closing(self._beside(target)) as packed:
+            try:
+                return self._run(target, [args], {}, wall, world=1, group=False, in_place=False, packed=packed)
+            except StudentError as error:
+                raise type(error)(f"{error.why} (run apart from your code, on what it returned)") from None
+
     def slope(self, run: Callable[[int], Run], sizes: Sequence[int]) -> Line | None:
         """Call `run(size)` for each size, and return the peak memory (bytes) of the runs as a line over the size.
 
@@ -141,9 +154,6 @@ class Submission:
         Raises Failed or StudentError where the submission is wrong, breaks or is slower, Undecided where
         60 pairs or the check's own time do not settle it.
         """
-        name = f"{against.partition(':')[0]}.py"
-        if self._references is None or not (self._references / name).is_file():
-            raise FileNotFoundError(f"{against} is asked for, but {name} does not lie beside the checks")
         self._require(target)
         self._allowed = wall = wall * self._place.stretch
         limits = replace(self._limits, cpus=cpus)
@@ -154,7 +164,7 @@ class Submission:
             return Contender(self._place, packed, limits, order, self._answer, deadline)
 
         with contextlib.ExitStack() as stack:
-            baseline = stack.enter_context(contextlib.closing(Packed(self._references, [name], others=False)))
+            baseline = stack.enter_context(contextlib.closing(self._beside(against)))
             try:
                 reference = stack.enter_context(contextlib.closing(start(baseline, against)))
             except StudentError as error:
@@ -195,14 +205,18 @@ class Submission:
         world: int,
         group: bool,
         in_place: bool,
+        packed: Packed | None = None,
     ) -> Run:
-        self._require(target)
+        """Call `target` in a job of its own: of the submission and the driver, or of what is `packed` alone."""
+        if packed is None:
+            self._require(target)
         now = time.perf_counter()
         deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
         self._allowed = max(0.0, deadline - now)
-        job = Job(self._place, self._packed, world, self._limits)
+        job = Job(self._place, packed or self._packed, world, self._limits)
         try:
-            order = {"target": target, "driver": self._driver, "world": world, "group": group}
+            driver = self._driver if packed is None else None
+            order = {"target": target, "driver": driver, "world": world, "group": group}
             self._heard = False
             self._start(job, order, deadline)
             return self._measure(job, arguments, kwargs, in_place, deadline)
@@ -222,6 +236,13 @@ class Submission:
         lines = job.printed_lines(ALL_LINES if self.keep_output else LAST_LINES)
         before = self.output if self.keep_output else []
         self.output = [*before, *lines][-MOST_LINES:]
+
+    def _beside(self, target: str) -> Packed:
+        """Return the file of `"module:function"` beside the checks, alone, as a sandbox unpacks it."""
+        name = f"{target.partition(':')[0]}.py"
+        if self._references is None or not (self._references / name).is_file():
+            raise FileNotFoundError(f"{target} is asked for, but {name} does not lie beside the checks")
+        return Packed(self._references, [name], others=False)
 
     def _require(self, target: str) -> None:
         module, _, function = target.partition(":")
