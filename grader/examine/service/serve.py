@@ -213,17 +213,25 @@ class Server:
     def terminate(self, seconds: float = 10.0) -> Ended:
         """Send SIGTERM to the server's first process, wait for its end for `seconds`, and return what came of it.
 
-        Whoever listens, or lives, after that is looked for from outside. No further question is answered.
+        Who listens, or lives, after the end is looked for from outside; then every process is killed, so that a
+        function that says it has returned has. One that does not end goes on. Raises StudentError where the server
+        had ended before.
         """
+        self._keeper.raise_problem()
+        if self._over.is_set():
+            raise self._failure("the server was to go on until SIGTERM")
         asked = time.perf_counter()
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
             self._signal()
-        self._over.wait(self._allowed(seconds))
+        over = self._over.wait(self._allowed(seconds))
         took = time.perf_counter() - asked
         self._keeper.raise_problem()
-        survivors = self._job.left_since(self._members) if self._over.is_set() else None
+        survivors = self._job.left_since(self._members) if over else None
         listening = tuple(name for name in self.ports if self._accepts(name))
-        code, error = self._code()
+        code, error = self._code() if over else (None, "")
+        if over:
+            self._keeper.stop()
+            self._job.end()
         return Ended(code, took, asked, listening, survivors, error)
 
     def usage(self) -> Usage | None:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 import torch
 
-from grader.checks import Grpc, Http, Model, StudentError, read_fields, write_fields
+from grader.checks import Failed, Grpc, Http, Model, StudentError, expect_close, read_fields, write_fields
+from grader.examine import compare
 from grader.examine.checks import Check
 from grader.examine.submission import Submission
 
@@ -444,6 +445,57 @@ def test_a_child_that_goes_on_listening_is_seen(raw):
     assert (ended.code, ended.listening, ended.survivors) == (0, ("port",), 1)
 
 
+def test_an_end_that_is_only_said_is_one(raw):
+    """A worker that says it has returned, and answers on, is killed like any other process at its end."""
+    server = raw(
+        """
+        def serve(port):
+            call = sys._getframe(1).f_locals["call"]
+            examiner = sys._getframe(1).f_locals["examiner"]
+            wire = sys.modules["grader.sandbox.wire"]
+            signal.signal(signal.SIGTERM, lambda *args: examiner.sendall(wire.encode({call["answer"]: 0})))
+            def slowly(one):
+                question(one)
+                time.sleep(3)
+                one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+            each(port, slowly)
+        """
+    )
+    load = server.load([Http("GET", "/")] * 3, timeout=20)
+    time.sleep(0.2)
+    assert server.terminate(10).listening == ("port",)
+    assert all(reply.error for reply in load.replies())
+
+
+def test_an_end_before_sigterm_is_told(raw):
+    server = raw("def serve(port):\n    server = listen(port)\n    server.accept()\n    os._exit(0)")
+    time.sleep(0.3)
+    with pytest.raises(StudentError, match="until SIGTERM: your function ended with code 0"):
+        server.terminate(10)
+
+
+def test_threads_that_are_no_daemons_are_waited_for(raw):
+    server = raw(
+        """
+        def serve(port):
+            over = []
+            signal.signal(signal.SIGTERM, lambda *args: over.append(1))
+            server = listen(port)
+            def drain():
+                while not over:
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                server.close()
+            threading.Thread(target=drain).start()
+            while not over:
+                time.sleep(0.01)
+        """
+    )
+    ended = server.terminate(10)
+    assert (ended.code, ended.listening) == (0, ())
+    assert ended.seconds >= 0.3
+
+
 def test_what_is_raised_at_the_end_is_told(raw):
     server = raw(
         """
@@ -675,3 +727,99 @@ def test_metrics_that_are_none_are_refused(answering, text):
 def test_json_that_is_none_is_refused(answering, text):
     with pytest.raises(StudentError, match="no JSON"):
         answering(OK + b"Content-Length: %d\r\n\r\n" % len(text) + text).json()
+
+
+# Comparisons. The model takes its time; whoever asks it one by one is slower than who makes batches.
+
+BATCHES = """
+import json, queue, signal, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+def serve(port, model, most=1, spoil=False):
+    import torch
+    waiting = queue.Queue()
+    def work():
+        while True:
+            batch = [waiting.get()]
+            while len(batch) < most:
+                try:
+                    batch.append(waiting.get(timeout=0.005))
+                except queue.Empty:
+                    break
+            answers = model(torch.tensor([one for one, _ in batch], dtype=torch.float32)).tolist()
+            for (_, box), answer in zip(batch, answers):
+                box.put(-answer if spoil else answer)
+    threading.Thread(target=work, daemon=True).start()
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            numbers, box = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), queue.Queue()
+            waiting.put((numbers, box))
+            body = json.dumps(box.get()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *args):
+            pass
+    ThreadingHTTPServer.request_queue_size = 500
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    signal.signal(signal.SIGTERM, lambda *args: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(0.01)
+
+def alone(port, model): serve(port, model)
+def eight(port, model): serve(port, model, 8)
+def wrong(port, model): serve(port, model, 8, True)
+"""
+
+
+@pytest.fixture
+def race(examiner, tmp_path, monkeypatch):
+    """Return a function that compares `work:...` with the reference `slow:alone` or `slow:eight`."""
+    from grader.sandbox.packed import Packed
+
+    monkeypatch.setattr(compare, "FAST_FROM", 8)
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "slow.py").write_text(BATCHES)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "work.py").write_text(BATCHES)
+    packed = Packed(tmp_path / "work", ["work.py"])
+    check = Check("c", "i", 1.0, 100.0, None, "", "", False, "S.", lambda sub: None)
+    sub = Submission(
+        *(examiner.place, packed, check),
+        driver=None,
+        memory=1 << 30,
+        seed=1,
+        references=tmp_path / "checks",
+    )
+
+    def verify(mine, right):
+        for one, two in zip(mine, right, strict=True):
+            expect_close(one.json(), two.json(), atol=1e-4, why="float32 sums of 3 terms")
+
+    def run(target, against, threshold, **options):
+        sub.compare_servers(
+            target,
+            lambda: [Http("POST", "/", sub.rng.normal((3,)).tolist()) for _ in range(8)],
+            against=against,
+            threshold=threshold,
+            verify=verify,
+            model=lambda: Model(lambda batch: batch.sum(1), fixed=0.006, each=0.0003),
+            **options,
+        )
+
+    yield run
+    packed.close()
+
+
+@pytest.mark.alone
+def test_batches_beat_one_by_one_and_the_other_way_round_fails(race):
+    race("work:eight", "slow:alone", 1.3)
+    race("work:eight", "slow:alone", 1.1, by="each")
+    with pytest.raises(Failed, match="as fast as the reference"):
+        race("work:alone", "slow:eight", 0.8)
+
+
+@pytest.mark.alone
+def test_a_fast_server_with_wrong_answers_fails(race):
+    with pytest.raises(Failed, match="is off by"):
+        race("work:wrong", "slow:alone", 1.3)
