@@ -154,7 +154,7 @@ def test_nothing_of_a_server_is_left_when_it_is_closed(submit, examiner):
     ):
         time.sleep(0.02)
     assert time.perf_counter() < end
-    assert psutil.Process().num_fds() == descriptors + 1  # the packed files
+    assert psutil.Process().num_fds() <= descriptors + 1  # the packed files
 
 
 def test_a_check_that_raises_leaves_no_load_and_no_server(submit):
@@ -333,6 +333,20 @@ def test_a_server_that_dies_over_a_question_is_told(raw):
         server.http("GET", "/")
 
 
+def test_a_server_that_uses_too_much_memory_is_told(raw):
+    server = raw(
+        """
+        def serve(port):
+            def eat(one):
+                question(one)
+                kept = [bytearray(b"x") * (64 << 20) for _ in range(60)]
+            each(port, eat)
+        """
+    )
+    with pytest.raises(StudentError, match="used more than the 1024 MiB of memory allowed"):
+        server.http("GET", "/")
+
+
 def test_half_a_question_and_a_second_one_on_the_same_connection(submit):
     with submit(HONEST).serve("work:serve") as server, server.connect("port") as sock:
         sock.sendall(b"GET /one HTTP/1.1\r\nHo")
@@ -381,9 +395,9 @@ def test_too_many_questions_are_the_authors_mistake(raw):
 
 
 def test_a_server_that_drains_answers_what_it_had_begun(submit):
-    with submit(HONEST).serve("work:serve", kwargs={"slow": 0.5}) as server:
+    with submit(HONEST).serve("work:serve", kwargs={"slow": 1.0}) as server:
         load = server.load([Http("GET", "/")] * 10)
-        time.sleep(0.3)
+        time.sleep(0.6)
         ended = server.terminate(20)
         assert (ended.code, ended.listening, ended.survivors, ended.error) == (0, (), 0, "")
         assert [reply.error for reply in load.replies()] == [""] * 10
@@ -469,7 +483,7 @@ def test_an_end_that_is_only_said_is_one(raw):
 
 def test_an_end_before_sigterm_is_told(raw):
     server = raw("def serve(port):\n    server = listen(port)\n    server.accept()\n    os._exit(0)")
-    time.sleep(0.3)
+    assert server._over.wait(20)
     with pytest.raises(StudentError, match="until SIGTERM: your function ended with code 0"):
         server.terminate(10)
 
@@ -622,7 +636,7 @@ class Handler(grpc.GenericRpcHandler):
             async def back(message, context):
                 if not message:
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "nothing to turn")
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1.0 if len(message) == 2 else 0.0)
                 return message[::-1]
             return grpc.unary_unary_rpc_method_handler(back)
 
@@ -650,7 +664,7 @@ def test_a_real_grpc_server_answers_errs_and_drains(submit):
         assert server.grpc("a.B/Forth", b"x").status == 12
         assert len(server.grpc("a.B/Back", bytes(1_000_000)).body) == 1_000_000
         load = server.load([Grpc("a.B/Back", b"%d" % n) for n in range(10, 20)])
-        time.sleep(0.1)
+        time.sleep(0.6)
         assert server.terminate(20).code == 0
         assert [reply.answer.body for reply in load.replies()] == [b"%d1" % n for n in range(10)]
 
