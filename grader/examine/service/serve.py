@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import json
 import secrets
 import signal
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grader.examine.checks import StudentError, TimedOut
+from grader.examine.checks import StudentError, TimedOut, Undecided
 from grader.examine.job import GRACE, Job
 from grader.examine.service.exchange import Exchange, Load, Reply
 from grader.examine.service.grpc import GrpcAnswer, GrpcExchange
@@ -170,7 +171,7 @@ class Server:
         """Call `"package.Service/Method"` of gRPC with the bytes of one message, and return its answer.
 
         `port` is the last of the server's where none is given. A status other than OK is an answer too. Raises
-        StudentError where no answer of gRPC comes within `timeout` seconds.
+        StudentError where no answer of gRPC comes within `timeout` seconds, Undecided without the package h2.
         """
         return self._one(Grpc(method, message, tuple(metadata), port), timeout)
 
@@ -272,6 +273,10 @@ class Server:
 
     def _exchange(self, question: Http | Grpc, patience: float) -> Exchange:
         if isinstance(question, Grpc):
+            if importlib.util.find_spec("h2") is None:
+                raise Undecided(
+                    "gRPC is spoken with the package h2, which is not installed here: pip install h2"
+                )
             port = question.port or list(self.ports)[-1]
             return GrpcExchange(question.method, question.message, question.metadata, port)
         body, headers = question.body, dict(question.headers)

@@ -5,12 +5,23 @@ import itertools
 import socket
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from grader.checks import Failed, Grpc, Http, Model, StudentError, expect_close, read_fields, write_fields
+from grader.checks import (
+    Failed,
+    Grpc,
+    Http,
+    Model,
+    StudentError,
+    Undecided,
+    expect_close,
+    read_fields,
+    write_fields,
+)
 from grader.examine import compare
 from grader.examine.checks import Check
 from grader.examine.submission import Submission
@@ -389,6 +400,24 @@ def test_too_many_questions_are_the_authors_mistake(raw):
         server.load([Http("GET", "/")] * 10_001)
     with pytest.raises(ValueError, match="2 times for 1 questions"):
         server.load([Http("GET", "/")], at=[0.0, 1.0])
+
+
+def test_a_trial_of_the_checks_hears_every_question(examiner, submit):
+    from grader.steps.trials import Asked
+
+    sub, asked = submit(HONEST), Asked()
+    sub.asked = asked.note
+    with sub.serve("work:serve") as server:
+        server.http("GET", "/", headers={"X-Number": "1"})
+        server.many([Http("GET", "/"), Http("GET", "/", {"a": [1.5]})])
+    assert len(set(asked.digests)) == 3
+
+
+def test_without_h2_a_person_decides(raw, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    server = raw("def serve(port): says(port, b'')")
+    with pytest.raises(Undecided, match="pip install h2"):
+        server.grpc("a.B/C", b"")
 
 
 # SIGTERM.
@@ -837,3 +866,49 @@ def test_batches_beat_one_by_one_and_the_other_way_round_fails(race):
 def test_a_fast_server_with_wrong_answers_fails(race):
     with pytest.raises(Failed, match="is off by"):
         race("work:wrong", "slow:alone", 1.3)
+
+
+TWO_PORTS = BATCHES.replace(
+    "def serve(port, model, most=1, spoil=False):",
+    "def serve(http_port, grpc_port, model, most=4, spoil=False):",
+)
+TWO_PORTS = TWO_PORTS.replace(
+    """            numbers, box = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), queue.Queue()
+""",
+    """            box = queue.Queue()
+            try:
+                numbers = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["row"]
+            except ValueError:
+                self.send_error(400)
+                return
+""",
+).replace(
+    """    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+""",
+    """    import socket
+    grpc = socket.create_server(("127.0.0.1", grpc_port))
+    server = ThreadingHTTPServer(("127.0.0.1", http_port), Handler)
+    server.daemon_threads = False
+""",
+)
+
+
+def test_the_check_of_the_guide_passes_a_batcher_and_no_other(examiner, tmp_path):
+    from grader.sandbox.packed import Packed
+
+    guide = (Path(__file__).parents[2] / "GUIDE.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(guide.partition("## A check of a server")[2].partition("```python\n")[2].partition("```")[0], names)
+    for most in (4, 2):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        text = TWO_PORTS.replace("most=4", f"most={most}").partition("\ndef alone")[0]
+        (folder / "service.py").write_text(f"{text}\n    server.server_close()\n    grpc.close()\n")
+        with contextlib.closing(Packed(folder)) as packed:
+            check = Check("c", "i", 1.0, 60.0, None, "", "", False, "S.", lambda sub: None)
+            sub = Submission(examiner.place, packed, check, driver=None, memory=1 << 30, seed=1)
+            if most == 4:
+                names["questions_share_batches_and_none_is_lost"](sub)
+            else:
+                with pytest.raises(Failed, match="batches of ten questions: 5"):
+                    names["questions_share_batches_and_none_is_lost"](sub)
