@@ -18,14 +18,30 @@ from grader.examine.expect import (
 )
 from grader.examine.rng import Rng
 from grader.examine.run import PerRank, Run
+from grader.examine.service.exchange import Load, Reply
+from grader.examine.service.grpc import GrpcAnswer, read_fields, write_fields
+from grader.examine.service.http1 import Answer
+from grader.examine.service.questions import Ended, Grpc, Http
+from grader.examine.service.serve import Server
+from grader.examine.service.stub import Batch, Model
 from grader.examine.submission import Submission
 
 __all__ = [
+    "Answer",
+    "Batch",
+    "Ended",
     "Failed",
+    "Grpc",
+    "GrpcAnswer",
+    "Http",
     "Line",
+    "Load",
+    "Model",
     "PerRank",
+    "Reply",
     "Rng",
     "Run",
+    "Server",
     "StudentError",
     "Submission",
     "Undecided",
@@ -41,5 +57,7 @@ __all__ = [
     "expect_traffic",
     "gather",
     "not_measured",
+    "read_fields",
     "record",
+    "write_fields",
 ]

@@ -11,13 +11,14 @@ of it again when no process of the submission is left.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grader.examine.checks import Failed, StudentError, Undecided, gather, record
 from grader.examine.job import Job
@@ -134,6 +135,14 @@ def _side(found: Interval, threshold: float) -> bool | None:
     return None if found.low <= threshold <= found.high else found.low > threshold
 
 
+class Side(Protocol):
+    """What answers one call after another, and stands still between them."""
+
+    def call(self, arguments: Sequence[Any], deadline: float) -> tuple[Any, Seconds]: ...
+
+    def close(self) -> None: ...
+
+
 class Contender:
     """One worker that answers one call after another, and stands still between them."""
 
@@ -187,9 +196,49 @@ class Contender:
         self._job.close()
 
 
+def race(
+    against: str,
+    start_reference: Callable[[], Side],
+    start_submission: Callable[[], Side],
+    inputs: Callable[[], Sequence[Any]],
+    verify: Callable[[Any, Any], None],
+    threshold: float,
+    *,
+    clock: str,
+    cpus: float,
+    warmup: int,
+    wall: float,
+    deadline: float,
+    weaker: str,
+) -> None:
+    """Start both sides, measure pairs, and judge them; see `Submission.compare`.
+
+    `weaker` says how time was measured where there are no control groups.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            reference = stack.enter_context(contextlib.closing(start_reference()))
+        except StudentError as error:
+            raise RuntimeError(f"the reference {against} does not start: {error.why}") from error
+        with contextlib.closing(start_submission()) as submission:
+            result, asked = pairs(
+                *(reference, submission, inputs, verify),
+                cpus=cpus,
+                decided=lambda found: found.verdict(threshold, clock)[0] is not None,
+                warmup=warmup,
+                wall=wall,
+                deadline=deadline,
+            )
+        if weaker:
+            record("how time was measured", weaker)
+        passed = result.verdict(threshold, clock)[0]
+        undisturbed = alone(reference, asked, result, wall=wall) if passed else None
+    judge(result, threshold, clock, undisturbed)
+
+
 def pairs(
-    reference: Contender,
-    submission: Contender,
+    reference: Side,
+    submission: Side,
     inputs: Callable[[], Sequence[Any]],
     verify: Callable[[Any, Any], None],
     *,
@@ -261,9 +310,7 @@ def _new(inputs: Callable[[], Sequence[Any]], seen: set[bytes]) -> list[Any]:
     )
 
 
-def alone(
-    reference: Contender, asked: Sequence[Sequence[Any]], result: Comparison, *, wall: float
-) -> Comparison:
+def alone(reference: Side, asked: Sequence[Sequence[Any]], result: Comparison, *, wall: float) -> Comparison:
     """Ask the reference the last questions again, when nothing of the submission is left, and return those pairs.
 
     `wall` bounds one call (seconds); no deadline does, since this is the course's own code.

@@ -16,6 +16,7 @@ import socket
 import struct
 import tempfile
 import termios
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,8 +46,11 @@ _JOBS = itertools.count()
 class Job:
     """One job seen from the examiner: sockets to its ranks, their output, and the counters around them."""
 
-    def __init__(self, place: Place, packed: Packed, ranks: int, limits: Limits):
-        """Start `ranks` workers. Raises SandboxError where the sandbox cannot be built."""
+    def __init__(self, place: Place, packed: Packed, ranks: int, limits: Limits, *, dialed: bool = False):
+        """Start `ranks` workers; with `dialed`, one, to which connections can be made (`dial`).
+
+        Raises SandboxError where the sandbox cannot be built.
+        """
         self._place = place
         self._scratch = "" if place.isolated else tempfile.mkdtemp(prefix=f"grader-{os.getpid()}-")
         self._cgroup = None
@@ -62,13 +66,15 @@ class Job:
             readonly=place.readonly,
             scratch=self._scratch,
             user=WORKER_UIDS[(os.getpid() + next(_JOBS)) % len(WORKER_UIDS)],
+            dialed=dialed and place.isolated,
         )
         pairs = [socket.socketpair() for _ in range(ranks)]
         # Sockets, not pipes: a pipe can be opened anew through /proc and read by another rank.
         out, err, status = socket.socketpair(), socket.socketpair(), socket.socketpair()
         for ours, _ in (out, err):
             Printed.listen(ours)
-        every = [*pairs, out, err, status]
+        dialer = [socket.socketpair()] if request.dialed else []
+        every = [*pairs, out, err, status, *dialer]
         try:
             theirs = [pair[1].fileno() for pair in every]
             self.leader = place.zygote.spawn(request, [packed.descriptor, *theirs])
@@ -84,6 +90,8 @@ class Job:
         self._frames = [wire.Frames() for _ in pairs]
         self._streams = {out[0]: bytearray(), err[0]: bytearray()}
         self._out, self._err, self._status = out[0], err[0], status[0]
+        self._dialer = dialer[0][0] if dialer else None
+        self._dialing = threading.Lock()
         self._printed = Printed()
         self._status_text = b""
         self.printed = 0
@@ -110,6 +118,26 @@ class Job:
         with contextlib.suppress(OSError):  # gone or stuck: what it said, or its silence, tells why
             sock.sendall(frame)
         sock.settimeout(None)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the job has a network of its own."""
+        return self._place.isolated
+
+    def dial(self) -> socket.socket:
+        """Return a TCP socket of the network of the one rank, not yet connected; several threads may ask.
+
+        Raises StudentError where the job has ended.
+        """
+        if self._dialer is None:
+            return socket.socket()
+        with self._dialing, contextlib.suppress(OSError):
+            self._dialer.settimeout(10 * self._place.stretch)
+            self._dialer.sendall(b"s")
+            _, found, *_ = socket.recv_fds(self._dialer, 1, 1)
+            if found:
+                return socket.socket(fileno=found[0])
+        raise StudentError("the processes of your server have ended")
 
     def hand_over(self, rank: int, other: Job, to: int) -> None:
         """Let rank `to` of another job talk to this rank in our place; it gets the socket with one byte more."""
@@ -248,8 +276,9 @@ class Job:
             self.wait(lambda: self._status not in self._selector.get_map(), time.perf_counter() + 10)
         self._selector.close()
         self.leader.close()
-        for sock in (*self._workers, self._out, self._err, self._status):
-            sock.close()
+        for sock in (*self._workers, self._out, self._err, self._status, self._dialer):
+            if sock is not None:
+                sock.close()
         self._clean_up()
 
     def _was_killed(self) -> bool:
@@ -340,24 +369,6 @@ def who(ranks: Sequence[int], world: int) -> str:
     if world == 1:
         return "your code"
     return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
-
-
-def sweep_scratch() -> None:
-    """Delete the folders that examiners without isolation left behind when they were killed."""
-    for folder in Path(tempfile.gettempdir()).glob("grader-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and _is_gone(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def start_time(place: Place) -> float:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from grader.sandbox.cgroup import Cgroups, Usage
@@ -113,3 +117,21 @@ class Place:
         """Count a job of this thread that ends."""
         self._seen.lost = self.lost + was_killed
         self._seen.peak = max(getattr(self._seen, "peak", 0), (usage and usage.peak_memory) or 0)
+
+
+def sweep_scratch() -> None:
+    """Delete the folders that examiners without isolation left behind when they were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("grader-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and _is_gone(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grader.sandbox.procfs import numbers, stat
+from grader.sandbox.procfs import signal_child
 from grader.sandbox.standstill import SIGNAL
 
 SAYING = 0.5  # seconds in which a rank says where it stands
@@ -28,7 +27,7 @@ def places(job: Any, ranks: Sequence[int], names: Sequence[str]) -> dict[int, tu
         before = len(job.text("stderr"))
         told = lambda start=before: job.text("stderr")[start:]  # noqa: E731
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-            _ask(job.first_pids[rank])
+            signal_child(job.first_pids[rank], SIGNAL)
             job.wait(lambda told=told: " in <module>\n" in told(), time.perf_counter() + SAYING)
             if place := where(told(), names):
                 found[rank] = place
@@ -122,22 +121,3 @@ def _call(path: str, function: str) -> str:
     stem = os.path.basename(path).removesuffix(".py")
     called = f"{'dist' if stem == 'distributed_c10d' else stem}.{function}"
     return called if re.fullmatch(r"[A-Za-z0-9_.]+", called) and len(called) <= MOST_NAME else ""
-
-
-def _ask(first: int) -> None:
-    """Signal the worker, the oldest child of a rank's first process."""
-    children = []
-    for pid in numbers("/proc"):
-        with contextlib.suppress(OSError):
-            _, fields = stat(f"/proc/{pid}")
-            if int(fields[1]) == first:
-                children.append((int(fields[19]), pid))
-    began, pid = min(children)
-    # The number may have become another's since: what the descriptor names is looked at once more.
-    descriptor = os.pidfd_open(pid)
-    try:
-        _, fields = stat(f"/proc/{pid}")
-        if (int(fields[1]), int(fields[19])) == (first, began):
-            signal.pidfd_send_signal(descriptor, SIGNAL)
-    finally:
-        os.close(descriptor)

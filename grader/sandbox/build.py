@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from grader.sandbox import network, seccomp
+from grader.sandbox.packed import unpack
 from grader.sandbox.users import WORKER_UIDS
 
 MIB = 1 << 20
@@ -83,6 +84,7 @@ class Request:
     readonly: list[str] = field(default_factory=list)  # folders bound into the sandbox besides /usr
     scratch: str = ""  # where ranks without isolation get their folders
     user: int = WORKER_UIDS[0]  # of every rank, where root may choose
+    dialed: bool = False  # the examiner wants sockets of the network of the one rank, see `network.hand_out`
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -111,12 +113,14 @@ def lead(
     stderr: int,
     status: int,
     work: Callable[[int, int, str], None],
+    dialer: int | None = None,
 ) -> NoReturn:
     """Become the leader of a job: start every rank, report each end on `status`, exit when all have ended.
 
     `files` is a descriptor of the packed submission, `ranks` one socket per rank, `work(rank, socket,
-    submission)` what a worker does. On `status` stand lines of JSON: `{"rank": r, "pid": number}`,
-    `{"rank": r, "exit": code}`, or `{"setup": why}` where the sandbox could not be built.
+    submission)` what a worker does, `dialer` a socket on which the examiner asks for others. On `status` stand
+    lines of JSON: `{"rank": r, "pid": number}`, `{"rank": r, "exit": code}`, or `{"setup": why}` where the sandbox
+    could not be built.
     """
     try:
         os.setsid()
@@ -125,6 +129,8 @@ def lead(
         if request.isolated:
             _new_user()
             networks = network.new(request.ranks)
+        if dialer is not None:
+            _start_dialer(dialer, {files, *ranks, stdout, stderr, status, *networks})
         children = {}
         for rank in range(request.ranks):
             if networks:
@@ -144,19 +150,18 @@ def lead(
         os._exit(1)
 
 
-def unpack(packed: int, folder: str) -> None:
-    """Write the files of a packed submission (see `grader.sandbox.packed.Packed`) under `folder`, read-only."""
-    head = os.pread(packed, 8, 0)
-    (size,) = struct.unpack("<Q", head)
-    start = 8 + size
-    for name, length in json.loads(os.pread(packed, size, 8)):
-        path = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        with open(path, "wb") as file:
-            for offset in range(start, start + length, MIB):
-                file.write(os.pread(packed, min(MIB, start + length - offset), offset))
-        os.chmod(path, 0o444)
-        start += length
+def _start_dialer(dialer: int, others: set[int]) -> None:
+    """Fork what hands sockets to the examiner: it has the leader's rights, and no process of the rank sees it."""
+    if os.fork():
+        os.close(dialer)
+        return
+    try:
+        _die_with_parent()
+        for descriptor in others:
+            os.close(descriptor)
+        network.hand_out(dialer)
+    finally:
+        os._exit(0)
 
 
 def _start_rank(

@@ -87,6 +87,18 @@ def enter(namespace: int) -> None:
         raise NetworkError(f"entering a network namespace: {os.strerror(ctypes.get_errno())}")
 
 
+def hand_out(control: int) -> None:
+    """Send a new TCP socket for each byte that comes on the socket `control`, until its other end is closed.
+
+    A socket belongs for ever to the network in which it was made, and here that is this process's. Whoever gets it
+    connects it, at a time and with a patience of his own: nothing that listens there can keep this process.
+    """
+    with socket.socket(fileno=control) as examiner:
+        while examiner.recv(1):
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+                socket.send_fds(examiner, [b"s"], [one.fileno()])
+
+
 def sent(text: str, world: int) -> tuple[list[int], list[int]]:
     """Return the bytes and packets that a rank sent to each other rank, from the text of its `net/dev`."""
     sizes, packets = [0] * world, [0] * world

@@ -111,3 +111,18 @@ class Packed:
                 )
                 return None
             return file.read(room)
+
+
+def unpack(packed: int, folder: str) -> None:
+    """Write the files of a packed submission (see `Packed`) under `folder`, read-only."""
+    head = os.pread(packed, 8, 0)
+    (size,) = struct.unpack("<Q", head)
+    start = 8 + size
+    for name, length in json.loads(os.pread(packed, size, 8)):
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path, "wb") as file:
+            for offset in range(start, start + length, 1 << 20):
+                file.write(os.pread(packed, min(1 << 20, start + length - offset), offset))
+        os.chmod(path, 0o444)
+        start += length

@@ -1,6 +1,7 @@
 """What the kernel tells of processes in /proc, see proc(5)."""
 
 import os
+import signal
 
 
 def stat(folder: str) -> tuple[bytes, list[bytes]]:
@@ -18,3 +19,27 @@ def read(path: str) -> bytes:
     """Return the bytes of a file; raises OSError where the process is gone."""
     with open(path, "rb") as file:
         return file.read()
+
+
+def signal_child(parent: int, number: int) -> None:
+    """Signal the oldest child of a process: of a rank's first process, the worker.
+
+    Raises OSError or ValueError where there is none.
+    """
+    children = []
+    for pid in numbers("/proc"):
+        try:
+            _, fields = stat(f"/proc/{pid}")
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            children.append((int(fields[19]), pid))
+    began, pid = min(children)
+    # The number may have become another's since: what the descriptor names is looked at once more.
+    descriptor = os.pidfd_open(pid)
+    try:
+        _, fields = stat(f"/proc/{pid}")
+        if (int(fields[1]), int(fields[19])) == (parent, began):
+            signal.pidfd_send_signal(descriptor, number)
+    finally:
+        os.close(descriptor)

@@ -13,11 +13,12 @@ import os
 import random
 import socket
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -94,6 +95,8 @@ def _keep_heap() -> None:
 def _call(function: Any, examiner: socket.socket) -> None:
     call = wire.receive(examiner)
     arguments, options = call["args"], call["kwargs"]
+    if "host" in call:
+        _host(function, examiner, call)
     result = function(*arguments, **options)
     if result is None and call["in_place"]:
         result = arguments[0]
@@ -101,6 +104,50 @@ def _call(function: Any, examiner: socket.socket) -> None:
     sys.stderr.flush()
     # Under the name that came with the question: an answer sent before it cannot know that.
     _send(examiner, {call.get("answer", "result"): result})
+
+
+class _Model:
+    """What a server is given as its model: each call goes to the examiner, and so does nothing but its batch.
+
+    One at a time, as on one accelerator: calls of several threads wait for each other.
+    """
+
+    def __init__(self, examiner: socket.socket):
+        self._examiner, self._process = examiner, os.getpid()
+        self._calling, self.sending, self._count = threading.Lock(), threading.Lock(), 0
+
+    def __call__(self, batch: Any) -> Any:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "the model can be called in the process that was given it, not in one forked of it"
+            )
+        with self._calling:
+            self._count += 1
+            frame = wire.encode({"ask": self._count, "batch": batch})
+            with self.sending:
+                self._examiner.sendall(frame)
+            # What an earlier call did not wait for, since a signal's handler raised, is not this one's.
+            while (reply := wire.receive(self._examiner))["ask"] != self._count:
+                continue
+            if "refused" in reply:
+                raise ValueError(reply["refused"])
+            return reply["value"]
+
+
+def _host(function: Any, examiner: socket.socket, call: dict[str, Any]) -> NoReturn:
+    """Call a function that serves until SIGTERM; then wait, so that what it has left behind can be seen."""
+    model = _Model(examiner)
+    code = 0
+    try:
+        function(*call["args"], **call["kwargs"], **({call["host"]: model} if call["host"] else {}))
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with model.sending:
+        _send(examiner, {call["answer"]: code})
+    while True:
+        threading.Event().wait()
 
 
 def _find(target: str, driver: str | None) -> Any:

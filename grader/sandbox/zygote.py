@@ -134,8 +134,9 @@ class Zygote:
     def spawn(self, request: Request, descriptors: Sequence[int]) -> Leader:
         """Start a job and return its leader.
 
-        `descriptors` are the packed submission, one socket per rank, stdout, stderr and the status pipe. A
-        process that was killed is started again, and its jobs, which died with it, are their owners' to repeat.
+        `descriptors` are the packed submission, one socket per rank, stdout, stderr, the status pipe and, where
+        the request says `dialed`, the dialer's socket. A process that was killed is started again, and its
+        jobs, which died with it, are their owners' to repeat.
         """
         with self._lock:
             reply = self._ask(request, descriptors)
@@ -219,9 +220,11 @@ def main() -> None:
             pid = None
         if pid == 0:
             control.close()
+            request = Request.from_json(text.decode())
+            dialer = rights.pop() if request.dialed else None
             files, *ranks, stdout, stderr, status = rights
             begin = partial(work, programs=programs)
-            lead(Request.from_json(text.decode()), files, ranks, stdout, stderr, status, begin)
+            lead(request, files, ranks, stdout, stderr, status, begin, dialer)
         for descriptor in rights:
             os.close(descriptor)
         if pid:

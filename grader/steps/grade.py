@@ -67,7 +67,7 @@ def grade(
         stack.callback(zygote.close)
         starter = stack.enter_context(ThreadPoolExecutor(1))
         from grader.examine.examiner import Examiner
-        from grader.examine.job import sweep_scratch
+        from grader.examine.place import sweep_scratch
 
         sweep_scratch()
         starting = starter.submit(Examiner, isolation, zygote=zygote)

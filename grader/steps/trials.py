@@ -58,7 +58,7 @@ class Watched(Submission):
 
     def __init__(self, asked: Asked, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._asked = asked
+        self._asked, self.asked = asked, asked.note
 
     def call(self, target: str, *args: Any, wall: float | None = None, **kwargs: Any) -> Run:
         self._asked.note(target, list(args), kwargs)
