@@ -2,12 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-### BEGIN SOLUTION
 from dataclasses import dataclass
-
-### END SOLUTION
+from typing import Any
 
 
 class Full(Exception):
@@ -79,7 +75,7 @@ class Batcher:
         ### END SOLUTION
 
     async def close(self) -> None:
-        """Take no more requests, answer those that wait, without `max_wait`, and return when all have been answered."""
+        """Take no more requests, answer those that wait, without `max_wait`, and return when that is done."""
         ### BEGIN SOLUTION
         self._closed = True
         self._look()
@@ -118,4 +114,5 @@ class Batcher:
         finally:
             self._running = None
             self._look()
+
     ### END SOLUTION

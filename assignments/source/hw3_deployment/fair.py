@@ -1,14 +1,10 @@
 """A queue in which a client that floods costs only itself."""
 
-from collections.abc import Mapping
-from typing import Any
-
-### BEGIN SOLUTION
 import heapq
 import itertools
 from collections import deque
-
-### END SOLUTION
+from collections.abc import Mapping
+from typing import Any
 
 
 class FairQueue:

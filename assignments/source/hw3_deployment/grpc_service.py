@@ -1,16 +1,11 @@
 """The gRPC twin of the service: one method, the same batcher behind it. `inference.proto` says what it speaks."""
 
-from collections.abc import Callable
-
-### BEGIN SOLUTION
 import asyncio
 import signal
-
-import grpc
+from collections.abc import Callable
+from typing import Any
 
 from batcher import Batcher, Closed, Full
-
-### END SOLUTION
 
 SERVICE = "inference.InstanceDetector"
 PIXELS = 64
@@ -35,9 +30,11 @@ def serve_grpc(
 
 ### BEGIN SOLUTION
 async def _serve(model: Callable, port: int, max_batch: int, max_wait: float, max_queue: int) -> None:
+    import grpc
+
     batcher = Batcher(lambda images: asyncio.to_thread(model, images), max_batch, max_wait, max_queue)
 
-    async def predict(image: bytes, context: grpc.aio.ServicerContext) -> list[str]:
+    async def predict(image: bytes, context: Any) -> list[str]:
         if len(image) != PIXELS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"an image has {PIXELS} bytes")
         try:

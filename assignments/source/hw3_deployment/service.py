@@ -1,18 +1,14 @@
 """The service: HTTP in front of a model. `serve` is what the examiner starts, and ends by SIGTERM."""
 
-from collections.abc import Callable
-
-### BEGIN SOLUTION
 import asyncio
 import contextlib
 import json
 import signal
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batcher import Batcher, Closed, Full
-
-### END SOLUTION
 
 SIDE = 8
 """Rows of an image, and pixels of a row."""
@@ -189,7 +185,11 @@ class _Service:
         except Refused as refusal:
             # What follows on this connection may be the rest of what was not read.
             answer, stays = self._refusal(refusal), False
-        headers = {"Content-Type": "application/json", **answer.headers, "Content-Length": str(len(answer.body))}
+        headers = {
+            "Content-Type": "application/json",
+            **answer.headers,
+            "Content-Length": str(len(answer.body)),
+        }
         if not stays:
             headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]

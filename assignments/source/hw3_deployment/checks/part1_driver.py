@@ -4,6 +4,7 @@ This file is released. It runs beside code that nobody trusts, so the examiner t
 """
 
 import asyncio
+import contextlib
 
 
 class Standstill(Exception):
@@ -76,9 +77,7 @@ def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
 
     async def everything():
         batcher = Batcher(model, **settings)
-        tasks = [
-            asyncio.create_task(one(place, *arrival, batcher)) for place, arrival in enumerate(arrivals)
-        ]
+        tasks = [asyncio.create_task(one(place, *arrival, batcher)) for place, arrival in enumerate(arrivals)]
         for place, when in cancelled:
             loop.call_at(when, tasks[place].cancel)
         if closing is not None:
@@ -86,10 +85,8 @@ def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
         await asyncio.gather(*tasks)
 
     asyncio.set_event_loop(loop)
-    try:
+    with contextlib.suppress(Standstill):  # what waits for ever says so: "nothing"
         loop.run_until_complete(everything())
-    except Standstill:
-        pass  # the requests that wait for ever say so: "nothing"
     return {"batches": batches, "outcomes": outcomes, "closed": closed}
 
 

@@ -1,4 +1,4 @@
-"""A service that does the least: no checks of what comes, no metrics. What a submission's is compared with. Never released."""
+"""A service that does the least, with which a submission's is compared. Never released."""
 
 import asyncio
 import json

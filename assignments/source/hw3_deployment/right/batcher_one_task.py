@@ -1,6 +1,7 @@
 # replaces: batcher.py
 # method: one task that makes every batch, woken by an event with a time limit
 import asyncio
+import contextlib
 from collections import deque
 
 
@@ -54,10 +55,8 @@ class Batcher:
                 continue
             left = self.line[0][0] + self.max_wait - loop.time()
             if len(self.line) < self.max_batch and left > 1e-9 and not self.closing:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.news.wait(), left)
-                except TimeoutError:
-                    pass
                 continue
             batch = []
             while self.line and len(batch) < self.max_batch:

@@ -1,5 +1,5 @@
 # replaces: fair.py
-# method: each client has a clock; a turn goes to the slowest that has something, who comes in takes over the slowest's
+# method: each client has a clock; the slowest that has something gets a turn, who comes in takes its time
 class FairQueue:
     def __init__(self, weights=None):
         self.weights = weights or {}

@@ -1,5 +1,6 @@
 # replaces: service.py
 # method: a thread for each connection (http.server), and a thread of its own that makes the batches
+import contextlib
 import json
 import signal
 import socket
@@ -207,7 +208,5 @@ def serve(model, port, max_batch, max_wait, max_queue):
     while server.working and time.monotonic() < until:
         time.sleep(0.01)
     for connection in list(server.open):
-        try:
+        with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
