@@ -35,7 +35,7 @@ def timed_checks(homework):
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef)
     ]
-    found, called = set(), {"sub.compare"}
+    found, called = set(), {"sub.compare", "sub.compare_servers"}
     while called:
         call = re.compile(rf"\b(?:{'|'.join(map(re.escape, called))})\(")
         called = {name for name, text in functions if name not in found and call.search(text)}
@@ -224,6 +224,36 @@ ONE_CHECK = {
         "fast_mean_over_padding",
         "fast_tables_for_training_only",
     ],
+    "hw3_deployment": [
+        "batcher_asks_for_the_cancelled",
+        "batcher_closes_without_end",
+        "batcher_counts_the_batch",
+        "batcher_fails_one",
+        "batcher_is_due_at_once",
+        "batcher_waits_once_more",
+        "batcher_without_bound",
+        "fair_counts_clients",
+        "fair_in_bursts",
+        "fair_saves_up",
+        "fair_without_weights",
+        "grpc_is_unavailable_when_full",
+        "grpc_turns_the_image",
+        "service_answers_a_list",
+        "service_closes_every_time",
+        "service_converts_pixels",
+        "service_counts_batches",
+        "service_counts_what_it_is_asked",
+        "service_does_not_say_when",
+        "service_gives_up_on_slow_clients",
+        "service_is_ready_at_once",
+        "service_lets_the_model_look",
+        "service_raises_the_signal_again",
+        "service_reads_before_it_refuses",
+        "service_says_422_to_no_json",
+        "service_waits_for_its_clients",
+        "service_with_settings_of_its_own",
+        "service_without_warm_up",
+    ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
 
@@ -287,6 +317,20 @@ SAID = [
         "packed_sequences_do_not_see_each_other",
         "the mask has a query without any key",
         "Padding attends to itself",
+    ),
+    (
+        "hw3_deployment",
+        "service_says_422_to_no_json",
+        "bad_requests_are_refused",
+        "JSON that breaks off: the status is 422, not 400",
+        "400: nobody can read it",
+    ),
+    (
+        "hw3_deployment",
+        "service_raises_the_signal_again",
+        "accepted_requests_are_answered",
+        "the service ended with -15, not 0",
+        "uvicorn raises the signal a second time",
     ),
 ]
 
