@@ -86,6 +86,8 @@ def test_a_batcher_behind_http_puts_together_what_comes_at_once():
         assert load.open_loop(at["batch"], times=[0.0] * 8).failed == 0
         assert at.ask("batch/batches") == {"sizes": [4, 4]}
         assert [answer["batch"] for answer in at.said["batch"].values()] == [4] * 8
+    with serving(batch={"kind": "batch", "start": 0.5, "each": 0, "most": 1, "room": 2}) as at:
+        assert load.open_loop(at["batch"], times=[0.0] * 5).errors == {"429": 3}
 
 
 def test_a_stall_stops_the_whole_process_and_a_closed_loop_sends_nothing_meanwhile():
