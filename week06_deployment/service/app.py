@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from week06_deployment.service import pictures
-from week06_deployment.service.batcher import Batcher, Full
+from week06_deployment.service.batcher import Batcher, Full, Stub
 from week06_deployment.service.metrics import CONTENT_TYPE, Metrics
 from week06_deployment.service.pictures import Refused
 
@@ -91,7 +92,11 @@ async def read(request: Request, most: int) -> bytes:
 
 
 def create_app(
-    backend: Backend, metrics: Metrics | None = None, most_bytes: int = 2**20, most_pixels: int = 2**20
+    backend: Backend,
+    metrics: Metrics | None = None,
+    most_bytes: int = 2**20,
+    most_pixels: int = 2**20,
+    decode: Callable[[bytes, str, int], np.ndarray] = pictures.decode,
 ) -> FastAPI:
     """The service in front of a backend. `app.state.shared` is its `State`."""
     metrics, state = metrics or Metrics(), State()
@@ -119,7 +124,8 @@ def create_app(
     @app.post("/predict")
     async def predict(request: Request) -> Answer:
         body = await read(request, most_bytes)
-        pixels = pictures.decode(body, request.headers.get("content-type", ""), most_pixels)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        pixels = decode(body, kind, most_pixels)
         row = await backend.predict(pixels)
         return Answer(digit=int(row.argmax()), probability=float(row.max()), worker=os.getpid())
 
@@ -145,11 +151,14 @@ def create_app(
 
 
 def with_model() -> FastAPI:
-    """The service with its model in the same process: `uvicorn --factory week06_deployment.service.app:with_model`."""
-    import torch
-
+    """The whole service for any ASGI server: `uvicorn --factory week06_deployment.service.app:with_model`."""
     from week06_deployment.service.model import Classifier
 
-    torch.set_num_threads(1)
     metrics = Metrics()
-    return create_app(Batcher(Classifier(), seen=metrics.batch), metrics)
+    return create_app(Batcher(Classifier(), limit=1000, seen=metrics.batch), metrics)
+
+
+def with_stub() -> FastAPI:
+    """The same with a stub of 3 ms in place of the model: `gunicorn "week06_deployment.service.app:with_stub()"`."""
+    metrics = Metrics()
+    return create_app(Batcher(Stub(0.003), limit=1000, seen=metrics.batch), metrics)
