@@ -9,6 +9,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -130,8 +131,9 @@ def _readable(instruction: str) -> str:
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine | None]:
-    """An engine that has just built an image of one file, or None where there is none; nothing of it is left."""
-    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("buildah"):
+    """An engine that has just built a small image, or None where there is none; nothing of it is left afterwards."""
+    pip = importlib.util.find_spec("pip")
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("buildah") or not pip:
         yield None
         return
     with tempfile.TemporaryDirectory(
@@ -144,10 +146,13 @@ def engine() -> Iterator[Engine | None]:
 
 
 def _first_that_builds(folder: Path) -> Engine | None:
+    probe = folder / "probe"
+    for path in [Path("/bin/sh"), *_libraries([Path("/bin/sh")])]:
+        _copy(path, probe / "root" / str(path).lstrip("/"))
+    steps = "FROM scratch\nCOPY root /\nENV PATH=/bin\nRUN echo built > /it-runs\n"
+    (probe / "Dockerfile").write_text(steps, encoding="utf-8")
     for driver in ("overlay", "vfs"):
-        found, probe = Engine(folder / driver, driver), folder / f"probe-{driver}"
-        probe.mkdir()
-        (probe / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n", encoding="utf-8")
+        found = Engine(folder / driver, driver)
         with contextlib.suppress(EngineError, subprocess.TimeoutExpired):
             found.build(probe, "probe")
             return found

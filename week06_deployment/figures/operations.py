@@ -41,7 +41,9 @@ def images(sizes: Mapping[str, Sequence[tuple[str, int]]], rebuilds: Comparison)
             left.barh(row, nbytes / 1e6, left=start, height=0.5, label=label, **styles[name])
             start += nbytes / 1e6
             drawn.add(name)
-        left.annotate(f"{start:,.0f} MB", (start, row), xytext=(4, 0), textcoords="offset points", va="center")
+        left.annotate(
+            f"{start:,.0f} MB", (start, row), xytext=(4, 0), textcoords="offset points", va="center"
+        )
     left.set_yticks(range(len(sizes)), list(sizes))
     left.invert_yaxis()
     left.margins(x=0.18)
@@ -69,9 +71,11 @@ def replicas(runs: Mapping[str, Any], high: float, most: float = 300.0) -> Figur
         axes[1].plot(seconds, wait, color=colour, linestyle=dash)
     needed = high / next(iter(runs.values())).per_pod
     axes[0].axhline(needed, color=plots.INK, linewidth=0.8, linestyle=":")
-    axes[0].annotate("needed", (most, needed), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8)
+    axes[0].annotate(
+        "needed", (most, needed), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8
+    )
     axes[0].set(ylabel="pods that are ready")
-    axes[1].set(ylabel="wait of a new request, s")
+    axes[1].set(ylabel="wait, seconds")
     for ax in axes:
         ax.set(xlabel="seconds after the jump", xlim=(-60, most))
         ax.set_ylim(bottom=0)
@@ -93,8 +97,8 @@ def incident(found: Any) -> Figure:
         above.annotate(name, (moment, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -9), fontsize=8,
                        textcoords="offset points")  # fmt: skip
     above.set(ylabel="answers a second")
-    above.set_ylim(bottom=0)
-    above.legend(fontsize=8, loc="center left")
+    above.set_ylim(0, 1.25 * max(found.history.get("all", ([], [1.0]))[1]))
+    above.legend(fontsize=8, loc=(0.27, 0.3))
     for row, (name, style) in enumerate(zip(("ManyErrors", "Gone"), plots.bar_styles(2), strict=True)):
         times = found.history.get(f"{name} fires", ([], []))[0]
         if times:
@@ -106,7 +110,9 @@ def incident(found: Any) -> Figure:
     return figure
 
 
-def buckets(values: np.ndarray, bounds: Mapping[str, Sequence[float]], guesses: Mapping[str, float]) -> Figure:
+def buckets(
+    values: np.ndarray, bounds: Mapping[str, Sequence[float]], guesses: Mapping[str, float]
+) -> Figure:
     """Known latencies in two sets of buckets; each panel has the true p99 and what the buckets make of it."""
     figure, axes = plt.subplots(1, len(bounds), figsize=(7.2, 2.4), sharey=True)
     truth = np.quantile(values, 0.99)
@@ -115,7 +121,12 @@ def buckets(values: np.ndarray, bounds: Mapping[str, Sequence[float]], guesses: 
         left = np.array([0, *edges[:-1]])
         ax.bar(left, shares, np.diff([0, *edges]), align="edge", edgecolor="white", color=plots.COLOURS[4])
         ax.axvline(truth, color=plots.INK, label=f"p99: {1e3 * truth:.0f} ms")
-        ax.axvline(guesses[name], color=plots.COLOURS[1], linestyle="--", label=f"asked: {1e3 * guesses[name]:.0f} ms")
+        ax.axvline(
+            guesses[name],
+            color=plots.COLOURS[1],
+            linestyle="--",
+            label=f"asked: {1e3 * guesses[name]:.0f} ms",
+        )
         ax.set(xlim=(0, 0.4), xlabel="seconds", title=name)
         ax.legend(fontsize=8)
     axes[0].set_ylabel("share of requests")
@@ -132,16 +143,20 @@ def bills(sizes: Sequence[float], costs: Mapping[str, Sequence[float]]) -> Figur
     return figure
 
 
-def spot(every: Sequence[float], stretched: Mapping[str, Sequence[float]], limits: Mapping[str, float]) -> Figure:
+def spot(
+    every: Sequence[float], stretched: Mapping[str, Sequence[float]], limits: Mapping[str, float]
+) -> Figure:
     """By how much interruptions stretch a job, and where a spot machine stops paying."""
     figure, ax = plt.subplots(figsize=(6.4, 2.6))
     for (name, values), marker in zip(stretched.items(), plots.MARKERS, strict=False):
         ax.semilogx(every, values, marker=marker, label=name)
     for name, value in limits.items():
         ax.axhline(value, color=plots.INK, linewidth=0.8, linestyle=":")
-        ax.annotate(name, (every[-1], value), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8)
-    ax.set(xlabel="hours between two interruptions", ylabel="machine hours for\nan hour of work", ylim=(0.9, 3))
+        ax.annotate(name, (1.01, value), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    ax.set(
+        xlabel="hours between two interruptions", ylabel="machine hours for\nan hour of work", ylim=(0.9, 3)
+    )
     ax.set_xticks(every, [f"{hours:g}" for hours in every])
     ax.minorticks_off()
-    figure.legend(fontsize=9, loc="outside right center")
+    ax.legend(fontsize=8, loc="upper right")
     return figure
