@@ -93,23 +93,21 @@ def test_a_service_that_never_answers_is_ended(tmp_path, monkeypatch):
         assert not running.children
 
 
-def test_a_service_that_dies_later_is_named(tmp_path, capsys):
+def test_a_service_that_dies_later_is_named(tmp_path, capsys, monkeypatch):
     service, port = server()
-    stopped = threading.Event()
+    stopped, ended = threading.Event(), Running.ended
 
-    def kill_then_stop():
-        end = time.monotonic() + 60
-        while time.monotonic() < end and not listening(port):
-            time.sleep(0.05)
-        for child in psutil.Process().children():
-            if str(port) in child.cmdline():
-                child.kill()
-        time.sleep(1.5)
+    def kill_then_look(running):
+        for child in running.children.values():
+            child.kill()
+            child.wait()
         stopped.set()
+        return ended(running)
 
-    threading.Thread(target=kill_then_stop).start()
+    monkeypatch.setattr(Running, "ended", kill_then_look)
     assert services.run([service], tmp_path, stopped) == 0
     assert "web has ended" in capsys.readouterr().out
+    assert not listening(port)
 
 
 PROGRAM = """
