@@ -1,4 +1,4 @@
-"""From a Python function to a graph: what TorchScript's trace, its script, and torch.export do with Python's control flow."""
+"""From a Python function to a graph: what TorchScript's trace and script, and torch.export do with control flow."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping

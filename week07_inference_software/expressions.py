@@ -167,7 +167,7 @@ def _element_wise(a: Word, b: Word) -> Word:
     return (("times", tuple(sorted(factors, key=repr))),)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _turned(a: Sum) -> Sum:
     """The transpose: words backwards, each letter transposed."""
     counts: dict[Word, int] = {}

@@ -6,6 +6,7 @@ that take long, each in a process of its own, and prints what it found as JSON.
 
 import contextlib
 import functools
+import importlib.util
 import io
 import json
 import logging
@@ -26,18 +27,20 @@ from torch import Tensor, nn
 
 from effdl.data import cache_folder
 from effdl.device import kind
-from week07_inference_software import small_nets
+from week07_inference_software import small_nets, triton_kernels
 
 Engine = Callable[[Tensor], Tensor]
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "openvino", "coremltools", "triton")
+PACKAGES = ("onnx", "onnxruntime", "onnxscript", "openvino")
+"""Without these the page does not run; without coremltools and Triton it leaves something out."""
 MOST_IMAGES = 64
 
 
-def missing() -> list[str]:
-    """Packages of requirements-week07.txt that this page uses and that are not installed."""
-    from importlib.util import find_spec
-
-    return [name for name in PACKAGES if find_spec(name) is None]
+def need_packages() -> None:
+    """Raise SystemExit with one sentence if a package that this page needs is not installed."""
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise SystemExit(
+            f"This page needs {', '.join(missing)}: stop Jupyter, and start it by `make lab WEEK=7`."
+        )
 
 
 @contextlib.contextmanager
@@ -125,6 +128,17 @@ def inductor_engine(file: Path) -> Engine:
         return torch._inductor.aoti_load_package(str(file))
 
 
+def through_onnx(net: nn.Module, example: Tensor, name: str, place: Path) -> tuple[Engine, Counter[str]]:
+    """A network through torch.export and ONNX to ONNX Runtime: the engine, and the operators that it runs.
+
+    ``example`` needs two rows at least: torch.export takes a size of one for a fact.
+    """
+    file = to_onnx(exported(net, example), place / f"{name}.onnx")
+    optimized = place / f"{name}-optimized.onnx"
+    engine = onnx_engine(file, optimized=optimized)
+    return engine, onnx_operations(optimized)
+
+
 # ---- what is in the files
 
 
@@ -164,14 +178,18 @@ def inductor_operations(file: Path) -> Counter[str]:
 
 
 def kernel_of(file: Path, word: str) -> str:
-    """The first kernel in AOTInductor's C++ whose name holds ``word``, without casts and braces, for people to read."""
+    """The first kernel in AOTInductor's C++ whose name holds ``word``, casts and braces left out, for people."""
     with zipfile.ZipFile(file) as package:
-        code = "".join(package.read(name).decode() for name in package.namelist() if name.endswith("kernel.cpp"))
+        code = "".join(
+            package.read(name).decode() for name in package.namelist() if name.endswith("kernel.cpp")
+        )
     kernels = re.split(r'(?=extern "C")', code)
     source = next((kernel for kernel in kernels if word in kernel[:300]), "")
     source = re.sub(r"static_cast<(?:int64_t|float)>\(([^()]*?)L?\)", r"\1", source)
     source = source.replace("at::vec::Vectorized<float>", "Vec")
-    skip = re.compile(r"\s*(\{|\}|\}\)?\s*|#.*|\);?|.*integer_div.*|(else )?if\(C10_\w+.*|.*_flag.*|'''.*)?\s*")
+    skip = re.compile(
+        r"\s*(\{|\}|\}\)?\s*|(#|//).*|\);?|.*integer_div.*|(else )?if\(C10_\w+.*|.*_flag.*|'''.*)?\s*"
+    )
     lines = [line for line in source.splitlines() if not skip.fullmatch(line)]
     depths = sorted({len(line) - len(line.lstrip()) for line in lines})
     return "\n".join("  " * depths.index(len(line) - len(line.lstrip())) + line.lstrip() for line in lines)
@@ -233,17 +251,30 @@ class Conversion:
 
 
 def compile_ahead(file: Path) -> dict[str, Any]:
-    """Compile the residual network with AOTInductor into FILE; seconds of it, without PyTorch's own start."""
+    """Compile the residual network with AOTInductor into FILE; seconds of it, without PyTorch's own start.
+
+    The gate of :mod:`.triton_kernels` is compiled too, and the kernel written for it goes into the result.
+    """
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(file.parent / "inductor")
     torch.set_num_threads(1)
     net = small_nets.residual()
     program = exported(net, small_nets.images(2))
     begun = time.perf_counter()
     with torch.no_grad(), quietly():
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(file), inductor_configs={"freezing": True}
-        )
-    return {"seconds": time.perf_counter() - begun}
+        compile_package = torch._inductor.aoti_compile_and_package
+        # Freezing makes constants of the weights; only then are batch norms folded.
+        compile_package(program, package_path=str(file), inductor_configs={"freezing": True})
+        seconds = time.perf_counter() - begun
+        small = file.with_name("gate.pt2")
+        example = (torch.ones(64, 256), torch.ones(64, 256))
+        compile_package(torch.export.export(_Gate(), example), package_path=str(small))
+    return {"seconds": seconds, "kernel": kernel_of(small, "cpp_fused")}
+
+
+class _Gate(nn.Module):
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        return triton_kernels.gate(x, residual)
 
 
 def convert_for_phone(file: Path) -> dict[str, Any]:
@@ -256,7 +287,9 @@ def convert_for_phone(file: Path) -> dict[str, Any]:
         import coremltools
 
         program = torch.export.export(small_nets.residual(), (small_nets.images(1),)).run_decompositions({})
-        model = coremltools.convert(program, convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS17)
+        model = coremltools.convert(
+            program, convert_to="mlprogram", minimum_deployment_target=coremltools.target.iOS17
+        )
         model.save(str(file))
     function = model.get_spec().mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
@@ -297,14 +330,14 @@ model(numpy.zeros((1, 3, 48, 48), "float32"))
 
 
 def first_answers(files: Mapping[str, str], rounds: int = 2) -> dict[str, tuple[float, float]]:
-    """Seconds from the start of a new process to its first answer, and its largest resident memory in MB.
+    """Seconds from the start of a new process to its end right after its first answer, and its resident memory in MB.
 
     ``files`` names "weights", "onnx" and "openvino". Of the rounds, which take turns, the quickest counts.
     """
     found: dict[str, tuple[float, float]] = {}
     for _ in range(rounds):
         for name, code in _STARTS.items():
-            code = code.format(**files) + "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            code = code.format(**files) + "\nimport psutil\nprint(psutil.Process().memory_info().rss)"
             begun = time.perf_counter()
             run = subprocess.run(
                 [sys.executable, "-c", code],
@@ -313,8 +346,7 @@ def first_answers(files: Mapping[str, str], rounds: int = 2) -> dict[str, tuple[
                 check=True,
                 cwd=Path(__file__).resolve().parent.parent,
             )
-            seconds, unit = time.perf_counter() - begun, 2**20 if sys.platform == "darwin" else 2**10
-            megabytes = int(run.stdout.split()[-1]) / unit
+            seconds, megabytes = time.perf_counter() - begun, int(run.stdout.split()[-1]) / 1e6
             found[name] = min(found.get(name, (float("inf"), 0.0)), (seconds, megabytes))
     return found
 

@@ -1,4 +1,4 @@
-"""A graph optimiser by rule, on torch.fx: fold batch norms into convolutions, let a convolution do the ReLU after it."""
+"""A graph optimiser by rule, on torch.fx: batch norms go into convolutions, and so do the ReLUs after them."""
 
 import copy
 from typing import Any
@@ -50,7 +50,9 @@ def fold_batch_norms(model: nn.Module) -> fx.GraphModule:
 
 def is_module(node: Any, modules: dict[str, nn.Module], kind: type) -> bool:
     """Whether a node of a graph calls a module of this kind."""
-    return isinstance(node, fx.Node) and node.op == "call_module" and isinstance(modules[str(node.target)], kind)
+    return (
+        isinstance(node, fx.Node) and node.op == "call_module" and isinstance(modules[str(node.target)], kind)
+    )
 
 
 def _finished(graph_module: fx.GraphModule) -> fx.GraphModule:

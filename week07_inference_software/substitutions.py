@@ -1,7 +1,7 @@
 """Substitutions that nobody wrote: enumerate expressions, propose pairs by fingerprint, prove them, search with them.
 
-After TASO (Jia et al., SOSP 2019), in small. Its operators are those of :mod:`.expressions`; where TASO asks a theorem
-prover with a list of axioms, two normal forms are compared here.
+After TASO (Jia et al., SOSP 2019), in small. The operators are those of :mod:`.expressions`. TASO asks a theorem prover
+with a list of axioms; here two normal forms are compared.
 """
 
 import heapq
@@ -26,7 +26,6 @@ from week07_inference_software.expressions import (
     fingerprint,
     inputs,
     normal_form,
-    proven,
     random_inputs,
     residues,
     size,
@@ -66,13 +65,17 @@ def _joined(levels: list[dict[Expression, Type]], count: int) -> Iterator[tuple[
         for operator in UNARY:
             yield (operator, operand), [its_type]
     for left in range(count):
-        for (a, type_a), (b, type_b) in itertools.product(levels[left].items(), levels[count - 1 - left].items()):
+        for (a, type_a), (b, type_b) in itertools.product(
+            levels[left].items(), levels[count - 1 - left].items()
+        ):
             for operator in BINARY:
                 if operator not in COMMUTE or repr(a) <= repr(b):
                     yield (operator, a, b), [type_a, type_b]
 
 
-def proposals(expressions: Iterable[Expression], values: Mapping[str, np.ndarray], prime: int = PRIME) -> list[Pair]:
+def proposals(
+    expressions: Iterable[Expression], values: Mapping[str, np.ndarray], prime: int = PRIME
+) -> list[Pair]:
     """Pairs with one fingerprint on these inputs: (the first expression that has it, a later one).
 
     The expressions must come with their parts before them, as :func:`enumerate_expressions` orders them.
@@ -150,7 +153,11 @@ def rewrites(expression: Expression, rules: Sequence[Pair]) -> Iterator[Expressi
     for pair in rules:
         for old, new in (pair, pair[::-1]):
             found: dict[str, Expression] = {}
-            if not isinstance(old, str) and matched(old, expression, found) and found.keys() >= set(inputs(new)):
+            if (
+                not isinstance(old, str)
+                and matched(old, expression, found)
+                and found.keys() >= set(inputs(new))
+            ):
                 yield replaced(new, found)
     if not isinstance(expression, str):
         for place, part in enumerate(expression[1:], start=1):
@@ -189,7 +196,7 @@ def _follows(pair: Pair, rules: Sequence[Pair], steps: int) -> bool:
 
 @dataclass(frozen=True)
 class Graph:
-    """An expression with the sizes of its inputs. Parts made of constants alone are computed once, when it is loaded."""
+    """An expression with the sizes of its inputs. Parts of constants alone are computed once, when it is loaded."""
 
     expression: Expression
     types: Mapping[str, Type]
@@ -226,7 +233,7 @@ CALL, RATE, BANDWIDTH = 3e-6, 50e9, 20e9
 
 
 def seconds(graph: Graph, part: Expression) -> float:
-    """What one operation of a graph would take on the rough core: the call, and the slower of its work and its bytes."""
+    """What one operation would take on the rough core: the call, and the slower of its work and its bytes."""
     operator, *operands = part
     rows, columns = graph.shape(part)
     if operator == "transpose":
@@ -256,8 +263,8 @@ class Found:
 def search(graph: Graph, rules: Sequence[Pair], patience: float = 1.5, most: int = 400) -> Found:
     """The cheapest graph that rules lead to: always go on from the cheapest one that was not looked at yet.
 
-    A graph that costs more than ``patience`` times the cheapest so far is left out; with 1 only steps that cost nothing are
-    taken. ``most`` graphs are looked at. Each new graph is proven equal to the first one at its own sizes, so that a
+    A graph that costs more than ``patience`` times the cheapest so far is left out; with 1 only steps that cost
+    nothing are taken. ``most`` graphs are looked at. Each new graph is proven equal to the first one at its own sizes, so that a
     wrong rule cannot slip in.
     """
     best, count = Found(graph, cost(graph)), itertools.count()
@@ -279,7 +286,10 @@ def search(graph: Graph, rules: Sequence[Pair], patience: float = 1.5, most: int
                 continue
             if price > patience * best.cost:
                 continue
-            if type_of(expression, graph.types) != type_of(graph.expression, graph.types) or normal_form(expression) != start:
+            if (
+                type_of(expression, graph.types) != type_of(graph.expression, graph.types)
+                or normal_form(expression) != start
+            ):
                 raise ValueError(f"a rule is wrong: {text(expression)} is not {text(graph.expression)}")
             if price < best.cost:
                 best.graph, best.cost = new, price
@@ -365,7 +375,25 @@ def low_rank(batch: int, width: int = 256, rank: int = 8) -> Graph:
     return Graph(("matmul", ("matmul", "X", "Aq"), "Bq"), graph.types, graph.sizes, graph.constants)
 
 
+class AsModule(torch.nn.Module):
+    """A graph with one variable input as a module, to be exported."""
+
+    def __init__(self, graph: Graph, values: Mapping[str, Tensor]):
+        super().__init__()
+        self.graph = graph
+        for name in graph.constants:
+            self.register_buffer(name, values[name])
+        (self.variable,) = graph.types.keys() - graph.constants
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate the expression as it is written, on the variable input."""
+        return evaluate(self.graph.expression, {**dict(self.named_buffers()), self.variable: x}, tensors())
+
+
 def random_values(graph: Graph, seed: int = 0) -> dict[str, Tensor]:
     """A float32 tensor for each input, scaled so that products keep their size."""
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(graph.shape(name), generator=generator) / graph.shape(name)[0] ** 0.5 for name in graph.types}
+    return {
+        name: torch.randn(graph.shape(name), generator=generator) / graph.shape(name)[0] ** 0.5
+        for name in graph.types
+    }
