@@ -1,6 +1,6 @@
 """Substitutions that nobody wrote: enumerate expressions, propose pairs by fingerprint, prove them, search with them.
 
-After TASO (Jia et al., SOSP 2019), in small. The operators are those of :mod:`.expressions`. TASO asks a theorem prover
+After TASO (Jia et al., SOSP 2019), in small. Operators are those of :mod:`.expressions`. TASO asks a theorem prover
 with a list of axioms; here two normal forms are compared.
 """
 
@@ -264,7 +264,7 @@ def search(graph: Graph, rules: Sequence[Pair], patience: float = 1.5, most: int
     """The cheapest graph that rules lead to: always go on from the cheapest one that was not looked at yet.
 
     A graph that costs more than ``patience`` times the cheapest so far is left out; with 1 only steps that cost
-    nothing are taken. ``most`` graphs are looked at. Each new graph is proven equal to the first one at its own sizes, so that a
+    nothing are taken. ``most`` graphs are looked at. Each new graph is proven equal to the first one, so that a
     wrong rule cannot slip in.
     """
     best, count = Found(graph, cost(graph)), itertools.count()
