@@ -1,5 +1,8 @@
 """From a Python function to a graph: what TorchScript's trace and script, and torch.export do with control flow."""
 
+import contextlib
+import io
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -39,6 +42,23 @@ def decayed(x: Tensor) -> Tensor:
     return y
 
 
+@contextlib.contextmanager
+def quietly():
+    """Exporters and converters print and warn at length; what they raise still comes through."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 class _Module(nn.Module):
     """torch.export takes modules only."""
 
@@ -66,8 +86,9 @@ def scripted(function: Function, example: Tensor) -> Function:
 
 def exported(function: Function, example: Tensor) -> Function:
     """torch.export, with a number of rows that may vary if the function allows it."""
-    shapes = ({0: torch.export.Dim.AUTO},)
-    return torch.export.export(_Module(function), (example,), dynamic_shapes=(shapes)).module()
+    with quietly():
+        shapes = ({0: torch.export.Dim.AUTO},)
+        return torch.export.export(_Module(function), (example,), dynamic_shapes=shapes).module()
 
 
 def warnings_of(function: Function, example: Tensor) -> list[str]:

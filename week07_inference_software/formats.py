@@ -4,18 +4,14 @@ As a program (``python -m week07_inference_software.formats aot FILE`` or ``phon
 that take long, each in a process of its own, and prints what it found as JSON.
 """
 
-import contextlib
-import functools
+import atexit
 import importlib.util
-import io
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -28,6 +24,7 @@ from torch import Tensor, nn
 from effdl.data import cache_folder
 from effdl.device import kind
 from week07_inference_software import small_nets, triton_kernels
+from week07_inference_software.capture import quietly
 
 Engine = Callable[[Tensor], Tensor]
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "openvino")
@@ -41,23 +38,6 @@ def need_packages() -> None:
         raise SystemExit(
             f"This page needs {', '.join(missing)}: stop Jupyter, and start it by `make lab WEEK=7`."
         )
-
-
-@contextlib.contextmanager
-def quietly():
-    """Converters print and warn at length; what they raise still comes through."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 # ---- into each format
@@ -103,22 +83,20 @@ def onnx_engine(file: Path, threads: int = 1, optimized: Path | None = None) -> 
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
 
-def openvino_engine(file: Path, threads: int = 1) -> Engine:
-    """OpenVINO on a CPU, in float32: left to itself it takes bfloat16 on processors that have it."""
-    compiled = openvino_compiled(file, threads)
+def openvino_engine(file: Path, threads: int = 1, exact: bool = True) -> Engine:
+    """OpenVINO on a CPU. Without ``exact`` it takes bfloat16 on processors that have it."""
+    compiled = openvino_compiled(file, threads, exact)
     request = compiled.create_infer_request()
     return lambda x: torch.from_numpy(request.infer([x.numpy()])[0].copy())
 
 
-def openvino_compiled(file: Path, threads: int = 1) -> Any:
-    """OpenVINO's compiled model, for :func:`openvino_engine` and to be looked at."""
+def openvino_compiled(file: Path, threads: int = 1, exact: bool = True) -> Any:
+    """OpenVINO's compiled model, for :func:`openvino_engine` and to be looked at; ``exact`` asks for float32."""
     import openvino
 
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if exact:
+        options["INFERENCE_PRECISION_HINT"] = "f32"
     return openvino.Core().compile_model(file, "CPU", options)
 
 
@@ -230,6 +208,13 @@ class Conversion:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
             )
+            atexit.register(self.close)  # a page that fails before it asks leaves nothing behind
+
+    def close(self) -> None:
+        """End the process if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def result(self, timeout: float = 300) -> dict[str, Any] | str:
         """What the process found, or a sentence why there is nothing.
@@ -240,7 +225,7 @@ class Conversion:
             try:
                 output, errors = self.process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                self.close()
                 raise
             if self.process.returncode:
                 last = (errors.strip().splitlines() or ["no message"])[-1]
@@ -349,12 +334,6 @@ def first_answers(files: Mapping[str, str], rounds: int = 2) -> dict[str, tuple[
             seconds, megabytes = time.perf_counter() - begun, int(run.stdout.split()[-1]) / 1e6
             found[name] = min(found.get(name, (float("inf"), 0.0)), (seconds, megabytes))
     return found
-
-
-@functools.cache
-def machine_threads() -> int:
-    """Threads that an engine takes if nobody limits it: one for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
