@@ -257,7 +257,7 @@ class Found:
     cost: float
     looked_at: int = 0
     trail: list[float] = field(default_factory=list)
-    """The lowest cost after each graph that was looked at."""
+    """The lowest cost at the start, and after each graph that was looked at."""
 
 
 def search(graph: Graph, rules: Sequence[Pair], patience: float = 1.5, most: int = 400) -> Found:
@@ -267,7 +267,7 @@ def search(graph: Graph, rules: Sequence[Pair], patience: float = 1.5, most: int
     nothing are taken. ``most`` graphs are looked at. Each new graph is proven equal to the first one, so that a
     wrong rule cannot slip in.
     """
-    best, count = Found(graph, cost(graph)), itertools.count()
+    best, count = Found(graph, cost(graph), trail=[cost(graph)]), itertools.count()
     start = normal_form(graph.expression)
     seen, queue = {graph.expression}, [(best.cost, next(count), graph)]
     while queue and best.looked_at < most:

@@ -57,12 +57,12 @@ def fingerprints(rows: Mapping[str, tuple[int, int]]) -> Figure:
     for offset, (word, style) in enumerate(zip(("proven", "refuted"), plots.bar_styles(2), strict=True)):
         counts = [pair[offset] for pair in rows.values()]
         places = np.arange(len(rows)) + (offset - 0.5) * 0.38
-        ax.barh(places, np.maximum(counts, 0.5), left=0.5, height=0.36, label=word, **style)
+        ax.barh(places, np.maximum(np.array(counts) - 0.5, 0), left=0.5, height=0.36, label=word, **style)
         for place, count in zip(places, counts, strict=True):
             ax.annotate(
                 f"{count:,}",
                 (max(count, 0.5), place),
-                xytext=(14 if count == 0 else 5, 0),
+                xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
@@ -82,7 +82,11 @@ def searches(trails: Mapping[str, Sequence[float]]) -> Figure:
         places = np.arange(len(trail))
         (line,) = ax.step(places, np.array(trail) * 1e6, where="post", label=name)
         ax.plot(places[-1], trail[-1] * 1e6, marker, color=line.get_color())
-    ax.set(xlabel="graphs looked at", ylabel="estimated time, us", ylim=(0, None))
+    ax.set(
+        xlabel="graphs looked at",
+        ylabel="estimated time, us",
+        ylim=(0, 1.1e6 * max(max(t) for t in trails.values())),
+    )
     figure.legend(loc="outside right center", fontsize=9)
     return figure
 
