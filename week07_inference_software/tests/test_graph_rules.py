@@ -79,3 +79,12 @@ def test_statistics_are_not_those_of_a_new_norm():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean.abs().min() > 0
             assert module.running_var.std() > 0
+
+
+def test_another_layout_computes_the_same_and_leaves_the_original_as_it_was():
+    net, x = small_nets.residual(), small_nets.images(2)
+    with torch.inference_mode():
+        turned = graph_rules.ChannelsInnermost(net)
+        assert torch.allclose(turned(x), net(x), atol=1e-6)
+    assert turned.model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net[0].weight.is_contiguous()
