@@ -1,0 +1,132 @@
+"""Engines agree with PyTorch at other batches than the example's; conversions are kept, or fail in a sentence."""
+
+import importlib.util
+import json
+import subprocess
+
+import pytest
+import torch
+
+from week07_inference_software import formats, small_nets
+
+
+@pytest.fixture(scope="module")
+def program():
+    return formats.exported(small_nets.residual(), small_nets.images(2))
+
+
+@pytest.fixture(scope="module")
+def files(program, tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    place = tmp_path_factory.mktemp("formats")
+    return formats.to_onnx(program, place / "net.onnx"), formats.to_openvino(program, place / "net.xml")
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_onnx_runtime_and_openvino_agree_with_pytorch(files, count):
+    x = small_nets.images(count)
+    expected = small_nets.residual()(x)
+    for run in (formats.onnx_engine(files[0]), formats.openvino_engine(files[1])):
+        assert torch.allclose(run(x), expected, atol=1e-5)
+
+
+def test_the_graph_that_an_engine_runs_has_all_convolutions_and_no_norm(files, tmp_path):
+    optimized = tmp_path / "optimized.onnx"
+    formats.onnx_engine(files[0], optimized=optimized)
+    by_onnx = formats.onnx_operations(optimized)
+    assert by_onnx["Conv"] + by_onnx["FusedConv"] == 9
+    assert by_onnx["BatchNormalization"] == 0
+    assert formats.openvino_operations(formats.openvino_compiled(files[1]))["Convolution"] == 9
+
+
+def test_the_weights_of_openvinos_two_files_are_counted(files):
+    assert formats.nbytes(files[1]) > files[1].with_suffix(".bin").stat().st_size > 300_000
+
+
+def test_an_answer_of_openvino_is_not_overwritten_by_the_next(files):
+    run = formats.openvino_engine(files[1])
+    first = run(small_nets.images(1, seed=1))
+    kept = first.clone()
+    run(small_nets.images(1, seed=2))
+    assert torch.equal(first, kept)
+
+
+def test_operations_of_the_exported_graph_are_counted(program):
+    found = formats.operations(program)
+    assert (found["conv2d"], found["batch_norm"], found["relu"], found["add"]) == (9, 9, 7, 3)
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else object())
+    with pytest.raises(SystemExit, match=r"openvino.*make lab WEEK=7"):
+        formats.need_packages()
+
+
+class Process:
+    """Stands in for a conversion."""
+
+    returncode, output, errors = 0, "chatter\n" + json.dumps({"seconds": 9.0}), ""
+    started = 0
+
+    def __init__(self, *_arguments, **_options):
+        type(self).started += 1
+
+    def communicate(self, timeout):
+        return self.output, self.errors
+
+    def poll(self):
+        return self.returncode
+
+
+def test_a_conversion_is_made_once_and_then_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    Process.started = 0
+    assert formats.Conversion("aot", tmp_path).result() == {"seconds": 9.0}
+    assert formats.Conversion("aot", tmp_path).result() == {"seconds": 9.0}
+    assert Process.started == 1
+
+
+def test_a_conversion_that_fails_is_a_sentence_and_is_not_kept(tmp_path, monkeypatch):
+    class Failing(Process):
+        returncode, output, errors = 1, "", "Traceback\nInvalidCxxCompiler: no compiler"
+
+    monkeypatch.setattr(subprocess, "Popen", Failing)
+    assert "no compiler" in formats.Conversion("aot", tmp_path).result()
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_conversion_that_nobody_waits_for_is_ended(tmp_path, monkeypatch):
+    import sys
+
+    class Sleeping(subprocess.Popen):
+        def __init__(self, _command, **options):
+            super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Sleeping)
+    conversion = formats.Conversion("phone", tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired):
+        conversion.result(timeout=0.1)
+    assert conversion.process.poll() is not None
+
+
+def test_generated_code_is_shortened_and_names_no_place_of_this_machine(tmp_path):
+    import zipfile
+
+    source = """#include <torch/csrc/inductor/cpp_prefix.h>
+extern "C"  void  cpp_fused_add_0(const float* in_ptr0, float* out_ptr0)
+{
+    for(int64_t x0=static_cast<int64_t>(0L); x0<static_cast<int64_t>(64L); x0+=static_cast<int64_t>(16L))
+    {
+        auto tmp0 = at::vec::Vectorized<float>::loadu(in_ptr0 + static_cast<int64_t>(x0), 16);
+    }
+}
+// g++ /home/someone/kernel.cpp
+"""
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as package:
+        package.writestr("data/x.kernel.cpp", source)
+    assert formats.kernel_of(tmp_path / "a.pt2", "cpp_fused").splitlines() == [
+        'extern "C"  void  cpp_fused_add_0(const float* in_ptr0, float* out_ptr0)',
+        "  for(int64_t x0=0; x0<64; x0+=16)",
+        "    auto tmp0 = Vec::loadu(in_ptr0 + x0, 16);",
+    ]
