@@ -2,7 +2,7 @@
 
 The digits come with scikit-learn: 1,797 of 43 people, 8 x 8 numbers from 0 to 16. Each number counts the pixels that
 are on in a square of 4 x 4 of a 32 x 32 bitmap. That sentence is the whole pre-processing, and every place that runs
-the network has to repeat it: here `blocks`, in the browser `preprocess.mjs`.
+the network has to repeat it: here `blocks`, in the browser `prepare.mjs`.
 
 Alpaydin and Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998.
 """
@@ -91,6 +91,25 @@ def blocks(bitmap: np.ndarray) -> np.ndarray:
     """The network's input (1, 1, 8, 8) float32 from a bitmap (32, 32) of bool: the pixels on in each 4 x 4, by 16."""
     counts = bitmap.reshape(SIDE, BLOCK, SIDE, BLOCK).sum(axis=(1, 3))
     return (counts / HIGHEST).astype(np.float32)[None, None]
+
+
+def prepare(rgba: np.ndarray) -> np.ndarray:
+    """The network's input (1, 1, 8, 8) float32 from a drawing (height, width, 4) of uint8, in whole numbers.
+
+    Ink is where alpha is at least 128. A square around it, as wide as its longer side, is sampled at 32 x 32 places.
+    `browser/prepare.mjs` does the same; a drawing without ink gives zeros.
+    """
+    ink = rgba[:, :, 3] >= 128
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not len(rows):
+        return np.zeros((1, 1, SIDE, SIDE), np.float32)
+    side = int(max(np.ptp(rows), np.ptp(columns))) + 1
+    places = (2 * np.arange(BITMAP) + 1) * side // (2 * BITMAP)
+    y = (rows[0] + rows[-1] + 1 - side) // 2 + places
+    x = (columns[0] + columns[-1] + 1 - side) // 2 + places
+    inside = ((y >= 0) & (y < ink.shape[0]))[:, None] & ((x >= 0) & (x < ink.shape[1]))[None]
+    bitmap = ink[np.ix_(y.clip(0, ink.shape[0] - 1), x.clip(0, ink.shape[1] - 1))] & inside
+    return blocks(bitmap)
 
 
 def bitmap_of(image: np.ndarray) -> np.ndarray:

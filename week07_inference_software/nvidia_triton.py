@@ -94,7 +94,7 @@ def running(repository: Path) -> Iterator[Addresses]:
             ports = serving.free_ports(3)
             line = command(repository, prepare(Path(folder)), ports, shared)
             where = Addresses(
-                *(f"{kind}://127.0.0.1:{p}" for kind, p in zip(("http", "grpc", "http"), ports))
+                *(f"{kind}://127.0.0.1:{p}" for kind, p in zip(("http", "grpc", "http"), ports, strict=True))
             )
             try:
                 with serving.running(line, f"{where.http}/v2/health/ready", environment()):

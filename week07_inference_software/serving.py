@@ -12,8 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
+HERE = Path(__file__).parent
 PATIENCE = 120.0  # seconds until a start counts as failed: generous, as a busy machine needs it
 
 
@@ -42,8 +41,10 @@ def answers(url: str) -> bool:
 @contextlib.contextmanager
 def running(
     command: Sequence[str | os.PathLike], ready: str, environment: Mapping[str, str] | None = None
-) -> Iterator[subprocess.Popen]:
+) -> Iterator[None]:
     """Start a command, wait until `ready` (a URL) answers, and end it with everything that it started.
+
+    It also ends when this process dies: see `leash`.
 
     Args:
         environment: variables beside this process's own.
@@ -52,10 +53,10 @@ def running(
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [os.fspath(word) for word in command],
+            [sys.executable, HERE / "leash.py", *map(os.fspath, command)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
         )
         try:
@@ -66,25 +67,9 @@ def running(
                     words = log.read().decode("utf-8", "replace")[-3000:]
                     raise DidNotStart(f"{Path(command[0]).name} is not ready at {ready}:\n{words}")
                 time.sleep(0.05)
-            yield process
+            yield
         finally:
-            end(process)
-
-
-def end(process: subprocess.Popen, patience: float = 15.0) -> None:
-    """SIGTERM, so that a server may finish its work; then SIGKILL for it and for whatever it has left."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(patience)
-    for one in [process, *family]:
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            one.kill()
-    process.wait()
-    psutil.wait_procs(family, timeout=patience)
+            process.communicate()  # closes its input
 
 
 def module(name: str, *arguments: object) -> list[str]:

@@ -1,0 +1,1 @@
+"""What week 7 shows as a running server; `make services` starts it."""
