@@ -65,7 +65,7 @@ def unpack(kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, np.n
 
     Raises ValueError where sizes do not fit, KeyError where an entry lacks a field.
     """
-    length = int(headers.get(LENGTH) or len(body))
+    length = int(headers.get(LENGTH) or headers.get(LENGTH.lower()) or len(body))
     tensors, place = {}, length
     for entry in json.loads(body[:length])[kind]:
         kind_of_number, shape = np.dtype(DATATYPES[entry["datatype"]]), entry["shape"]

@@ -2,8 +2,8 @@
 
     python leash.py COMMAND...
 
-A notebook's kernel may die in any cell, and a server that it started would go on. The end of a pipe is the one message
-that a dead process still sends.
+A notebook's kernel may die in any cell, and a server that it started would go on. The end of a pipe is the one
+message that a dead process still sends.
 """
 
 import contextlib

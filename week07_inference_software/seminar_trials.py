@@ -1,9 +1,8 @@
-"""What the seminar's exercises are checked by, servers and a browser that answer, and how it loads a server."""
+"""What the seminar's exercises are checked by, servers and a browser that answer, and how a server is loaded."""
 
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from effdl.load import Http, open_loop
 from week07_inference_software import digits, kserve, nvidia_triton, repository, web
 
 
@@ -157,52 +157,98 @@ def weights(yours: Callable[[dict], dict], tab: web.Tab | None, models: Path) ->
 
 @dataclass(frozen=True)
 class Load:
-    """What clients saw: requests answered in a second, the median latency in ms, and the mean batch they ran in."""
+    """What an open loop saw of a model: requests a second, median and 99th percentile in ms, the mean batch."""
 
-    clients: int
     rate: float
-    milliseconds: float
+    median: float
+    p99: float
     rows: float
+    failed: int
+    late: float  # ms by which the generator itself was late (p99)
 
 
-def closed_loop(address: str, model: str, clients: int, seconds: float = 0.5) -> Load:
-    """Clients that each wait for an answer and ask again, one picture at a time.
+def load(address: str, model: str, rate: float, seconds: float = 0.6) -> Load:
+    """One picture in each request, sent at random times whether or not earlier ones were answered.
 
-    A closed loop, so that a server that stalls also stops the clients: good for what a server can do at most, not for
-    the latency that users see (week 6).
+    Latencies count from the intended send. The mean batch is that of the answers, which say how many rows each was
+    computed with.
     """
-    image = {"image": digits.test_set()[0][:1]}
-    found: list[tuple[float, int]] = []
-    until = time.perf_counter() + seconds
+    headers, body = kserve.pack("inputs", {"image": digits.test_set()[0][:1]})
+    rows: list[int] = []
 
-    def ask():
-        one = kserve.client(address)
-        while time.perf_counter() < until:
-            began = time.perf_counter()
-            rows = one.infer(model, image)["rows"][0, 0]
-            found.append((time.perf_counter() - began, int(rows)))
+    def read(answer, _):
+        if answer.status != 200:
+            return str(answer.status)
+        rows.append(int(kserve.unpack("outputs", answer.headers, answer.body)["rows"][0, 0]))
+        return None
+
+    send = Http(f"{address}/v2/models/{model}/infer", body, headers=headers, read=read)
+    seen = open_loop(send, rate, seconds)
+    quantiles = (1e3 * seen.quantile(share) for share in (0.5, 0.99))
+    return Load(rate, *quantiles, sum(rows) / max(len(rows), 1), seen.failed, 1e3 * seen.late())
+
+
+def sweep(address: str, models: Sequence[str], rates: Sequence[float]) -> dict[str, list[Load]]:
+    """`load` for each model and rate; models take turns, so that they share what else the machine does."""
+    found: dict[str, list[Load]] = {model: [] for model in models}
+    for rate in rates:
+        for model in models:
+            found[model].append(load(address, model, rate))
+    return found
+
+
+def burst(address: str, model: str, count: int = 64) -> None:
+    """Send so many pictures at one moment, each in a request of its own, and wait for all answers.
+
+    Raises RuntimeError if one is not answered well.
+    """
+    headers, body = kserve.pack("inputs", {"image": digits.test_set()[0][:1]})
+    send = Http(f"{address}/v2/models/{model}/infer", body, headers=headers)
+    seen = open_loop(send, times=np.zeros(count))
+    if seen.failed:
+        raise RuntimeError(f"{model} failed: {seen.errors}")
+
+
+def loop_in_the_model(folder: Path, address: str, count: int = 16) -> tuple[int, int]:
+    """Load a model whose `model.py` runs each request alone, and send a full batch at one moment.
+
+    Returns the largest batch in the server's statistics, and the most rows that any answer was computed with.
+    """
+    parameter = 'parameters { key: "one_by_one" value { string_value: "yes" } }\n'
+    repository.write(folder, "loop", repository.config("loop", count, 2_000_000, parameter))
+    one = kserve.HttpClient(address.removeprefix("http://"))
+    try:
+        one.load("loop")
+        rows = together(address, "loop", count)
+        return max(batch["batch_size"] for batch in one.statistics("loop")["batch_stats"]), max(rows)
+    finally:
         one.close()
 
-    began = time.perf_counter()
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.perf_counter() - began
-    latencies, rows = zip(*found, strict=True)
-    return Load(clients, len(found) / took, 1e3 * float(np.median(latencies)), float(np.mean(rows)))
 
-
-def sweep(
-    address: str, models: Sequence[str], clients: Sequence[int], seconds: float = 0.5
-) -> dict[str, list[Load]]:
-    """`closed_loop` for each model and number of clients, the models by turns so that they share the machine's moods."""
-    found: dict[str, list[Load]] = {model: [] for model in models}
-    for count in clients:
-        for model in models:
-            found[model].append(closed_loop(address, model, count, seconds))
+def wrong_pages(tab: web.Tab) -> dict[str, float]:
+    """The share of the test set that the browser reads rightly, with the right input and with four wrong ones."""
+    images, labels = digits.test_set()
+    ways = {
+        "as the training data were made": images,
+        "counts from 0 to 16, not divided": images * digits.HIGHEST,
+        "white on black taken for black on white": 1 - images,
+        "columns before rows": images.transpose(0, 1, 3, 2),
+        "upside down (y grows upwards)": images[:, :, ::-1],
+    }
+    found = {}
+    for name, batch in ways.items():
+        answers = tab.run("onnx", np.ascontiguousarray(batch)).argmax(axis=1)
+        found[name] = float((answers == labels).mean())
     return found
+
+
+def visit(tab: web.Tab, site: web.Site) -> dict[str, int]:
+    """Bytes by path of one visit in which both engines are used."""
+    site.sent.clear()
+    tab.open()
+    for engine in ("onnx", "tfjs"):
+        tab.run(engine, digits.test_set()[0][:1])
+    return dict(site.sent)
 
 
 def peer(address: str, model: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A server that runs for as long as a `with` block: a free port, a start, a wait until it is ready, an end."""
 
 import contextlib
+import importlib.util
 import os
 import socket
 import subprocess
@@ -18,6 +19,15 @@ PATIENCE = 120.0  # seconds until a start counts as failed: generous, as a busy 
 
 class DidNotStart(RuntimeError):
     """A server ended, or was not ready in time; the message holds the end of what it printed."""
+
+
+def need(*modules: str, week: int = 7) -> None:
+    """End with one sentence if one of these modules is not installed."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(
+            f"This page needs {', '.join(missing)}: run `make lab WEEK={week}`, which installs them."
+        )
 
 
 def free_ports(count: int) -> list[int]:

@@ -203,7 +203,7 @@ class Tab:
         return {name: np.array(values) for name, values in found.items()}
 
     def draw(self, strokes: Sequence[Sequence[tuple[float, float]]]) -> tuple[int, np.ndarray]:
-        """Draw with the mouse and wait for the answer: the digit that stands on the page, and the pixels (256, 256, 4).
+        """Draw with the mouse: the digit that then stands on the page, and the pixels (256, 256, 4) uint8.
 
         Strokes are lines through points between 0 and 1, x to the right and y down.
         """

@@ -1,0 +1,1 @@
+"""What draws in this week: one module for each page."""
