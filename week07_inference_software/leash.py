@@ -7,6 +7,7 @@ message that a dead process still sends.
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -37,7 +38,8 @@ def main() -> int:
     ended = threading.Event()
 
     def watch():
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not through sys.stdin, whose lock would stop this program's own end
+            pass
         if not ended.is_set():
             end(process)
 

@@ -88,7 +88,7 @@ def running(repository: Path) -> Iterator[Addresses]:
 
     Raises `serving.DidNotStart`, with the server's own words, where a model cannot be loaded.
     """
-    shared = f"effdl_{uuid.uuid4().hex[:8]}_"
+    shared = f"effdl_{os.getpid()}_{uuid.uuid4().hex[:8]}_"
     with tempfile.TemporaryDirectory() as folder:
         for attempt in range(3):
             ports = serving.free_ports(3)

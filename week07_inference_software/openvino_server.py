@@ -3,7 +3,7 @@
     python -m week07_inference_software.openvino_server FOLDER --http 8000 --grpc 8001
 
 OpenVINO Model Server is a program in C++ that comes as a container image or an archive, not as a Python package.
-This one speaks the same protocol in 200 lines, and reads the same model repository as NVIDIA Triton does.
+This one speaks the same protocol, and reads the same model repository as NVIDIA Triton does.
 """
 
 import argparse

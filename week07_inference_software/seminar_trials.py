@@ -117,7 +117,7 @@ def drawing(kind: str) -> np.ndarray:
     elif kind == "wide":
         alpha[25:36, 5:104] = 255
     elif kind == "at the edge":
-        alpha[0:90, 0:9], alpha[0:7, 0:25] = 255, 255
+        alpha[:, :6], alpha[:, -6:] = 255, 255  # the square around it is wider than the drawing
     elif kind == "one point":
         alpha[50, 33] = 255
     return rgba

@@ -244,7 +244,7 @@ def tab(address: str) -> Iterator[Tab]:
         options.binary_location = _browser()
         for flag in (
             *("headless=new", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
-            *("disable-background-networking", "disable-component-update", "window-size=760,560"),
+            *("disable-background-networking", "disable-component-update", "window-size=760,640"),
             *("disable-dev-shm-usage", "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"),
             *(["no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
             f"user-data-dir={profile}",

@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 from effdl import plots
 from week07_inference_software.seminar_trials import Load
 
-MARKERS = "os^D"
-
 
 def batching(found: Mapping[str, Sequence[Load]]) -> Figure:
     """Median latency and mean batch over the rate of requests, a line for each model."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2))
-    for (name, loads), colour, marker in zip(found.items(), plots.COLOURS, MARKERS, strict=False):
+    for (name, loads), colour, marker in zip(found.items(), plots.COLOURS, plots.MARKERS, strict=False):
         rates = [load.rate for load in loads]
         style = {"color": colour, "marker": marker, "label": name}
         left.plot(rates, [load.median for load in loads], **style)
@@ -39,7 +37,7 @@ def page(screenshot: np.ndarray, drawn: Sequence[tuple[int, int, np.ndarray]]) -
     for column, (digit, answered, image) in enumerate(drawn):
         ax = figure.add_subplot(grid[1, column])
         ax.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[], title=f"drawn {digit}, read {answered}")
-        ax.title.set_fontsize(9)
+        ax.set(xticks=[], yticks=[], xlabel=f"drawn {digit}, read {answered}")
+        ax.xaxis.label.set_fontsize(8)
         ax.grid(visible=False)
     return figure
