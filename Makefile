@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: lab notebooks record clean demo test test-all matrix
+.PHONY: lab notebooks record services clean demo test test-all matrix
 
 # make lab WEEK=7 installs what that week needs besides.
 WEEK_FILE = $(if $(WEEK),$(wildcard requirements-week$(WEEK).txt requirements-week0$(WEEK).txt))
@@ -31,6 +31,10 @@ notebooks: .venv/installed
 # This machine's column in the tables of claims: results/KIND.json of every week, and the READMEs.
 record: .venv/installed
 	python -m effdl.build --record
+
+# Every service that weeks 6 and 7 show, on free ports of this machine, until Ctrl-C.
+services: .venv/installed $(patsubst requirements-%.txt,.venv/%,$(wildcard requirements-week0[67].txt))
+	@python -m effdl.services
 
 clean:
 	rm -rf demo-output .cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -136,7 +136,8 @@ class LoadResult:
 
     ``intended``, ``sent`` and ``done`` are seconds since the run began, float64, one for each request. ``wrong``
     holds "" for each request that was answered well, or what is wrong in a word. In a closed loop there is no
-    intention: ``intended`` is ``sent``.
+    intention: ``intended`` is ``sent``. ``began`` is the run's begin by ``time.perf_counter``, which on Linux is one
+    clock for all processes.
     """
 
     loop: str
@@ -145,6 +146,7 @@ class LoadResult:
     sent: np.ndarray
     done: np.ndarray
     wrong: np.ndarray
+    began: float = 0.0
 
     @property
     def count(self) -> int:
@@ -199,16 +201,17 @@ class LoadResult:
     @property
     def rate(self) -> float:
         """Requests a second that were meant to be sent."""
-        return self.count / self.seconds
+        return self.count / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def throughput(self) -> float:
         """Good answers a second, from the start to the last answer or to the planned end, whichever is later."""
-        return float(self.well.sum()) / max(self.seconds, float(self.done.max(initial=0.0)))
+        lasted = max(self.seconds, float(self.done.max(initial=0.0)))
+        return float(self.well.sum()) / lasted if lasted else 0.0
 
     def goodput(self, within: float) -> float:
         """Good answers a second that came within so many seconds of their intended send."""
-        return float((self.latencies <= within).sum()) / self.seconds
+        return float((self.latencies <= within).sum()) / self.seconds if self.seconds > 0 else 0.0
 
     def between(self, start: float, end: float = math.inf) -> "LoadResult":
         """Only the requests meant to be sent in these seconds of the run: without a warm-up, say."""
@@ -216,7 +219,9 @@ class LoadResult:
         parts = {name: getattr(self, name)[mask] for name in ("intended", "sent", "done", "wrong")}
         for name in ("intended", "sent", "done"):
             parts[name] = parts[name] - start
-        return replace(self, seconds=min(end, self.seconds) - start, **parts)
+        return replace(
+            self, seconds=max(min(end, self.seconds) - start, 0.0), began=self.began + start, **parts
+        )
 
     def table(self, title: str = "") -> "Table":
         """Counts and quantiles, from the intended and from the actual send."""
@@ -301,7 +306,7 @@ class _Log:
         intended, sent, done = (
             np.array(times, np.float64) for times in (self.intended, self.sent, self.done)
         )
-        return LoadResult(loop, seconds, intended, sent, done, np.array(self.wrong, object))
+        return LoadResult(loop, seconds, intended, sent, done, np.array(self.wrong, object), self.start)
 
 
 def open_loop(
@@ -405,6 +410,45 @@ def background(loop: Callable[..., LoadResult], *args: Any, **kwargs: Any) -> "F
 
     threading.Thread(target=work, name="load in the background", daemon=True).start()
     return future
+
+
+def together(
+    plans: Mapping[str, tuple[Any, Sequence[float] | np.ndarray]], timeout: float = 30.0
+) -> dict[str, LoadResult]:
+    """Several open loops side by side, under the same clock: ``{name: (send, times)}`` gives a result for each name.
+
+    What disturbs the machine disturbs all of them. A sender is given the number that its request has in its own
+    plan. Raises ValueError as :func:`open_loop` does.
+    """
+    names = list(plans)
+    planned = [np.asarray(times, np.float64) for _, times in plans.values()]
+    owner = np.repeat(np.arange(len(names)), [len(times) for times in planned])
+    own = np.concatenate([np.arange(len(times)) for times in planned])
+    times = np.concatenate(planned)
+    order = np.argsort(times, kind="stable")
+    turns = [(int(owner[place]), int(own[place])) for place in order]
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Send]:
+        async with contextlib.AsyncExitStack() as stack:
+            sends = [
+                await stack.enter_async_context(send) if hasattr(send, "__aenter__") else send
+                for send, _ in plans.values()
+            ]
+
+            async def send(number: int) -> str | None:
+                place, turn = turns[number]
+                return await sends[place](turn)
+
+            yield send
+
+    whole = open_loop(opened(), times=times[order], timeout=timeout)
+    results = {}
+    for place, name in enumerate(names):
+        mask = owner[order] == place
+        parts = {field: getattr(whole, field)[mask] for field in ("intended", "sent", "done", "wrong")}
+        results[name] = replace(whole, seconds=float(planned[place][-1]), **parts)
+    return results
 
 
 async def _clock(planned: Sequence[float], start: float) -> AsyncIterator[float]:

@@ -96,6 +96,14 @@ def test_a_window_holds_the_requests_meant_to_be_sent_in_it() -> None:
     part = result().between(0.25, 0.75)
     assert (part.count, part.failed, part.seconds, part.rate) == (5, 0, 0.5, 10)
     assert part.intended[0] == pytest.approx(0.05)
+    beyond = result().between(5)
+    assert (beyond.count, beyond.seconds, beyond.rate, beyond.goodput(1), beyond.throughput) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_result_prints_its_counts_and_both_kinds_of_quantile() -> None:
@@ -241,6 +249,25 @@ def test_a_sender_that_cannot_be_opened_is_the_callers_error_and_no_thread_stays
     with pytest.raises(RuntimeError, match="no service"):
         load.open_loop(Broken(), 10, 1)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("load", "clock"))]
+
+
+def test_plans_side_by_side_keep_their_own_times_numbers_and_errors() -> None:
+    seen: dict[str, list[int]] = {"a": [], "b": []}
+
+    def sender(name: str) -> load.Send:
+        async def send(number: int) -> str | None:
+            seen[name].append(number)
+            return "odd" if number % 2 else None
+
+        return send
+
+    plans = {"a": (sender("a"), [0.0, 0.02, 0.04]), "b": (sender("b"), [0.01, 0.02])}
+    found = load.together(plans)
+    assert seen == {"a": [0, 1, 2], "b": [0, 1]}
+    assert {name: result.intended.tolist() for name, result in found.items()} == {
+        name: times for name, (_, times) in plans.items()
+    }
+    assert {name: result.errors for name, result in found.items()} == {"a": {"odd": 1}, "b": {"odd": 1}}
 
 
 # --- the closed loop

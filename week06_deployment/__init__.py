@@ -1,0 +1,1 @@
+"""Week 6: deployment of a model as a web application."""
