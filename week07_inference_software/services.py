@@ -1,8 +1,9 @@
-"""What `make services` starts of this week: NVIDIA Triton, our server around OpenVINO, and the page with the network."""
+"""What `make services` starts of this week: NVIDIA Triton, our server around OpenVINO, and the page."""
 
+from functools import partial
 from pathlib import Path
 
-from effdl.services import Service, answers
+from effdl.services import Service
 from week07_inference_software import nvidia_triton, openvino_server, repository, serving, web
 
 
@@ -25,7 +26,7 @@ def services(folder: Path) -> list[Service]:
             "nvidia triton",
             line,
             f"http://127.0.0.1:{http}/v2/models/digits grpc://127.0.0.1:{grpc} http://127.0.0.1:{metrics}/metrics",
-            answers(f"http://127.0.0.1:{http}/v2/health/ready"),
+            partial(serving.answers, f"http://127.0.0.1:{http}/v2/health/ready"),
             nvidia_triton.environment(),
             "" if triton else "make .venv-triton/installed (Linux, with Debian's Python 3.11)",
         ),
@@ -33,13 +34,15 @@ def services(folder: Path) -> list[Service]:
             "openvino",
             openvino_server.command(models, own_http, own_grpc),
             f"http://127.0.0.1:{own_http}/v2/models/digits grpc://127.0.0.1:{own_grpc}",
-            answers(f"http://127.0.0.1:{own_http}/v2/health/ready"),
+            partial(serving.answers, f"http://127.0.0.1:{own_http}/v2/health/ready"),
         ),
         Service(
             "digits in the browser",
             web.command(page),
             f"http://127.0.0.1:{page}/",
-            answers(f"http://127.0.0.1:{page}/"),
-            missing="" if web.packages_installed() else "make week07_inference_software/browser/installed (npm)",
+            partial(serving.answers, f"http://127.0.0.1:{page}/"),
+            missing=""
+            if web.packages_installed()
+            else "make week07_inference_software/browser/installed (npm)",
         ),
     ]

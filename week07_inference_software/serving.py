@@ -21,13 +21,18 @@ class DidNotStart(RuntimeError):
     """A server ended, or was not ready in time; the message holds the end of what it printed."""
 
 
-def need(*modules: str, week: int = 7) -> None:
-    """End with one sentence if one of these modules is not installed."""
+class Missing(ImportError):
+    """A page needs a package that is not installed; a notebook shows the sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def need(*modules: str) -> None:
+    """Raise Missing, with the remedy, if one of these modules cannot be imported: ``need("onnx", "openvino")``."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        raise SystemExit(
-            f"This page needs {', '.join(missing)}: run `make lab WEEK={week}`, which installs them."
-        )
+        raise Missing(f"This page needs {', '.join(missing)}; `make lab WEEK=7` installs what week 7 needs.")
 
 
 def free_ports(count: int) -> list[int]:

@@ -12,6 +12,7 @@ import functools
 import io
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections import Counter
@@ -274,6 +275,7 @@ def main() -> None:
     port = parser.parse_args().port
     if not packages_installed():
         parser.error(f"this needs {NEEDS_PACKAGES}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes, too
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         write_models(Path(folder))
         found = Site(Path(folder), port)
