@@ -17,7 +17,7 @@ from pathlib import Path
 from week07_inference_software import serving
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / ".venv-triton"
-NEEDS = "NVIDIA Triton (make .venv-triton/installed, on Linux with Debian's Python 3.11)"
+NEEDS = "NVIDIA Triton in .venv-triton"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from week07_inference_software import serving
 FOLDER = Path(__file__).parent / "browser"
 MODULES = FOLDER / "node_modules"
 NEEDS_PACKAGES = "the page's packages (make week07_inference_software/browser/installed, which needs npm)"
-NEEDS_BROWSER = "Chromium with chromedriver, and " + NEEDS_PACKAGES
+NEEDS_BROWSER = "Chromium with the page's packages"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css",
