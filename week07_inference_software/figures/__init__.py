@@ -1,1 +1,1 @@
-"""What draws in this week: one module for each page."""
+"""What draws in this week: `formats` for lecture 1, `engine` for lecture 2, `seminar` for the seminar."""
