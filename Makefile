@@ -49,9 +49,25 @@ demo: .venv/installed
 	$(BIN)/pip install --quiet --requirement requirements-test.txt
 	touch $@
 
+# NVIDIA Triton needs a Python of its own: Debian's, whose libpython3.11.so its models load. 450 MB.
+TRITON_PYTHON ?= /usr/bin/python3.11
+.venv-triton/installed: week07_inference_software/requirements-triton.txt
+	$(TRITON_PYTHON) -m venv .venv-triton
+	.venv-triton/bin/pip install --disable-pip-version-check --quiet --requirement $<
+	touch $@
+
+# The engines that week 7's page loads into a browser, as package-lock.json names them. 230 MB.
+week07_inference_software/browser/installed: week07_inference_software/browser/package-lock.json
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# Both only where they can be; their tests skip elsewhere.
+EXTRAS = $(if $(and $(filter Linux-x86_64,$(shell uname -sm | tr " " -)),$(wildcard $(TRITON_PYTHON))),.venv-triton/installed) \
+	$(if $(shell command -v npm),week07_inference_software/browser/installed)
+
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
 test matrix: export EFFDL_DEADLINE ?= 600
-test: .venv/tested
+test: .venv/tested $(EXTRAS)
 	ruff check .
 	ruff format --check .
 	basedpyright
