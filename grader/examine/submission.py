@@ -72,7 +72,9 @@ class Submission(Asking):
         """
         with contextlib.closing(self._beside(target)) as packed:
             try:
-                return self._run(target, [args], {}, wall, world=1, group=False, in_place=False, packed=packed)
+                return self._run(
+                    target, [args], {}, wall, world=1, group=False, in_place=False, packed=packed
+                )
             except StudentError as error:
                 raise type(error)(f"{error.why} (run apart from your code, on what it returned)") from None
 
