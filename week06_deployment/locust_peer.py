@@ -1,4 +1,7 @@
-"""Runs locust, a load tester that many use, in a process of its own."""
+"""Runs locust, a load tester that many use, in a process of its own.
+
+Never import locust in a process that does anything else: it has gevent put greenlets in the place of all threads.
+"""
 
 import json
 import os

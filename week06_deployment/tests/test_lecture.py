@@ -1,6 +1,7 @@
 """Lecture 1: gateways and wires do what the page says; solutions pass their checks, stubs do not; figures draw."""
 
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -98,8 +99,9 @@ def test_later_grpc_calls_send_fewer_headers_and_the_same_data():
 # --- the peer, and what a page needs
 
 
+# Not importorskip: whoever imports locust has gevent put greenlets in the place of all threads, in this process too.
+@pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed")
 def test_locust_runs_in_a_process_of_its_own_and_its_counts_come_back():
-    pytest.importorskip("locust")
     with serving(queue={"kind": "queue", "seconds": 0.0, "workers": 4}) as at:
         said = locust_peer.run(f"{at.url}/queue", 2, 3, 40)
     assert said.failed == 0
