@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from week06_deployment.service import pictures
-from week06_deployment.service.batcher import Batcher, Full
+from week06_deployment.service.batcher import Batcher, Full, Stub
 from week06_deployment.service.metrics import CONTENT_TYPE, Metrics
 from week06_deployment.service.pictures import Refused
 
@@ -145,7 +145,7 @@ def create_app(
 
 
 def with_model() -> FastAPI:
-    """The service with its model in the same process: `uvicorn --factory week06_deployment.service.app:with_model`."""
+    """The whole service for any ASGI server: `uvicorn --factory week06_deployment.service.app:with_model`."""
     import torch
 
     from week06_deployment.service.model import Classifier
@@ -153,3 +153,9 @@ def with_model() -> FastAPI:
     torch.set_num_threads(1)
     metrics = Metrics()
     return create_app(Batcher(Classifier(), seen=metrics.batch), metrics)
+
+
+def with_stub() -> FastAPI:
+    """The same with a stub of 3 ms in place of the model: `gunicorn "week06_deployment.service.app:with_stub()"`."""
+    metrics = Metrics()
+    return create_app(Batcher(Stub(0.003), seen=metrics.batch), metrics)

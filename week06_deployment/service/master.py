@@ -91,7 +91,8 @@ class Master:
             loop.add_signal_handler(number, leaving.set)
         try:
             self.workers = list(await asyncio.gather(*(self.start() for _ in range(self.count))))
-            self._say(event="ready", address="http://%s:%d" % self.listener.getsockname()[:2])
+            host, port = self.listener.getsockname()[:2]
+            self._say(event="ready", address=f"http://{host}:{port}")
             leave = asyncio.create_task(leaving.wait())
             while not leaving.is_set():
                 roll = asyncio.create_task(rolling.wait())

@@ -14,9 +14,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+
+from week06_deployment.service.app import create_app
+from week06_deployment.service.batcher import Batcher, Stub
+from week06_deployment.service.metrics import Metrics
 
 KEEP_ALIVE = 75
 """Seconds that we keep an idle connection: longer than clients do (browsers and nginx 60, aiohttp 15, httpx 5)."""
@@ -121,24 +126,28 @@ def _say_ready() -> None:
     print("ready", flush=True)
 
 
+def make_batcher(arguments: argparse.Namespace, seen: Callable[[int, float], Any]) -> Batcher:
+    """A batcher around the model that the options ask for."""
+    if arguments.stub is not None:
+        run = Stub(arguments.stub)
+    else:
+        import torch
+
+        from week06_deployment.service.model import Classifier
+
+        torch.set_num_threads(1)  # workers are processes: more threads would only take each other's core
+        run = Classifier()
+    return Batcher(run, arguments.most, arguments.wait, arguments.limit, seen=seen)
+
+
 def make_app(arguments: argparse.Namespace) -> FastAPI:
     """The app that the options ask for: with its model, or in front of an inference service elsewhere."""
-    from week06_deployment.service.app import create_app
-    from week06_deployment.service.metrics import Metrics
-
     metrics = Metrics()
     if arguments.inference:
         from week06_deployment.service.rpc import Remote
 
         return create_app(Remote(arguments.inference), metrics)
-    import torch
-
-    from week06_deployment.service.batcher import Batcher
-    from week06_deployment.service.model import Classifier
-
-    torch.set_num_threads(1)  # workers are processes: more threads would only take each other's core
-    batcher = Batcher(Classifier(), arguments.most, arguments.wait, arguments.limit, seen=metrics.batch)
-    return create_app(batcher, metrics)
+    return create_app(make_batcher(arguments, metrics.batch), metrics)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +163,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         help="seconds that idle connections are kept in a drain, at most (5)",
     )
+    add("--stub", type=float, help="in place of the model, a stub that takes so many seconds for a batch")
     add("--inference", metavar="HOST:PORT", help="the inference service; without it, the model runs here")
 
 
