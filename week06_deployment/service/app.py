@@ -146,11 +146,8 @@ def create_app(
 
 def with_model() -> FastAPI:
     """The whole service for any ASGI server: `uvicorn --factory week06_deployment.service.app:with_model`."""
-    import torch
-
     from week06_deployment.service.model import Classifier
 
-    torch.set_num_threads(1)
     metrics = Metrics()
     return create_app(Batcher(Classifier(), seen=metrics.batch), metrics)
 
@@ -158,4 +155,4 @@ def with_model() -> FastAPI:
 def with_stub() -> FastAPI:
     """The same with a stub of 3 ms in place of the model: `gunicorn "week06_deployment.service.app:with_stub()"`."""
     metrics = Metrics()
-    return create_app(Batcher(Stub(0.003), seen=metrics.batch), metrics)
+    return create_app(Batcher(Stub(0.003), limit=1000, seen=metrics.batch), metrics)

@@ -7,6 +7,7 @@ a large network does on a GPU. That is what batching is for.
 
 import fcntl
 import hashlib
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from effdl.data import cache_folder
 
 SIDE = 8
-CHANNELS, BLOCKS = 16, 20
+CHANNELS, BLOCKS = 16, 8
 HELD_OUT = 6
 """Every sixth image is kept from the training."""
 
@@ -104,8 +105,14 @@ class Classifier:
 
     def __init__(self, model: nn.Module | None = None):
         self.model = model or load()
+        self.ready = threading.local()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        # Here and not once for all: the setting belongs to the thread that calls (OpenMP), and the batcher's is not
+        # the one that loaded the model. Workers are processes; two threads in each only wait for each other's core.
+        if not hasattr(self.ready, "done"):
+            torch.set_num_threads(1)
+            self.ready.done = True
         with torch.inference_mode():
             return self.model(torch.from_numpy(images)[:, None]).softmax(1).numpy()
 

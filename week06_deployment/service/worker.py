@@ -131,11 +131,8 @@ def make_batcher(arguments: argparse.Namespace, seen: Callable[[int, float], Any
     if arguments.stub is not None:
         run = Stub(arguments.stub)
     else:
-        import torch
-
         from week06_deployment.service.model import Classifier
 
-        torch.set_num_threads(1)  # workers are processes: more threads would only take each other's core
         run = Classifier()
     return Batcher(run, arguments.most, arguments.wait, arguments.limit, seen=seen)
 
