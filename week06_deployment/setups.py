@@ -24,7 +24,10 @@ import psutil
 PATIENCE = 60.0
 """Seconds in which a server must be up: a busy machine may take long, and a broken one is seen by its exit."""
 
-APP = "week06_deployment.service.app:with_stub"
+MODEL, APP = "week06_deployment.service.app:with_model", "week06_deployment.service.app:with_stub"
+
+Restart = Callable[[], None]
+"""Restarts every worker of a set-up, and returns when the last old one has gone."""
 
 
 class NotUp(RuntimeError):
@@ -148,9 +151,7 @@ def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 @contextlib.contextmanager
-def ours(
-    workers: int = 2, *options: object, stub: float | None = 0.003
-) -> Iterator[tuple[Running, Callable[[], None]]]:
+def ours(workers: int = 2, *options: object, stub: float | None = 0.003) -> Iterator[tuple[Running, Restart]]:
     """Our master and its workers; the second value restarts every worker."""
     command = module("week06_deployment.service", "--workers", workers, "--limit", 1000, *options)
     command += [] if stub is None else ["--stub", str(stub)]
@@ -165,13 +166,8 @@ def ours(
         yield server, restart
 
 
-def _replaced(server: Running, old: Sequence[int], count: int) -> bool:
-    now = server.workers()
-    return not set(now) & set(old) and len(now) >= count
-
-
 @contextlib.contextmanager
-def uvicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Callable[[], None]]]:
+def uvicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Restart]]:
     """uvicorn's own workers, replaced by SIGHUP."""
     command = module("uvicorn", "--factory", app, "--port", 0, "--workers", workers, "--no-access-log")
     with running(command) as server:
@@ -187,7 +183,7 @@ def uvicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Callabl
 
 
 @contextlib.contextmanager
-def gunicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Callable[[], None]]]:
+def gunicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Restart]]:
     """gunicorn with its workers for ASGI, replaced by SIGHUP."""
     command = module("gunicorn", "-k", "asgi", "-w", workers, "-b", "127.0.0.1:0", f"{app}()")
     with running(command) as server:

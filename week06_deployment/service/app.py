@@ -149,7 +149,7 @@ def with_model() -> FastAPI:
     from week06_deployment.service.model import Classifier
 
     metrics = Metrics()
-    return create_app(Batcher(Classifier(), seen=metrics.batch), metrics)
+    return create_app(Batcher(Classifier(), limit=1000, seen=metrics.batch), metrics)
 
 
 def with_stub() -> FastAPI:
