@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -91,7 +92,11 @@ async def read(request: Request, most: int) -> bytes:
 
 
 def create_app(
-    backend: Backend, metrics: Metrics | None = None, most_bytes: int = 2**20, most_pixels: int = 2**20
+    backend: Backend,
+    metrics: Metrics | None = None,
+    most_bytes: int = 2**20,
+    most_pixels: int = 2**20,
+    decode: Callable[[bytes, str, int], np.ndarray] = pictures.decode,
 ) -> FastAPI:
     """The service in front of a backend. `app.state.shared` is its `State`."""
     metrics, state = metrics or Metrics(), State()
@@ -119,7 +124,8 @@ def create_app(
     @app.post("/predict")
     async def predict(request: Request) -> Answer:
         body = await read(request, most_bytes)
-        pixels = pictures.decode(body, request.headers.get("content-type", ""), most_pixels)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        pixels = decode(body, kind, most_pixels)
         row = await backend.predict(pixels)
         return Answer(digit=int(row.argmax()), probability=float(row.max()), worker=os.getpid())
 

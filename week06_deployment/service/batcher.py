@@ -42,6 +42,16 @@ async def collect(queue: asyncio.Queue, most: int, wait: float) -> list:
     return batch
 
 
+def admit(waiting: int, limit: int, pace: float) -> int | None:
+    """None if one more request may wait; else in how many whole seconds, at least one, the sender may try again.
+
+    By then, those `waiting` now will have been served: `pace` is the seconds that one of them takes.
+    """
+    if waiting < limit:
+        return None
+    return max(1, math.ceil(waiting * pace))
+
+
 class Batcher:
     """Answers `predict(item)` for many callers by running `run` on a stack of their items.
 
@@ -51,6 +61,7 @@ class Batcher:
         wait: seconds that the first image of a batch waits for others, at most.
         limit: images that may wait; one more is refused. What is being computed does not count.
         collect: how a batch is put together: takes the queue, `most` and `wait`.
+        admit: whether one more may wait: takes how many do, `limit`, and the seconds that one takes.
         seen: told the size and the seconds of each batch.
     """
 
@@ -61,6 +72,7 @@ class Batcher:
         wait: float = 0.002,
         limit: int = 64,
         collect: Collect = collect,
+        admit: Callable[[int, int, float], int | None] = admit,
         seen: Callable[[int, float], Any] = lambda size, seconds: None,
     ):
         if most < 1 or wait < 0 or limit < 1:
@@ -68,7 +80,7 @@ class Batcher:
                 f"most={most}, wait={wait}, limit={limit}: give at least 1 image, 0 seconds, 1 place"
             )
         self.run, self.most, self.wait, self.limit = run, most, wait, limit
-        self.collect, self.seen = collect, seen
+        self.collect, self.admit, self.seen = collect, admit, seen
         self.queue: asyncio.Queue = asyncio.Queue()
         self.computing = 0
         self.pace = 0.0  # seconds of an image, a moving mean
@@ -90,8 +102,8 @@ class Batcher:
     async def predict(self, item: np.ndarray) -> np.ndarray:
         """The row of `run`'s result for this item. Raises Full if `limit` items wait already."""
         waiting = self.queue.qsize()
-        if waiting >= self.limit:
-            raise Full(waiting, max(1, math.ceil(waiting * self.pace)))
+        if (retry_after := self.admit(waiting, self.limit, self.pace)) is not None:
+            raise Full(waiting, retry_after)
         answer = asyncio.get_running_loop().create_future()
         self.queue.put_nowait((item, answer))
         return await answer

@@ -14,10 +14,22 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 START = 120.0
 """Seconds in which a worker must answer: so many that only a broken one needs them."""
+
+
+async def roll(workers: list, start: Callable[[], Awaitable], stop: Callable[[Any], Awaitable]) -> None:
+    """Replace each of `workers`, in place: start a new one, and when it answers let the old one drain.
+
+    There are never fewer workers than before. `start` returns when the new worker answers, and raises if it never
+    does: then the roll is over, and the old ones go on.
+    """
+    for place, old in enumerate(list(workers)):
+        workers[place] = await start()
+        await stop(old)
 
 
 class Master:
@@ -28,10 +40,19 @@ class Master:
         workers: how many processes.
         options: command-line options for `week06_deployment.service.worker`.
         grace: seconds after SIGTERM in which a worker must have left, before it is killed.
+        roll: replaces all workers: gets their list, `start` and `stop`.
     """
 
-    def __init__(self, listener: socket.socket, workers: int, options: Sequence[str] = (), grace: float = 30):
+    def __init__(
+        self,
+        listener: socket.socket,
+        workers: int,
+        options: Sequence[str] = (),
+        grace: float = 30,
+        roll: Callable = roll,
+    ):
         self.listener, self.count, self.options, self.grace = listener, workers, list(options), grace
+        self.roll = roll
         self.workers: list[asyncio.subprocess.Process] = []
         self.rolls = 0  # complete ones
 
@@ -72,16 +93,6 @@ class Master:
 
             multiprocess.mark_process_dead(process.pid)
 
-    async def roll(self) -> None:
-        """Replace each worker: start the new one, then drain the old one. Never fewer than before.
-
-        A new worker that does not start ends the roll, and the old ones go on.
-        """
-        for place, old in enumerate(list(self.workers)):
-            self.workers[place] = await self.start()
-            await self.stop(old)
-        self.rolls += 1
-
     async def run(self) -> None:
         """Start all workers, say where they are, and serve until SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
@@ -114,17 +125,18 @@ class Master:
 
     async def _roll_unless(self, leave: asyncio.Task) -> None:
         """Roll; report the end; give up if the whole service is to leave."""
-        roll = asyncio.create_task(self.roll())
+        roll = asyncio.create_task(self.roll(self.workers, self.start, self.stop))
         await asyncio.wait({roll, leave}, return_when=asyncio.FIRST_COMPLETED)
         if not roll.done():
             roll.cancel()
         try:
             await roll
+            self.rolls += 1
             self._say(event="rolled", rolls=self.rolls, workers=[process.pid for process in self.workers])
         except asyncio.CancelledError:
             pass
-        except RuntimeError as error:
-            self._say(event="roll failed", error=str(error))
+        except Exception as error:  # a worker that does not start: the old ones go on
+            self._say(event="roll failed", error=f"{type(error).__name__}: {error}")
 
     @staticmethod
     def _say(**event: object) -> None:
@@ -132,7 +144,7 @@ class Master:
         print(json.dumps(event), flush=True)
 
 
-def serve(host: str, port: int, workers: int, options: Sequence[str] = ()) -> None:
+def serve(host: str, port: int, workers: int, options: Sequence[str] = (), roll: Callable = roll) -> None:
     """Listen, and run a master until it is told to leave. Port 0 is any free one."""
     # As long as the system allows (net.core.somaxconn): connections wait here while workers change.
     listener = socket.create_server((host, port), backlog=4096)
@@ -140,4 +152,4 @@ def serve(host: str, port: int, workers: int, options: Sequence[str] = ()) -> No
     listener.setblocking(False)
     with tempfile.TemporaryDirectory(prefix="digits-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        asyncio.run(Master(listener, workers, options).run())
+        asyncio.run(Master(listener, workers, options, roll=roll).run())
