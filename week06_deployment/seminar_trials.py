@@ -1,0 +1,216 @@
+"""The checks of the seminar's exercises: your function in a real server, and a real client in front of it.
+
+Each trial starts a server once, asks it everything, ends it, and then answers the check's questions.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from effdl.load import Answer, Http, background, open_loop
+from week06_deployment import handed, setups
+from week06_deployment.restarts import HEADERS, PICTURE, Connection, once
+from week06_deployment.service import pictures
+
+NO_ANSWER = "no answer"
+
+
+@contextlib.contextmanager
+def served(*options: object, **parts: Callable) -> Iterator[setups.Running]:
+    """A server in which `parts` take the place of ours. Raises NotImplementedError for one that is not written."""
+    environment = {handed.VARIABLE: handed.pack(**parts)}
+    command = setups.module("week06_deployment.handed", *options)
+    with setups.running(command, **environment) as server:
+        yield server
+
+
+def _trial(run: Callable[[], dict[str, Any]]) -> Callable[[str], Any]:
+    """A function from a question to its answer; `run` finds all answers, at the first question."""
+    found: dict[str, Any] = {}
+
+    def ask(question: str) -> Any:
+        if not found:
+            found.update(run())
+        return found[question]
+
+    return ask
+
+
+def code(answer: Answer | None) -> int | str:
+    """Its status, or that there was none."""
+    return NO_ANSWER if answer is None else answer.status
+
+
+BAD = {
+    "a PNG": (PICTURE, "image/png"),
+    "a JPEG": (pictures.encode(np.zeros((8, 8), np.float32), kind="image/jpeg"), "image/jpeg"),
+    "a text": (b"seven", "text/plain"),
+    "a text that says it is a PNG": (b"seven", "image/png"),
+    "half a PNG": (PICTURE[: len(PICTURE) // 2], "image/png"),
+    "a JPEG that says it is a PNG": (
+        pictures.encode(np.zeros((8, 8), np.float32), kind="image/jpeg"),
+        "image/png",
+    ),
+    "four million pixels in 12 kB": (pictures.encode(np.zeros((8, 8), np.float32), 2000), "image/png"),
+    "two megabytes": (b"\0" * 2**21, "image/png"),
+}
+"""Bodies that a service meets, good ones first, each with the Content-Type that it comes with."""
+
+
+def answers_to(address: str, kinds: dict[str, tuple[bytes, str]] = BAD) -> dict[str, int | str]:
+    """The status of the answer to each body, every one on a connection of its own."""
+    return {name: code(once(address, "/predict", body, kind)) for name, (body, kind) in kinds.items()}
+
+
+def decoder(decode: Callable) -> Callable[[str], Any]:
+    """The trial of `decode(body, kind, pixels)`: statuses of a server that has it, and the pixels it returns."""
+
+    def run() -> dict[str, Any]:
+        with served("--stub", 0, decode=decode) as server:
+            found: dict[str, Any] = answers_to(server.address)
+        digit = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+        mine = decode(pictures.encode(digit), "image/png", 2**20)
+        found["pixels"] = bool(np.allclose(mine, pictures.decode(pictures.encode(digit), "image/png")))
+        return found
+
+    return _trial(run)
+
+
+def at_once(address: str, count: int, gap: float = 0.0) -> list[Answer | None]:
+    """Ask for so many predictions at once, each on a connection that is open already, `gap` seconds apart."""
+    connections = [Connection(address) for _ in range(count)]
+    with ThreadPoolExecutor(count) as threads:
+        futures = []
+        for connection in connections:
+            futures.append(threads.submit(connection.ask))
+            time.sleep(gap)
+        answers = [future.result() for future in futures]
+    for connection in connections:
+        connection.close()
+    return answers
+
+
+def numbers(address: str) -> dict[str, float]:
+    """The metrics of a server: name with labels, and value."""
+    answer = once(address, "/metrics", None)
+    lines = answer.body.decode().splitlines() if answer else []
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def collector(collect: Callable) -> Callable[[str], Any]:
+    """The trial of `collect(queue, most, wait)`: batches of at most 8, a wait of 3 s, as the metrics count them."""
+
+    def run() -> dict[str, Any]:
+        with served("--stub", 0.02, "--most", 8, "--wait", 3, collect=collect) as server:
+
+            def batches(count: int, gap: float = 0.0) -> tuple[int, float]:
+                before, began = numbers(server.address)["batch_images_count"], time.monotonic()
+                answers = at_once(server.address, count, gap)
+                seconds = time.monotonic() - began
+                if any(code(answer) != 200 for answer in answers):
+                    return 0, seconds
+                return int(numbers(server.address)["batch_images_count"] - before), seconds
+
+            full, seconds = batches(16)
+            few, longer = batches(3, 0.1)
+        return {
+            "batches for 16 at once": full,
+            "full batches do not wait": seconds < 2.5,
+            "batches for 3, one after the other": few,
+            "3 s after the first, it goes": 2.5 < longer < 30,
+        }
+
+    return _trial(run)
+
+
+def admitter(admit: Callable) -> Callable[[str], Any]:
+    """The trial of `admit(waiting, limit, pace)`: a stub of 1 s is busy, four may wait, eleven come."""
+
+    def run() -> dict[str, Any]:
+        options = ("--stub", 1.0, "--most", 4, "--wait", 0, "--limit", 4)
+        with served(*options, admit=admit) as server, ThreadPoolExecutor(1) as aside:
+            first = aside.submit(once, server.address)
+            setups.until(lambda: numbers(server.address).get("http_requests_open", 0) >= 2)
+            time.sleep(0.1)
+            answers = [first.result, *at_once(server.address, 11)]
+            answers[0] = answers[0]()
+        refused = [answer for answer in answers if code(answer) == 429]
+        after = [answer.headers.get("retry-after", "") for answer in refused if answer]
+        return {
+            "answered of 12": sum(code(answer) == 200 for answer in answers),
+            "refused with 429": len(refused),
+            "all with Retry-After": bool(after) and all(text.isdigit() and int(text) >= 1 for text in after),
+            "10 wait, 0.7 s each": admit(10, 4, 0.7),
+            "10 wait, 1 ms each": admit(10, 4, 0.001),
+            "3 wait": admit(3, 4, 0.7),
+        }
+
+    return _trial(run)
+
+
+def drainer(drain: Callable) -> Callable[[str], Any]:
+    """The trial of `drain(gate, linger, patience)`: SIGTERM with a request in flight, and with an idle connection."""
+
+    def run() -> dict[str, Any]:
+        options = ("--stub", 1.5, "--linger", 1.0, "--patience", 4.0)
+        with served(*options, drain=drain) as server, ThreadPoolExecutor(1) as aside:
+            idle = Connection(server.address)
+            idle.ask("/healthz", None)
+            flying = aside.submit(once, server.address)
+            setups.until(lambda: numbers(server.address).get("http_requests_open", 0) >= 2)
+            server.send(signal.SIGTERM)
+            time.sleep(0.3)
+            ready = once(server.address, "/readyz", None)
+            in_flight = code(flying.result())
+            time.sleep(0.5)  # the door is closed by now
+            last = idle.ask("/predict")
+            idle.close()
+            with contextlib.suppress(Exception):
+                server.process.wait(20)
+            return {
+                "/readyz, while the door is open": code(ready),
+                "the request in flight": in_flight,
+                "the idle connection's next request": code(last),
+                "and its header": (last.headers.get("connection", "") if last else NO_ANSWER),
+                "exit status": server.process.poll(),
+            }
+
+    return _trial(run)
+
+
+def roller(roll: Callable) -> Callable[[str], Any]:
+    """The trial of `roll(workers, start, stop)`: two workers of our master, under a load that tries nothing twice."""
+
+    def run() -> dict[str, Any]:
+        with served("--stub", 0.003, "--limit", 1000, "--patience", 2, roll=roll) as server:
+            old, least, over = server.workers(), [2], threading.Event()
+
+            def watch() -> None:
+                while not over.is_set():
+                    least.append(len(server.workers()))
+                    time.sleep(0.02)
+
+            watcher = threading.Thread(target=watch, daemon=True)
+            watcher.start()
+            send = Http(f"{server.address}/predict", PICTURE, headers=HEADERS)
+            load = background(open_loop, send, 60, 60, timeout=30, stop=over)
+            time.sleep(0.5)
+            server.send(signal.SIGHUP)
+            ended = "rolled" in server.wait_for(r"(\{.*roll.*\})").group(1)
+            over.set()
+            watcher.join()
+            return {
+                "it ends": ended,
+                "old workers left": len(set(old) & set(server.workers())),
+                "workers at least": min(least),
+                "failed requests": load.result().failed,
+            }
+
+    return _trial(run)
