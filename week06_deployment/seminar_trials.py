@@ -3,6 +3,7 @@
 Each trial starts a server once, asks it everything, ends it, and then answers the check's questions.
 """
 
+import asyncio
 import contextlib
 import signal
 import threading
@@ -96,12 +97,56 @@ def at_once(address: str, count: int, gap: float = 0.0) -> list[Answer | None]:
     return answers
 
 
+def patient(address: str, clients: int, seconds: float) -> int:
+    """How many of so many clients, one after the other, get an answer; together they wait `seconds` at most."""
+    answered, until = 0, time.monotonic() + seconds
+    for _ in range(clients):
+        connection = Connection(address, timeout=max(0.05, until - time.monotonic()))
+        answered += connection.ask() is not None
+        connection.close()
+    return answered
+
+
+def inference(*options: object) -> contextlib.AbstractContextManager[setups.Running]:
+    """The inference service, with its model; its address is "host:port"."""
+    command = setups.module("week06_deployment.service.rpc", *options)
+    return setups.running(command, r"address\": \"([\d.]+:\d+)")
+
+
+def grpc_answers(address: str, files: list[bytes]) -> list[tuple[int, float]]:
+    """Digit and probability of each PNG file, asked over gRPC one by one."""
+    import grpc
+
+    from week06_deployment.service import rpc
+
+    with grpc.insecure_channel(address) as channel:
+        reader = rpc.services.ReaderStub(channel)
+        answers = [
+            reader.Predict(rpc.messages.Picture(file=file, content_type="image/png"), timeout=30)
+            for file in files
+        ]
+    return [(answer.digit, answer.probability) for answer in answers]
+
+
 def numbers(address: str) -> dict[str, float]:
     """The metrics of a server: name with labels, and value."""
     answer = once(address, "/metrics", None)
     lines = answer.body.decode().splitlines() if answer else []
     pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
+
+
+def _collected(collect: Callable, items: int) -> list:
+    """What it takes from a queue of so many items without a wait; in a thread, since a notebook has a loop."""
+
+    async def work() -> list:
+        queue: asyncio.Queue = asyncio.Queue()
+        for item in range(items):
+            queue.put_nowait(item)
+        return await asyncio.wait_for(collect(queue, 8, 0.0), 10)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work()).result()
 
 
 def collector(collect: Callable) -> Callable[[str], Any]:
@@ -121,6 +166,7 @@ def collector(collect: Callable) -> Callable[[str], Any]:
             full, seconds = batches(16)
             few, longer = batches(3, 0.1)
         return {
+            "of 5 in the queue, wait 0": len(_collected(collect, 5)),
             "batches for 16 at once": full,
             "full batches do not wait": seconds < 2.5,
             "batches for 3, one after the other": few,
