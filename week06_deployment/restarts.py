@@ -153,18 +153,20 @@ SETUPS: dict[str, Callable] = {
 }
 
 
-def under_load(
-    setup: str, rate: float = 150, seconds: float = 6.0, at: float = 1.0, tail: float = 0.5
-) -> LoadResult:
-    """The result of an open loop on a set-up that is restarted once, `at` seconds after the load has begun.
+AT = 0.7
+"""Seconds after the start of the load at which a set-up is restarted."""
 
-    The load goes on until `tail` seconds after the restart, and for `seconds` at most.
+
+def under_load(setup: str, rate: float = 150, seconds: float = 60, tail: float = 0.5) -> LoadResult:
+    """The result of an open loop on a set-up of SETUPS that is restarted once, `AT` seconds after the start.
+
+    The load goes on until `tail` seconds after the restart is over, and for `seconds` at most.
     """
     stop = threading.Event()
     with SETUPS[setup]() as (server, restart):
         send = Http(f"{server.address}/predict", PICTURE, headers=HEADERS)
-        load = background(open_loop, send, rate, seconds, timeout=20, stop=stop)
-        time.sleep(at)
+        load = background(open_loop, send, rate, seconds, timeout=30, stop=stop)
+        time.sleep(AT)
         restart()
         time.sleep(tail)
         stop.set()

@@ -5,11 +5,14 @@ Each trial starts a server once, asks it everything, ends it, and then answers t
 
 import asyncio
 import contextlib
+import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -105,6 +108,37 @@ def patient(address: str, clients: int, seconds: float) -> int:
         answered += connection.ask() is not None
         connection.close()
     return answered
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of a server: see `look`."""
+
+    milliseconds: float
+    of_one_connection: list[int]
+    scrapes: list[int]
+
+
+def look(address: str, requests: int = 60) -> Look:
+    """Look at a server from outside.
+
+    Returns:
+        milliseconds: median latency of 20 requests on one connection, one after the other.
+        of_one_connection: how many of them each worker answered.
+        scrapes: four times, how many of `requests` more, each on its own connection, /metrics has counted.
+    """
+    connection, times, workers = Connection(address), [], []
+    for _ in range(20):
+        began = time.perf_counter()
+        answer = connection.ask()
+        times.append(1e3 * (time.perf_counter() - began))
+        workers.append(json.loads(answer.body)["worker"] if answer else None)
+    connection.close()
+    for _ in range(requests):
+        once(address)
+    series = 'http_requests_total{code="200",route="/predict"}'
+    scrapes = [int(numbers(address).get(series, 0)) for _ in range(4)]
+    return Look(float(np.median(times)), sorted(Counter(workers).values(), reverse=True), scrapes)
 
 
 def inference(*options: object) -> contextlib.AbstractContextManager[setups.Running]:
