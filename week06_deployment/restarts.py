@@ -72,8 +72,11 @@ def request(path: str = "/predict", body: bytes | None = PICTURE, kind: str = "i
 
 
 def once(address: str, *arguments, **options) -> Answer | None:
-    """One request on a connection of its own."""
-    connection = Connection(address)
+    """One request on a connection of its own; None too if there was nobody to connect to."""
+    try:
+        connection = Connection(address)
+    except OSError:
+        return None
     try:
         return connection.ask(*arguments, **options)
     finally:
