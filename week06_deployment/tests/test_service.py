@@ -277,9 +277,9 @@ def test_a_server_that_does_not_start_says_what_it_printed():
 
 
 def test_the_front_passes_on_that_the_inference_service_is_full_or_away():
-    with trials.inference("--stub", 0.5, "--most", 1, "--limit", 1, "--wait", 0) as inference:
+    with trials.inference("--stub", 1.0, "--most", 1, "--limit", 1, "--wait", 0) as inference:
         command = setups.module(
-            "week06_deployment.service", "--inference", inference.address, "--deadline", 1
+            "week06_deployment.service", "--inference", inference.address, "--deadline", 5
         )
         with setups.running(command) as front:
             codes = [trials.code(answer) for answer in trials.at_once(front.address, 6)]
