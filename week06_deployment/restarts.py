@@ -160,7 +160,7 @@ AT = 0.7
 """Seconds after the start of the load at which a set-up is restarted."""
 
 
-def under_load(setup: str, rate: float = 150, seconds: float = 60, tail: float = 0.5) -> LoadResult:
+def under_load(setup: str, rate: float = 80, seconds: float = 60, tail: float = 0.5) -> LoadResult:
     """The result of an open loop on a set-up of SETUPS that is restarted once, `AT` seconds after the start.
 
     The load goes on until `tail` seconds after the restart is over, and for `seconds` at most.
