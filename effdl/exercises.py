@@ -15,7 +15,7 @@ from effdl import notebook
 
 _HEADING = re.compile(r"^### (?=[A-Z]\. )", re.MULTILINE)
 _LABEL = re.compile(r"[A-Z]\. .+ \((?:easy|medium|open), \d+ minutes\)")
-_STUB = re.compile(r"def \w+\([^\n]*\):\n    raise NotImplementedError\n")
+_STUB = re.compile(r"(?:async )?def \w+\([^\n]*\):\n    raise NotImplementedError\n")
 
 
 @dataclass(frozen=True)

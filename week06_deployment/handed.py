@@ -15,6 +15,7 @@ import json
 import marshal
 import math
 import os
+import socket
 import sys
 import time
 import types
@@ -81,9 +82,8 @@ def main() -> None:
     if "roll" in parts:
         master.serve("127.0.0.1", 0, 2, options, parts["roll"])
         return
-    import socket
-
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    # By its number, so that Python asks the kernel for the protocol: asyncio sets TCP_NODELAY for TCP only.
+    listener = socket.socket(fileno=socket.create_server(("127.0.0.1", 0), backlog=1024).detach())
     listener.setblocking(False)
     metrics = Metrics()
     chosen = {name: parts[name] for name in ("collect", "admit") if name in parts}

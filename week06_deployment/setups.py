@@ -170,9 +170,9 @@ def ours(workers: int = 2, *options: object, stub: float | None = 0.003) -> Iter
 def uvicorn(workers: int = 2, app: str = APP) -> Iterator[tuple[Running, Restart]]:
     """uvicorn's own workers, replaced by SIGHUP."""
     command = module("uvicorn", "--factory", app, "--port", 0, "--workers", workers, "--no-access-log")
+    command += ["--timeout-worker-healthcheck", "60"]  # 5 by default, which a busy machine may miss
     with running(command) as server:
-        for _ in range(workers):
-            server.wait_for("Application startup complete")
+        until(lambda: sum("Application startup complete" in line for line in server.lines) >= workers)
 
         def restart() -> None:
             server.send(signal.SIGHUP)

@@ -1,6 +1,6 @@
 """A hundred thousand requests through ten restarts of every worker: how many fail?
 
-    python -m week06_deployment.bench.rolling_restart                 # about five minutes
+    python -m week06_deployment.bench.rolling_restart                 # about six minutes
     python -m week06_deployment.bench.rolling_restart --setup uvicorn --requests 20000 --rate 200
 
 The client is an open loop that tries nothing twice. A request counts as failed if there was no answer, if its status
@@ -104,7 +104,7 @@ def main() -> int:
     )
     parser.add_argument("--setup", choices=sorted(SETUPS), default="ours")
     parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--rate", type=float, default=400.0)
+    parser.add_argument("--rate", type=float, default=280.0)
     parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--nothing-written", action="store_true", help="print only")
     given = parser.parse_args()

@@ -55,9 +55,19 @@ class Doorkeeper:
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        began, code = time.perf_counter(), 500
+        began, code, noted = time.perf_counter(), 500, False
         self.state.open += 1
         self.metrics.open.inc()
+
+        def note() -> None:
+            nonlocal noted
+            if noted:
+                return
+            noted = True
+            # The route's own path, not what was asked for: a scan of a thousand addresses would be a thousand series.
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, str(code)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
         async def send_on(message: dict) -> None:
             nonlocal code
@@ -65,6 +75,8 @@ class Doorkeeper:
                 code = message["status"]
                 if self.state.draining:
                     message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            elif not message.get("more_body"):
+                note()  # before the last byte: whoever has the answer finds it counted, in any worker
             await send(message)
 
         try:
@@ -72,10 +84,7 @@ class Doorkeeper:
         finally:
             self.state.open -= 1
             self.metrics.open.dec()
-            # The route's own path, not what was asked for: a scan of a thousand addresses would be a thousand series.
-            route = getattr(scope.get("route"), "path", "none")
-            self.metrics.requests.labels(route, str(code)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            note()  # where there was no answer
 
 
 async def read(request: Request, most: int) -> bytes:

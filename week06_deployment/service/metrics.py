@@ -23,7 +23,7 @@ class Metrics:
         self.requests = Counter("http_requests", "Requests answered", ["route", "code"], **own)
         self.seconds = Histogram(
             "http_request_seconds",
-            "From a request's headers to its answer's last byte",
+            "From a request's headers to the end of its answer",
             ["route"],
             buckets=SECONDS,
             **own,

@@ -125,7 +125,7 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = grpc.aio.server(maximum_concurrent_rpcs=None)
+    server = grpc.aio.server()
     services.add_ReaderServicer_to_server(Reader(batcher), server)
     port = server.add_insecure_port(address)
     await batcher.start()

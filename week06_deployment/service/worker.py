@@ -63,6 +63,7 @@ async def drain(gate: Gate, linger: float, patience: float) -> None:
     gate.say_goodbye()
     await asyncio.sleep(linger)
     gate.stop_accepting()
+    await asyncio.sleep(0.1)  # what asyncio accepted just now becomes a connection in one of its next turns
     until = time.monotonic() + patience
     while gate.requests() or (gate.connections() and time.monotonic() < until):
         await asyncio.sleep(0.02)
@@ -143,7 +144,7 @@ def make_app(arguments: argparse.Namespace) -> FastAPI:
     if arguments.inference:
         from week06_deployment.service.rpc import Remote
 
-        return create_app(Remote(arguments.inference), metrics)
+        return create_app(Remote(arguments.inference, arguments.deadline), metrics)
     return create_app(make_batcher(arguments, metrics.batch), metrics)
 
 
@@ -162,6 +163,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     add("--stub", type=float, help="in place of the model, a stub that takes so many seconds for a batch")
     add("--inference", metavar="HOST:PORT", help="the inference service; without it, the model runs here")
+    add("--deadline", type=float, default=10.0, help="seconds that the inference service may take (10)")
 
 
 if __name__ == "__main__":
