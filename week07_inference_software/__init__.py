@@ -1,0 +1,1 @@
+"""Week 7: software for serving neural networks."""
