@@ -6,8 +6,9 @@ import numpy as np
 
 from effdl import bench
 from effdl.bench import Comparison
-from week07_inference_software.engine import Engine, Llama, Report, Request, Scheduler
-from week07_inference_software.engine.engine import StepClock
+from week07_inference_software.engine import Engine, Llama, Report, Request, Sampling, Scheduler, Usual
+from week07_inference_software.engine.drafts import Draft
+from week07_inference_software.engine.model import BLOCK, Cache, Rows
 
 
 def prompts(count: int, lengths: tuple[int, int], vocabulary: int, seed: int = 0) -> list[list[int]]:
@@ -50,7 +51,7 @@ def compared(
 
 
 def engine_run(model: Llama, requests: Sequence[Request], **options) -> Callable[[], Report]:
-    """A run of a fresh engine; `options` are the engine's and the scheduler's (budget, most, order, admit, decode_first)."""
+    """A run of a fresh engine; `options` are those of the engine and of the scheduler."""
     names = {"budget", "most", "order", "admit", "decode_first"}
     schedule = {name: options.pop(name) for name in names & set(options)}
     return lambda: Engine(model, scheduler=Scheduler(**schedule), **options).run(requests)
@@ -67,25 +68,162 @@ def longest_gaps(report: Report) -> np.ndarray:
     return np.array([gaps.max() for gaps in report.gaps() if len(gaps)])
 
 
-def waste(report: Report, requests: Sequence[Request], longest: int, block: int) -> dict[str, float]:
-    """Share of the cache's tokens that hold nothing, when each sequence has its final length.
+def waste(report: Report, longest: int, block: int) -> tuple[float, float]:
+    """Share of the cache that holds nothing when each sequence has its final length.
 
-    Reserving `longest` tokens for each sequence is what engines did before paging.
+    First if `longest` tokens are reserved for each, as engines did before paging; then with blocks of this size.
     """
     stored = np.array([len(s.tokens) - 1 for s in report.sequences])
     paged = -(-stored // block) * block
-    return {"reserved": 1 - stored.sum() / (longest * len(stored)), "paged": 1 - stored.sum() / paged.sum()}
-
-
-def virtual(step: float, row: float) -> StepClock:
-    """A clock for runs whose times are to be exact."""
-    return StepClock(step, row)
+    return 1 - stored.sum() / (longest * len(stored)), 1 - stored.sum() / paged.sum()
 
 
 def padded(requests: Sequence[Request], most: int) -> list[Request]:
-    """The same requests in static batches as `generate` runs them: all write until the longest of their batch is done.
+    """The same requests in static batches as `generate` runs them: all write until their batch's longest is done.
 
     The tokens behind a request's own end are thrown away. Requests that stand together are a batch.
     """
     longest = [max(r.new for r in requests[n - n % most : n - n % most + most]) for n in range(len(requests))]
     return [Request(r.prompt, new, r.sampling, r.arrival) for r, new in zip(requests, longest, strict=True)]
+
+
+def rehearsed(completions: Sequence[Sequence[int]], right: float, vocabulary: int, seed: int = 0) -> Draft:
+    """A stand-in for a draft model: it knows the answers, and spoils each token with probability 1 - `right`.
+
+    With it one can set how good the guesses are, and see what that is worth; guessing itself costs next to nothing.
+    `completions` are prompts with their answers.
+    """
+    random = np.random.default_rng(seed)
+
+    def guess(tokens: Sequence[int], count: int) -> list[int]:
+        known = next((c for c in completions if list(c[: len(tokens)]) == list(tokens)), ())
+        answer = known[len(tokens) : len(tokens) + count]
+        return [t if random.random() < right else (t + 1) % vocabulary for t in answer]
+
+    return guess
+
+
+def without_cache(model: Llama, prompt: Sequence[int], new: int) -> list[int]:
+    """Greedy tokens by reading the whole text anew for each of them: what the cache saves."""
+    tokens, blocks = list(prompt), -(-(len(prompt) + new) // BLOCK)
+    cache, kernels = Cache(model.config, 1 + blocks, model.dtype), Usual()
+    for _ in range(new):
+        hidden = model.forward(Rows.of([(tokens, 0, list(range(1, 1 + blocks)))]), cache, kernels)
+        tokens.append(int(model.logits(hidden[-1:], kernels).argmax()))
+    return tokens[len(prompt) :]
+
+
+def passes(model: Llama, counts: Sequence[int], before: int = 64, pairs: int = 8) -> Comparison:
+    """Times of one pass: "decode, n" takes a row of each of n sequences with `before` tokens in the cache,
+    "prefill, n" takes n rows of one prompt.
+    """
+    most, kernels = max(counts), Usual()
+    blocks = before // BLOCK + 1
+    cache = Cache(model.config, 1 + max(most * blocks, most // BLOCK + 1), model.dtype)
+
+    def one(rows: Rows) -> Callable[[], object]:
+        return lambda: model.logits(model.forward(rows, cache, kernels)[-1:], kernels)
+
+    ways = {}
+    for count in counts:
+        tables = [list(range(1 + n * blocks, 1 + (n + 1) * blocks)) for n in range(count)]
+        ways[f"decode, {count}"] = one(Rows.of([([1], before, table) for table in tables]))
+        ways[f"prefill, {count}"] = one(Rows.of([([1] * count, 0, list(range(1, count // BLOCK + 2)))]))
+    return bench.compare(ways, pairs)
+
+
+def common_beginning(
+    count: int, shared: int, own: int, new: int, vocabulary: int, seed: int = 0
+) -> list[Request]:
+    """Requests whose prompts begin with the same `shared` tokens and go on with `own` of their own."""
+    start = prompts(1, (shared, shared), vocabulary, seed)[0] if shared else []
+    return [Request(start + end, new) for end in prompts(count, (own, own), vocabulary, seed + 1)]
+
+
+def blocks_of_answers(model: Llama, prompt: list[int], answers: int, new: int) -> dict[str, int]:
+    """The most blocks in use while one prompt gets so many answers: by one request, and by as many as answers."""
+    warm = Sampling(temperature=1.0)
+    ways = {
+        "one request, forked": [Request(prompt, new, warm, answers=answers)],
+        "separate requests": [Request(prompt, new, Sampling(1.0, seed=n)) for n in range(answers)],
+    }
+    found = {}
+    for name, requests in ways.items():
+        engine, most = Engine(model, keep=False), 0
+        for request in requests:
+            engine.submit(request)
+        while engine.scheduler.waiting or engine.scheduler.running:
+            engine.step()
+            most = max(most, len(engine.pool.holders))
+        found[name] = most
+    return found
+
+
+def stalls(
+    model: Llama, ways: Mapping[str, dict], long: int, repeats: int = 5
+) -> dict[str, tuple[float, float]]:
+    """Eight sequences decode, and a prompt of `long` tokens comes; in interleaved runs.
+
+    Returns: for each way (options of the scheduler) the medians of the longest time between two tokens of the eight,
+    and of the long prompt's TTFT, in seconds.
+    """
+    random = prompts(9, (long, long), model.config.vocabulary)
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, options in ways.items():
+            requests = [Request(prompt[:8], 48) for prompt in random[:8]]
+            engine = Engine(model, scheduler=Scheduler(**options))
+            for request in requests:
+                engine.submit(request)
+            for _ in range(8):
+                engine.step()
+            engine.submit(Request(random[8], 2, arrival=engine.clock.now()))
+            report = engine.run([])
+            *eight, last = sorted(report.sequences, key=lambda s: len(s.request.prompt))
+            gap = max(np.diff(s.times).max() for s in eight)
+            seen[name].append((float(gap), last.times[0] - last.request.arrival))
+    return {name: tuple(np.median(found, axis=0).tolist()) for name, found in seen.items()}
+
+
+def expected_tokens(right: float, guesses: int) -> float:
+    """Tokens of a step whose guesses are right with this probability: 1 + a + a^2 + ... (Leviathan et al. 2023)."""
+    return sum(right**n for n in range(guesses + 1))
+
+
+def drafted(
+    model: Llama,
+    requests: Sequence[Request],
+    answers: Sequence[Sequence[int]],
+    right: float | None,
+    most: int,
+    guesses: int = 4,
+):
+    """A run with a rehearsed draft whose guesses are right so often; None for no draft."""
+    whole = [r.prompt + list(a) for r, a in zip(requests, answers, strict=True)]
+    draft = None if right is None else rehearsed(whole, right, model.config.vocabulary)
+    return engine_run(model, requests, most=most, budget=256, draft=draft, guesses=guesses)
+
+
+def tokens_of_a_step(model: Llama, requests: Sequence[Request], right: float, guesses: int) -> float:
+    """Tokens that a sequence writes in a step, on average, with a rehearsed draft; the last, cut steps are left out."""
+    known = engine_run(model, requests, most=len(requests), budget=2048)().answers
+    report = drafted(model, requests, known, right, len(requests), guesses)()
+    written, steps = 0, 0
+    for sequence in report.sequences:
+        # Tokens of one step have one time, but for the clock's digits: a new step begins where the gap is long.
+        times = np.array([t for t in sequence.times[1:] if t <= sequence.times[-guesses - 1]])
+        ends = np.searchsorted([step.time for step in report.steps], times)
+        written, steps = written + len(times), steps + len(set(ends.tolist()))
+    return written / steps
+
+
+def attention_cases() -> list[tuple[tuple, torch.Tensor]]:
+    """For the exercise: (query, blocks of keys, blocks of values), and attention over all of them at once."""
+    random, cases = torch.Generator().manual_seed(0), []
+    for sizes, scale in (([4], 1.0), ([4, 4, 4], 1.0), ([4, 4, 2], 50.0), ([1] * 6, 200.0)):
+        query = torch.randn(8, generator=random) * scale
+        keys = [torch.randn(size, 8, generator=random) for size in sizes]
+        values = [torch.randn(size, 8, generator=random) for size in sizes]
+        weights = (torch.cat(keys) @ query / 8**0.5).softmax(0)
+        cases.append(((query, keys, values), weights @ torch.cat(values)))
+    return cases

@@ -1,13 +1,13 @@
 """One answer per prompt: the same prompts in many orders and batches, and how many different answers come out.
 
 An *order* is a run of a fresh engine with a few of the prompts, which arrive at random times; how many sequences may
-run at once, and how many rows a step may have (so where prompts are cut), are random too. For each prompt we keep every
-different completion, and every different sequence of logits, bit for bit.
+run at once, and how many rows a step may have (so where prompts are cut), are random too. For each prompt we keep
+every different completion, and every different sequence of logits, bit for bit.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +60,8 @@ def ask(
     kernels: Usual | Invariant,
     prompts: Sequence[list[int]],
     count: int = 1000,
-    each: int = 4,
-    new: int = 8,
+    each: int = 3,
+    new: int = 6,
     seed: int = 0,
 ) -> Answers:
     """Run so many orders with `each` of the prompts, and collect what comes out."""
@@ -86,6 +86,17 @@ def ask(
         found.orders, found.asked = found.orders + 1, found.asked + each
         found.batches.add((*who, *(int(r.arrival) for r in requests), scheduler.budget, scheduler.most))
     return found
+
+
+def roundings(function: Callable[[torch.Tensor], torch.Tensor], row: torch.Tensor, counts: range) -> int:
+    """In how many different ways a function of rows rounds one row, when it is given with 0, 1, 2, ... others."""
+    random = torch.Generator().manual_seed(0)
+    found = set()
+    for count in counts:
+        x = torch.randn(count, len(row), generator=random).to(row.dtype)
+        x[0] = row
+        found.add(bits(function(x)[0]))
+    return len(found)
 
 
 @torch.inference_mode()

@@ -34,8 +34,8 @@ class BlockPool:
         self.free = deque(range(1, blocks))
         self.holders: dict[int, int] = {}  # used blocks
         self.kept: OrderedDict[int, None] = OrderedDict()  # longest kept first
-        # A full block's content is the tokens in it and all before: the serial number of the block before, and its own
-        # tokens. Serial numbers are not used twice, so that no block inherits the followers of another.
+        # A full block's content is the tokens in it and all before: the serial number of the block before it, and
+        # its own tokens. Serial numbers are not used twice, so that no block inherits another's followers.
         self.known: dict[tuple[int, tuple[int, ...]], int] = {}
         self.content: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.serial: dict[int, int] = {}

@@ -9,8 +9,6 @@ rule of Leviathan et al. (Fast inference from transformers via speculative decod
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 Draft = Callable[[Sequence[int], int], list[int]]
 """(tokens so far, number of guesses) to at most so many guesses."""
 
@@ -18,7 +16,8 @@ Draft = Callable[[Sequence[int], int], list[int]]
 def lookup(most: int = 3) -> Draft:
     """Guess what followed the last tokens when they stood here before (prompt lookup; Saxena 2023).
 
-    It looks for the last 3 tokens, then 2, then 1, from the end. No model is asked, and no guess is made where nothing is found.
+    It looks for the last `most` tokens, then for fewer, from the end. No model is asked, and no guess is made where
+    nothing is found.
     """
 
     def guess(tokens: Sequence[int], count: int) -> list[int]:
@@ -28,21 +27,5 @@ def lookup(most: int = 3) -> Draft:
                 if tokens[start] == end[0] and list(tokens[start : start + length]) == end:
                     return list(tokens[start + length : start + length + count])
         return []
-
-    return guess
-
-
-def rehearsed(completions: Sequence[Sequence[int]], right: float, vocabulary: int, seed: int = 0) -> Draft:
-    """A stand-in for a draft model: it knows the answers, and spoils each token with probability 1 - `right`.
-
-    With it one can set how good the guesses are, and see what that is worth; guessing itself costs nothing. `completions` are
-    prompts with their answers.
-    """
-    random = np.random.default_rng(seed)
-
-    def guess(tokens: Sequence[int], count: int) -> list[int]:
-        known = next((c for c in completions if list(c[: len(tokens)]) == list(tokens)), ())
-        answer = known[len(tokens) : len(tokens) + count]
-        return [t if random.random() < right else (t + 1) % vocabulary for t in answer]
 
     return guess

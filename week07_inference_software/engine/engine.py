@@ -127,8 +127,8 @@ class Engine:
         longest = len(request.prompt) + request.new + (self.guesses if self.draft else 0)
         if self.pool.needed([], longest) > self.pool.blocks - 1 - (request.answers > 1):
             raise ValueError(
-                f"a request of {len(request.prompt)} + {request.new} tokens does not fit into {self.pool.blocks - 1} blocks "
-                f"of {BLOCK}; give the engine more blocks"
+                f"a request of {len(request.prompt)} + {request.new} tokens does not fit into {self.pool.blocks - 1} "
+                f"blocks of {BLOCK}; give the engine more blocks"
             )
         self.scheduler.waiting.append(Sequence(request, list(request.prompt), request.sampling))
 
@@ -153,8 +153,8 @@ class Engine:
             self.cache.copy(source, target)
         if not plan.rows:
             return
-        # Sequences with one row stand first: the usual kernels put them into one call.
-        parts = sorted(plan.rows.items(), key=lambda part: len(part[1]) > 1)
+        # Those with equally many rows stand together: the usual kernels put them into one call.
+        parts = sorted(plan.rows.items(), key=lambda part: len(part[1]))
         rows = Rows.of((tokens, sequence.stored, sequence.table) for sequence, tokens in parts)
         hidden = self.model.forward(rows, self.cache, self.kernels)
 

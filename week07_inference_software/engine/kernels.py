@@ -4,13 +4,14 @@ Floating-point addition is not associative: (a + b) + c and a + (b + c) may diff
 the order by the *shape* of its operands, since another order is faster for another shape. In an engine the shape is
 how many requests happen to be there. So the last bits of your answer depend on who else is asking.
 
-`Usual` gives each call all the rows there are. `Invariant` cuts the rows into tiles of one size, fills the last one up,
-and walks over the keys block by block: no call has a shape that depends on the batch, so that a row's sums always
+`Usual` gives each call all the rows there are. `Invariant` cuts the rows into tiles of one size, fills the last one
+up, and walks over the keys block by block: no call has a shape that depends on the batch, so that a row's sums always
 have the same order. (He et al., Defeating nondeterminism in LLM inference, Thinking Machines, 2025.)
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -33,21 +34,16 @@ class Usual:
     name = "usual"
 
     def plan(self, rows: Rows, config: Config) -> Iterator[tuple[Rows, list[Together]]]:
-        """All rows in one part. Sequences with one row share a call, filled up to the longest; others have their own."""
-        ones, share = rows.spans.count(1), config.heads // config.groups
-        starts = [0] if ones else []
-        counts = [ones] if ones else []
-        for span in rows.spans[ones:]:
-            starts.append(starts[-1] + counts[-1] if starts else 0)
-            counts.append(span)
-        plans = []
-        for start, count in zip(starts, counts, strict=True):
-            positions = rows.positions[start : start + count]
-            blocks = int(positions.max()) // BLOCK + 1
-            each = 1 if start == 0 and ones else count  # rows of a sequence
-            tables = rows.tables[start : start + count : each, :blocks]
-            seen = torch.arange(blocks * BLOCK) <= positions.view(-1, 1, each, 1)
-            plans.append(Together(slice(start, start + count), tables, seen.repeat(1, 1, share, 1)))
+        """All rows in one part. Sequences with equally many rows share a call for attention."""
+        plans, start = [], 0
+        for each, group in groupby(rows.spans):
+            sequences = len(list(group))
+            here = slice(start, start + sequences * each)
+            blocks = int(rows.positions[here].max()) // BLOCK + 1
+            tables = rows.tables[here][::each, :blocks]
+            seen = torch.arange(blocks * BLOCK) <= rows.positions[here].view(sequences, 1, each, 1)
+            plans.append(Together(here, tables, seen.repeat(1, 1, config.heads // config.groups, 1)))
+            start = here.stop
         yield rows, plans
 
     def attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan) -> torch.Tensor:
@@ -71,7 +67,7 @@ class Usual:
             found = pages.flatten(2).index_select(1, one.tables.flatten())
             return found.view(groups, sequences, -1, size).transpose(0, 1)
 
-        # Query heads that share keys are stacked as further rows of one head: (sequences, groups, share x rows, size).
+        # Query heads that share keys become further rows of one head: (sequences, groups, share x rows, size).
         stacked = query.view(sequences, -1, groups, query.shape[1] // groups, size).permute(0, 2, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(
             stacked.flatten(2, 3), lined_up(keys), lined_up(values), attn_mask=one.mask
@@ -102,7 +98,7 @@ class Invariant:
     ) -> Iterator[tuple[Rows, list[tuple[torch.Tensor, torch.Tensor]]]]:
         """Tiles in order, so that a row finds the keys of earlier rows of its prompt in the cache.
 
-        With each tile come its blocks: which one each row reads, and 0 or -inf for each key that it may or may not see.
+        With each tile come its blocks: which one each row reads, and 0 for each key that it may see, -inf for others.
         """
         missing = -len(rows.tokens) % self.tile
         tokens, positions = F.pad(rows.tokens, (0, missing)), F.pad(rows.positions, (0, missing))
@@ -123,7 +119,8 @@ class Invariant:
         """Attention by blocks of keys, from the first to the last, in float32; shapes as in :meth:`Usual.attend`.
 
         A block that a row does not reach gets weights of exactly zero and leaves the row's sums as they were, to the
-        bit: a longer neighbour changes nothing. (Milakov and Gimelshein, Online normalizer calculation for softmax, 2018.)
+        bit: a longer neighbour changes nothing. (Milakov and Gimelshein, Online normalizer calculation for softmax,
+        2018.)
         """
         tile, heads, size = query.shape
         groups, pairs = keys.shape[0], keys.shape[0] * tile
@@ -148,24 +145,11 @@ class Invariant:
         return torch.cat([function(part.contiguous()) for part in filled.split(self.tile)])[: len(x)]
 
 
-def orders(function: Callable[[torch.Tensor], torch.Tensor], row: torch.Tensor, counts: range) -> int:
-    """In how many different ways a function of rows rounds one row, when it is given with 0, 1, 2, ... others."""
-    random = torch.Generator().manual_seed(0)
-    found = set()
-    for count in counts:
-        x = torch.randn(count, len(row), generator=random).to(row.dtype)
-        x[0] = row
-        found.add(bits(function(x)[0]))
-    return len(found)
-
-
-def place_matters(
-    function: Callable[[torch.Tensor], torch.Tensor], row: torch.Tensor, tile: int, trials: int = 4
-) -> bool:
+def place_matters(function: Callable[[torch.Tensor], torch.Tensor], row: torch.Tensor, tile: int) -> bool:
     """Whether a row's result depends on its place in a tile, or on what else is in it."""
     random = torch.Generator().manual_seed(0)
     found = set()
-    for trial in range(trials):
+    for trial in range(4):
         for place in range(tile):
             x = torch.randn(tile, len(row), generator=random).to(row.dtype) * 10.0**trial
             x[place] = row

@@ -75,7 +75,7 @@ def random_weights(config: Config, seed: int = 0) -> dict[str, torch.Tensor]:
 class Rows:
     """The rows of one forward pass, all int64. Rows of one sequence stand together and in order.
 
-    `spans` holds, for each sequence, its number of rows; sequences with one row stand first.
+    `spans` holds the number of rows of each sequence; equal numbers stand together, so that they can share a call.
     """
 
     tokens: torch.Tensor  # (rows,)
@@ -87,7 +87,7 @@ class Rows:
 
     @staticmethod
     def of(parts: Iterable[tuple[Sequence[int], int, Sequence[int]]]) -> "Rows":
-        """From (tokens, position of the first, block table) of each sequence, those with one token first."""
+        """From (tokens, position of the first, block table) of each sequence."""
         parts = list(parts)
         width = max(len(table) for _, _, table in parts)
         tables = torch.tensor([[*table, *[0] * (width - len(table))] for _, _, table in parts])
@@ -122,8 +122,8 @@ class Llama:
     Args:
         config, weights: see `random_weights`.
         dtype: of weights, activations and cache.
-        sums: of the sums inside a matrix product; None leaves them to the library. bfloat16 with float32 sums is what a
-            GPU's tensor cores do: 16-bit values go in and come out, and are added in 32 bits.
+        sums: of the sums inside a matrix product; None leaves them to the library. bfloat16 with float32 sums is
+            what a GPU's tensor cores do: 16-bit values go in and come out, and are added in 32 bits.
     """
 
     def __init__(

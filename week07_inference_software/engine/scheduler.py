@@ -1,7 +1,7 @@
 """Who computes what in the next step.
 
-A step has a *budget* of rows. A sequence that decodes takes one row (more with guesses), one that reads its prompt takes as
-many as are left. What differs between policies is three small decisions, each a field of `Scheduler`.
+A step has a *budget* of rows. A sequence that decodes takes one row (more with guesses), one that reads its prompt
+takes as many as are left. What differs between policies is three small decisions, each a field of `Scheduler`.
 """
 
 from collections.abc import Callable
