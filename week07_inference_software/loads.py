@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from effdl import bench
 from effdl.bench import Comparison
 from week07_inference_software.engine import Engine, Llama, Report, Request, Sampling, Scheduler, Usual
 from week07_inference_software.engine.drafts import Draft
+from week07_inference_software.engine.engine import StepClock
 from week07_inference_software.engine.model import BLOCK, Cache, Rows
 
 
@@ -38,7 +40,7 @@ def harmonic(count: int) -> float:
 
 
 def compared(
-    ways: Mapping[str, Callable[[], Report]], pairs: int = 3
+    ways: Mapping[str, Callable[[], Report]], pairs: int = 3, warmup: int = 0
 ) -> tuple[Comparison, dict[str, Report]]:
     """Interleaved times of some runs, and the last report of each."""
     reports: dict[str, Report] = {}
@@ -46,7 +48,7 @@ def compared(
     def run(name: str) -> None:
         reports[name] = ways[name]()
 
-    times = bench.compare({name: (lambda name=name: run(name)) for name in ways}, pairs, warmup=1)
+    times = bench.compare({name: (lambda name=name: run(name)) for name in ways}, pairs, warmup)
     return times, reports
 
 
@@ -205,16 +207,15 @@ def drafted(
 
 
 def tokens_of_a_step(model: Llama, requests: Sequence[Request], right: float, guesses: int) -> float:
-    """Tokens that a sequence writes in a step, on average, with a rehearsed draft; the last, cut steps are left out."""
+    """Tokens that a sequence writes in a step with a rehearsed draft, on average; but for the last steps."""
     known = engine_run(model, requests, most=len(requests), budget=2048)().answers
-    report = drafted(model, requests, known, right, len(requests), guesses)()
-    written, steps = 0, 0
-    for sequence in report.sequences:
-        # Tokens of one step have one time, but for the clock's digits: a new step begins where the gap is long.
-        times = np.array([t for t in sequence.times[1:] if t <= sequence.times[-guesses - 1]])
-        ends = np.searchsorted([step.time for step in report.steps], times)
-        written, steps = written + len(times), steps + len(set(ends.tolist()))
-    return written / steps
+    whole = [r.prompt + answer for r, answer in zip(requests, known, strict=True)]
+    draft = rehearsed(whole, right, model.config.vocabulary)
+    schedule = Scheduler(budget=2048, most=len(requests))
+    report = Engine(model, scheduler=schedule, draft=draft, guesses=guesses, clock=StepClock()).run(requests)
+    # All tokens of a step have its time. The first token is the prefill's.
+    times = [[t for t in s.times if s.times[0] < t <= s.times[-guesses - 2]] for s in report.sequences]
+    return sum(map(len, times)) / sum(len(set(found)) for found in times)
 
 
 def attention_cases() -> list[tuple[tuple, torch.Tensor]]:

@@ -22,6 +22,9 @@ from week07_inference_software.engine.model import BLOCK, Cache, Rows, random_we
 SMALL = Config(vocabulary=256, width=64, layers=2, heads=4, groups=2, inner=160)
 """The model of this experiment: so small that a thousand orders take seconds."""
 
+ROWS = (3, 4, 6, 8, 12, 16, 24, 32, 48)
+"""Of a step, at most: one of them for each order. So prompts are cut in many ways."""
+
 TIES = Path(__file__).with_name("near_ties.json")
 
 
@@ -49,7 +52,7 @@ def orders(count: int, prompts: Sequence[list[int]], each: int, new: int, seed: 
     random = np.random.default_rng(seed)
     for _ in range(count):
         most = int(random.integers(1, each + 1))
-        scheduler = Scheduler(budget=int(random.integers(most, 49)), most=most)
+        scheduler = Scheduler(budget=max(most, int(random.choice(ROWS))), most=most)
         who = random.choice(len(prompts), each, replace=False).tolist()
         when = random.integers(0, 2 * each, each).tolist()
         yield scheduler, [Request(prompts[n], new, arrival=t) for n, t in zip(who, when, strict=True)], who
@@ -61,7 +64,7 @@ def ask(
     prompts: Sequence[list[int]],
     count: int = 1000,
     each: int = 3,
-    new: int = 6,
+    new: int = 5,
     seed: int = 0,
 ) -> Answers:
     """Run so many orders with `each` of the prompts, and collect what comes out."""
@@ -129,12 +132,24 @@ def search(count: int, passes: int, least: int = 4, length: int = 40) -> list[di
     return [{"gap": gap, "prompt": prompt} for gap, prompt in best]
 
 
-def prompts(count: int) -> tuple[list[list[int]], list[float]]:
-    """So many prompts with a near tie (see `search`) and as many random ones; and the gaps of the former."""
-    ties = json.loads(TIES.read_text())["ties"][:count]
+def prompts(ties: int, others: int) -> tuple[list[list[int]], list[float]]:
+    """So many prompts with a near tie (see `search`), then so many random ones; and the gaps of the former."""
+    found = json.loads(TIES.read_text())["ties"][:ties]
     random = np.random.default_rng(0)
-    others = [random.integers(1, SMALL.vocabulary, random.integers(4, 40)).tolist() for _ in range(count)]
-    return [tie["prompt"] for tie in ties] + others, [tie["gap"] for tie in ties]
+    rest = [random.integers(1, SMALL.vocabulary, random.integers(4, 40)).tolist() for _ in range(others)]
+    return [tie["prompt"] for tie in found] + rest, [tie["gap"] for tie in found]
+
+
+def recorded() -> tuple[list[str], list[list], str]:
+    """Headers, rows and title of a table: what `bench/one_answer.py` found, where it ran last."""
+    found = json.loads((TIES.parent / "bench" / "one_answer.json").read_text())
+    rows = [
+        [name, found[name]["asked"], *(sum(map(len, found[name][key])) for key in ("completions", "logits"))]
+        for name in (Usual.name, Invariant.name)
+        if name in found
+    ]
+    title = f"10 random prompts; recorded {found['date']} on {found['machine']}, torch {found['torch']}"
+    return ["kernels", "answers", "different completions", "different logits"], rows, title
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from importlib import import_module
 
 import torch
 
@@ -14,10 +15,9 @@ LONGEST = 1024
 
 def load(config: Config, weights: dict[str, torch.Tensor]):
     """A `LlamaForCausalLM` with exactly these weights, in evaluation mode."""
+    import_module("effdl.vision")  # transformers imports torchvision, which needs help beside a CPU torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging as peer_logging
-
-    from effdl import vision  # noqa: F401  transformers imports torchvision, which needs help beside a CPU torch
 
     peer_logging.set_verbosity(logging.ERROR)
     shapes = LlamaConfig(

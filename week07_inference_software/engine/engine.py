@@ -144,7 +144,7 @@ class Engine:
             self.step()
         finished, self.finished = self.finished, []
         steps, self.steps = self.steps, []
-        return Report(sorted(finished, key=lambda s: (order[id(s.request)], s.number)), steps)
+        return Report(sorted(finished, key=lambda s: (order.get(id(s.request), -1), s.number)), steps)
 
     def step(self) -> None:
         """One forward pass for all who take part in it."""

@@ -44,7 +44,7 @@ def waste(by_size: Mapping[str, float]) -> Figure:
 
 
 def occupied(reports: Mapping[str, tuple[Report, Sequence[int]]]) -> Figure:
-    """Sequences whose token somebody wants, by step: a panel for each report, with the lengths that were asked for."""
+    """Sequences whose token somebody wants, by step: a panel for each report, with the lengths that were asked."""
     figure, axes = plt.subplots(len(reports), 1, figsize=(7, 3.2), sharex=True)
     for ax, (name, (report, asked)), style in zip(axes, reports.items(), plots.bar_styles(2), strict=False):
         ends = [step.time for step in report.steps]
