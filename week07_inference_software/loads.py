@@ -201,7 +201,7 @@ def drafted(
     guesses: int = 4,
 ):
     """A run with a rehearsed draft whose guesses are right so often; None for no draft."""
-    whole = [r.prompt + list(a) for r, a in zip(requests, answers, strict=True)]
+    whole = [r.prompt + list(a) for r, a in zip(requests, answers, strict=False)]
     draft = None if right is None else rehearsed(whole, right, model.config.vocabulary)
     return engine_run(model, requests, most=most, budget=256, draft=draft, guesses=guesses)
 

@@ -22,7 +22,7 @@ from week07_inference_software.engine.model import BLOCK, Cache, Rows, random_we
 SMALL = Config(vocabulary=256, width=64, layers=2, heads=4, groups=2, inner=160)
 """The model of this experiment: so small that a thousand orders take seconds."""
 
-ROWS = (3, 4, 6, 8, 12, 16, 24, 32, 48)
+ROWS = (3, 6, 12, 24, 48)
 """Of a step, at most: one of them for each order. So prompts are cut in many ways."""
 
 TIES = Path(__file__).with_name("near_ties.json")
@@ -64,7 +64,7 @@ def ask(
     prompts: Sequence[list[int]],
     count: int = 1000,
     each: int = 3,
-    new: int = 5,
+    new: int = 4,
     seed: int = 0,
 ) -> Answers:
     """Run so many orders with `each` of the prompts, and collect what comes out."""
@@ -136,7 +136,7 @@ def prompts(ties: int, others: int) -> tuple[list[list[int]], list[float]]:
     """So many prompts with a near tie (see `search`), then so many random ones; and the gaps of the former."""
     found = json.loads(TIES.read_text())["ties"][:ties]
     random = np.random.default_rng(0)
-    rest = [random.integers(1, SMALL.vocabulary, random.integers(4, 40)).tolist() for _ in range(others)]
+    rest = [random.integers(1, SMALL.vocabulary, random.integers(4, 24)).tolist() for _ in range(others)]
     return [tie["prompt"] for tie in found] + rest, [tie["gap"] for tie in found]
 
 
