@@ -187,7 +187,7 @@ class Llama:
         return kernels.by_rows(function, hidden)
 
     def _product(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.to(matrix.dtype), matrix).to(self.dtype)
+        return F.linear(x, matrix) if self.sums is None else F.linear(x.to(self.sums), matrix).to(self.dtype)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
