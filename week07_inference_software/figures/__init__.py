@@ -1,1 +1,1 @@
-"""What draws in this week: `engine` for lecture 2, and the other pages beside it."""
+"""What draws in this week: `formats` for lecture 1, `engine` for lecture 2, `seminar` for the seminar."""
