@@ -35,7 +35,16 @@ PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 NOT_SLIM = ("config-*", "ensurepip", "idlelib", "lib2to3", "pydoc_data")
 """Parts of a Python installation that only compiling and learning need: static library, bundled pip, editor."""
 
-NEVER = ("site-packages", "dist-packages", "test", "tests", "tkinter", "turtledemo", "_tkinter*")
+NEVER = (
+    "*.opt-?.pyc",
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "tkinter",
+    "turtledemo",
+    "_tkinter*",
+)
 SECRET = "TOKEN=not-a-real-secret\n"
 DEADLINE = 300  # seconds for one command of the engine: it only ends a hang
 

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("fastapi", reason="the packages of requirements-week06.txt are not installed")
+pytest.importorskip("prometheus_client", reason="the packages of requirements-week06.txt are not installed")
+
 from week06_deployment import images
 
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("12")), max_size=8)
