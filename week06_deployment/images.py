@@ -37,6 +37,7 @@ NOT_SLIM = ("config-*", "ensurepip", "idlelib", "lib2to3", "pydoc_data")
 
 NEVER = (
     "*.opt-?.pyc",
+    "EXTERNALLY-MANAGED",  # of Debian: in an image pip may install where it likes
     "site-packages",
     "dist-packages",
     "test",
@@ -185,7 +186,7 @@ def python_bases(engine: Engine, folder: Path) -> None:
     """Build `python-slim` from this machine's Python and pip, and `python-full` on top of it, which can compile."""
     home, root = Path(sys.base_prefix, "bin"), folder / "slim/root"
     _python(root)
-    site = root / sysconfig.get_path("purelib", vars={"base": sys.base_prefix}).lstrip("/")
+    site = root / "opt/pip"  # where distributions look for packages differs
     pip = metadata.distribution("pip")
     for file in pip.files or []:
         if ".." not in file.parts and (path := Path(str(pip.locate_file(file)))).is_file():
@@ -195,7 +196,7 @@ def python_bases(engine: Engine, folder: Path) -> None:
     for part in library.glob("config-*"):
         shutil.copytree(part, extra / part.name, copy_function=_copy)
     extra.mkdir(parents=True, exist_ok=True)
-    path = f"ENV PATH={home}:/bin:/usr/bin HOME=/tmp"
+    path = f"ENV PATH={home}:/bin:/usr/bin HOME=/tmp PYTHONPATH=/opt/pip"
     (folder / "slim/Dockerfile").write_text(f"FROM scratch\nCOPY root /\n{path}\n", encoding="utf-8")
     (folder / "full/Dockerfile").write_text("FROM python-slim\nCOPY root /\n", encoding="utf-8")
     for kind in ("slim", "full"):
