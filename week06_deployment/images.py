@@ -35,7 +35,17 @@ PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 NOT_SLIM = ("config-*", "ensurepip", "idlelib", "lib2to3", "pydoc_data")
 """Parts of a Python installation that only compiling and learning need: static library, bundled pip, editor."""
 
-NEVER = ("site-packages", "dist-packages", "test", "tests", "tkinter", "turtledemo", "_tkinter*")
+NEVER = (
+    "*.opt-?.pyc",
+    "EXTERNALLY-MANAGED",  # of Debian: in an image pip may install where it likes
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "tkinter",
+    "turtledemo",
+    "_tkinter*",
+)
 SECRET = "TOKEN=not-a-real-secret\n"
 DEADLINE = 300  # seconds for one command of the engine: it only ends a hang
 
@@ -107,10 +117,15 @@ class Engine:
             ]
 
     def run(self, tag: str, *command: str) -> str:
-        """What a command prints that runs in a new container of an image, with no network."""
-        name = self._run("from", "--pull-never", tag).strip()
+        """What a command prints that runs in a new container of an image; the image needs a shell."""
+        name = self._run("from", "--pull-never", tag).strip().splitlines()[-1]
         try:
-            return self._run("run", "--network", "none", name, "--", *command)
+            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+                os.chmod(folder, 0o777)  # the image's user is another one than ours
+                # Through a file: in chroot isolation the last lines of a short program's output are lost at times.
+                said = ["sh", "-c", 'exec "$@" >/said/out', "sh", *command]
+                self._run("run", "--volume", f"{folder}:/said", name, "--", *said)
+                return Path(folder, "out").read_text(encoding="utf-8")
         finally:
             self._run("rm", name)
 
@@ -171,7 +186,7 @@ def python_bases(engine: Engine, folder: Path) -> None:
     """Build `python-slim` from this machine's Python and pip, and `python-full` on top of it, which can compile."""
     home, root = Path(sys.base_prefix, "bin"), folder / "slim/root"
     _python(root)
-    site = root / sysconfig.get_path("purelib", vars={"base": sys.base_prefix}).lstrip("/")
+    site = root / "opt/pip"  # where distributions look for packages differs
     pip = metadata.distribution("pip")
     for file in pip.files or []:
         if ".." not in file.parts and (path := Path(str(pip.locate_file(file)))).is_file():
@@ -181,7 +196,7 @@ def python_bases(engine: Engine, folder: Path) -> None:
     for part in library.glob("config-*"):
         shutil.copytree(part, extra / part.name, copy_function=_copy)
     extra.mkdir(parents=True, exist_ok=True)
-    path = f"ENV PATH={home}:/bin:/usr/bin HOME=/tmp"
+    path = f"ENV PATH={home}:/bin:/usr/bin HOME=/tmp PYTHONPATH=/opt/pip"
     (folder / "slim/Dockerfile").write_text(f"FROM scratch\nCOPY root /\n{path}\n", encoding="utf-8")
     (folder / "full/Dockerfile").write_text("FROM python-slim\nCOPY root /\n", encoding="utf-8")
     for kind in ("slim", "full"):

@@ -145,9 +145,13 @@ def test_a_signal_stops_the_program_and_nothing_listens_after(number):
     assert not listening(port)
 
 
-def test_every_list_of_a_week_is_one_of_services_on_loopback(tmp_path):
-    assert "week06_deployment" in services.lists()
-    for service in services.of_weeks(services.lists(), tmp_path):
+@pytest.mark.parametrize("week", services.lists())
+def test_the_list_of_a_week_is_one_of_services_on_loopback(week, tmp_path):
+    try:
+        listed = list(services.of_weeks([week], tmp_path))
+    except ImportError as error:
+        pytest.skip(f"{week} needs {error.name}")
+    for service in listed:
         assert service.name
         assert service.missing or service.command
         assert "127.0.0.1" in service.address or "localhost" in service.address

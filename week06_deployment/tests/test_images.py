@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("fastapi", reason="the packages of requirements-week06.txt are not installed")
+pytest.importorskip("prometheus_client", reason="the packages of requirements-week06.txt are not installed")
+
 from week06_deployment import images
 
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("12")), max_size=8)
@@ -102,6 +105,8 @@ def test_a_deleted_file_stays_in_the_layer_that_brought_it(engine, tmp_path):
 def test_a_program_in_the_image_runs_and_a_step_that_fails_says_so(engine, tmp_path):
     engine.build(small(tmp_path / "c", "RUN echo yes > /yes"), "runs")
     assert engine.run("runs", "sh", "-c", "read word < /yes; echo $word").strip() == "yes"
+    with pytest.raises(images.EngineError, match="exit status 4"):
+        engine.run("runs", "sh", "-c", "exit 4")
     with pytest.raises(images.EngineError, match="exit status 3"):
         engine.build(small(tmp_path / "c", "RUN exit 3"), "fails")
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
+pytest.importorskip("prometheus_client", reason="the packages of requirements-week06.txt are not installed")
+
 from effdl.bench import Comparison
 from effdl.exercises import exercises
 from week06_deployment import autoscaling, histograms, images, incident

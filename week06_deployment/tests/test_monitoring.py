@@ -10,6 +10,10 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+pytest.importorskip("prometheus_client", reason="the packages of requirements-week06.txt are not installed")
+pytest.importorskip("fastapi", reason="the packages of requirements-week06.txt are not installed")
+
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from effdl import load
