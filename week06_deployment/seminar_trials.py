@@ -143,7 +143,7 @@ def look(address: str, requests: int = 60) -> Look:
 
 def inference(*options: object) -> contextlib.AbstractContextManager[setups.Running]:
     """The inference service, with its model; its address is "host:port"."""
-    command = setups.module("week06_deployment.service.rpc", *options)
+    command = setups.module("week06_deployment.service.inference", *options)
     return setups.running(command, r"address\": \"([\d.]+:\d+)")
 
 

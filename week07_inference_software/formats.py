@@ -5,7 +5,6 @@ that take long, each in a process of its own, and prints what it found as JSON.
 """
 
 import atexit
-import importlib.util
 import json
 import os
 import re
@@ -27,17 +26,7 @@ from week07_inference_software import small_nets, triton_kernels
 from week07_inference_software.capture import quietly
 
 Engine = Callable[[Tensor], Tensor]
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "openvino")
-"""Without these the page does not run; without coremltools and Triton it leaves something out."""
 MOST_IMAGES = 64
-
-
-def need_packages() -> None:
-    """Raise SystemExit with one sentence if a package that this page needs is not installed."""
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise SystemExit(
-            f"This page needs {', '.join(missing)}: stop Jupyter, and start it by `make lab WEEK=7`."
-        )
 
 
 # ---- into each format

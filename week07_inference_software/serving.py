@@ -1,7 +1,6 @@
 """A server that runs for as long as a `with` block: a free port, a start, a wait until it is ready, an end."""
 
 import contextlib
-import importlib.util
 import os
 import socket
 import subprocess
@@ -19,20 +18,6 @@ PATIENCE = 120.0  # seconds until a start counts as failed: generous, as a busy 
 
 class DidNotStart(RuntimeError):
     """A server ended, or was not ready in time; the message holds the end of what it printed."""
-
-
-class Missing(ImportError):
-    """A page needs a package that is not installed; a notebook shows the sentence alone."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
-
-def need(*modules: str) -> None:
-    """Raise Missing, with the remedy, if one of these modules cannot be imported: ``need("onnx", "openvino")``."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise Missing(f"This page needs {', '.join(missing)}; `make lab WEEK=7` installs what week 7 needs.")
 
 
 def free_ports(count: int) -> list[int]:

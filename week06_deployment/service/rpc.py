@@ -1,14 +1,10 @@
 """The gRPC twin of the service, and the client of an inference service that runs apart.
 
-    python -m week06_deployment.service.rpc --most 16
-
 The classes of the messages are made from `digits.proto` when this module is imported; grpcio-tools is the compiler,
 so that no generated code lies in the repository.
 """
 
-import argparse
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -134,17 +130,3 @@ async def serve(
     await stop.wait()
     await server.stop(grace)
     await batcher.close()
-
-
-def _say(port: int) -> None:
-    print(json.dumps({"event": "ready", "address": f"127.0.0.1:{port}"}), flush=True)
-
-
-if __name__ == "__main__":
-    from week06_deployment.service import worker
-
-    parser = argparse.ArgumentParser(prog="python -m week06_deployment.service.rpc", description=__doc__)
-    parser.add_argument("--address", default="127.0.0.1:0", help="where to listen; port 0 is any free one")
-    worker.options(parser)
-    given = parser.parse_args()
-    asyncio.run(serve(worker.make_batcher(given, lambda size, seconds: None), given.address, ready=_say))

@@ -15,7 +15,7 @@ pytest.importorskip("uvicorn")
 
 from effdl import load
 from effdl.exercises import exercises
-from week06_deployment import gateways, locust_peer, needs, tails, wire
+from week06_deployment import gateways, locust_peer, tails, wire
 from week06_deployment.figures import lecture as figures
 from week06_deployment.serving import serving
 
@@ -112,16 +112,6 @@ def test_locust_runs_in_a_process_of_its_own_and_its_counts_come_back():
 def test_quantiles_of_locusts_histogram():
     said = locust_peer.Reported(10, 0, {2.0: 5, 7.0: 4, 30.0: 1})
     assert [said.quantile(share) for share in (0.5, 0.9, 0.91, 1)] == [0.002, 0.007, 0.03, 0.03]
-
-
-def test_a_missing_package_is_one_sentence_with_the_remedy():
-    needs.needs("json")
-    with pytest.raises(needs.Missing, match="needs no_such_package; `make lab WEEK=6`") as caught:
-        needs.needs("json", "no_such_package")
-    assert caught.value._render_traceback_() == [str(caught.value)]
-
-
-# --- figures
 
 
 def test_figures_draw_what_they_are_given():

@@ -243,11 +243,6 @@ def test_free_ports_are_different_ones():
     assert len(set(serving.free_ports(20))) == 20
 
 
-def test_a_missing_package_is_one_sentence():
-    with pytest.raises(serving.Missing, match="make lab WEEK=7"):
-        serving.need("numpy", "no_such_package_here")
-
-
 def test_end_of_a_command_that_ignores_sigterm_comes_all_the_same(tmp_path):
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); "
