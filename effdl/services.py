@@ -28,8 +28,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-START = 120.0
-"""Seconds in which a service must answer. Some load a model first, and the machine may be busy."""
+START = 300.0
+"""Seconds in which a service must answer: they only end a hang. Some train or load a model first."""
 
 GRACE = 15.0
 """Seconds between SIGTERM and SIGKILL."""
