@@ -150,7 +150,7 @@ def everyone_gets_the_own_answer(sub):
 
 TIMEOUT = 6
 """Seconds for one answer, only to end what hangs."""
-GRACE = 5
+GRACE = 3
 """Seconds from SIGTERM to the end."""
 WORDS = ("apple", "Äpfel", "книга", "dog", "a cup", '"', "sheep")
 
@@ -296,7 +296,7 @@ def raw(server, data):
     """Send these bytes on a connection of their own, and return the answer."""
     with server.connect() as sock:
         tell(sock, data)
-        return server.read(sock, method="POST", timeout=TIMEOUT)
+        return server.read(sock, method="POST", timeout=TIMEOUT / 2)
 
 
 def changed(image, row, column, pixel):
