@@ -142,6 +142,10 @@ def _host(function: Any, examiner: socket.socket, call: dict[str, Any]) -> NoRet
         function(*call["args"], **call["kwargs"], **({call["host"]: model} if call["host"] else {}))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    # As at the end of a program: only threads that are daemons are not waited for.
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
     sys.stdout.flush()
     sys.stderr.flush()
     with model.sending:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import json
 import secrets
 import signal
@@ -18,12 +19,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from grader.examine.checks import StudentError, TimedOut
+from grader.examine.checks import StudentError, TimedOut, Undecided
 from grader.examine.job import GRACE, Job
 from grader.examine.service.exchange import Exchange, Load, Reply
 from grader.examine.service.grpc import GrpcAnswer, GrpcExchange
 from grader.examine.service.http1 import MOST_BODY, Answer, HttpExchange, Malformed, Reader
-from grader.examine.service.keeper import TICK, Keeper
+from grader.examine.service.keeper import Keeper
 from grader.examine.service.questions import Ended, Grpc, Http
 from grader.examine.service.stub import Model
 from grader.examine.whereabouts import explain_slow
@@ -33,7 +34,7 @@ from grader.text import plain
 
 HOST = "127.0.0.1"
 _PORTS = range(20_000, 30_000)  # below those that the kernel gives to clients
-_PATIENCE = 0.005  # seconds in which nobody may answer half a head
+_PATIENCE = 0.01  # seconds in which nobody may answer half a head
 _POLL = 0.02  # seconds between two looks at whether somebody listens
 
 
@@ -69,7 +70,8 @@ class Server:
         """The number of each port, by the name of the argument with which the function was told."""
         self.model = model
         self._loads: list[Load] = []
-        self._keeper = Keeper(job, model, stretch)
+        self._closed = False
+        self._keeper = Keeper(job, model, stretch, self._give_up)
         self._over = self._keeper.over
         try:
             begin(job)
@@ -87,11 +89,16 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is None:
+            self._keeper.raise_problem()
 
     def close(self) -> None:
         """End every process of the server, and every question on its way."""
+        if self._closed:
+            return
+        self._closed = True
         for load in self._loads:
             load.stop()
         self._keeper.stop()
@@ -170,7 +177,7 @@ class Server:
         """Call `"package.Service/Method"` of gRPC with the bytes of one message, and return its answer.
 
         `port` is the last of the server's where none is given. A status other than OK is an answer too. Raises
-        StudentError where no answer of gRPC comes within `timeout` seconds.
+        StudentError where no answer of gRPC comes within `timeout` seconds, Undecided without the package h2.
         """
         return self._one(Grpc(method, message, tuple(metadata), port), timeout)
 
@@ -213,17 +220,25 @@ class Server:
     def terminate(self, seconds: float = 10.0) -> Ended:
         """Send SIGTERM to the server's first process, wait for its end for `seconds`, and return what came of it.
 
-        Whoever listens, or lives, after that is looked for from outside. No further question is answered.
+        Who listens, or lives, after the end is looked for from outside; then every process is killed, so that a
+        function that says it has returned has. One that does not end goes on. Raises StudentError where the server
+        had ended before.
         """
+        self._keeper.raise_problem()
+        if self._over.is_set():
+            raise self._failure("the server was to go on until SIGTERM")
         asked = time.perf_counter()
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
             self._signal()
-        self._over.wait(self._allowed(seconds))
+        over = self._over.wait(self._allowed(seconds))
         took = time.perf_counter() - asked
         self._keeper.raise_problem()
-        survivors = self._job.left_since(self._members) if self._over.is_set() else None
+        survivors = self._job.left_since(self._members) if over else None
         listening = tuple(name for name in self.ports if self._accepts(name))
-        code, error = self._code()
+        code, error = self._code() if over else (None, "")
+        if over:
+            self._keeper.stop()
+            self._job.end()
         return Ended(code, took, asked, listening, survivors, error)
 
     def usage(self) -> Usage | None:
@@ -256,14 +271,22 @@ class Server:
         self._loads.append(load)
         return load
 
+    def _give_up(self, why: BaseException) -> None:
+        for load in list(self._loads):
+            load.stop(why)
+
     def _one(self, question: Http | Grpc, timeout: float) -> Any:
         (reply,) = self._load([question], [0.0], timeout, patience=_PATIENCE).replies()
         if reply.error:
-            raise self._failure(reply.error, late=reply.late, gone=not reply.late)
+            raise self._failure(reply.error, late=reply.late, gone=reply.lost)
         return reply.found
 
     def _exchange(self, question: Http | Grpc, patience: float) -> Exchange:
         if isinstance(question, Grpc):
+            if importlib.util.find_spec("h2") is None:
+                raise Undecided(
+                    "gRPC is spoken with the package h2, which is not installed here: pip install h2"
+                )
             port = question.port or list(self.ports)[-1]
             return GrpcExchange(question.method, question.message, question.metadata, port)
         body, headers = question.body, dict(question.headers)
@@ -312,7 +335,7 @@ class Server:
     def _failure(self, what: str, *, late: bool = False, gone: bool = False) -> StudentError:
         """Return `what` as an error, with the end of the server in its place where that is the reason."""
         if gone:
-            self._over.wait(GRACE * self._stretch if self._job.closed[0] else 2 * TICK)
+            self._over.wait(GRACE * self._stretch)
         self._keeper.raise_problem()
         if self._job.out_of_memory() or self._over.is_set():
             code, error = self._code()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-FAMILIES = ("verdict", "clock", "secrets", "harm", "accident", "steps")
+FAMILIES = ("verdict", "clock", "secrets", "harm", "accident", "steps", "service")
 KINDS = ("parts", "notebooks", "files", "steps")
 
 

@@ -5,13 +5,26 @@ import itertools
 import socket
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from grader.checks import Grpc, Http, Model, StudentError, read_fields, write_fields
+from grader.checks import (
+    Failed,
+    Grpc,
+    Http,
+    Model,
+    StudentError,
+    Undecided,
+    expect_close,
+    read_fields,
+    write_fields,
+)
+from grader.examine import compare, job
 from grader.examine.checks import Check
+from grader.examine.service import exchange
 from grader.examine.submission import Submission
 
 HONEST = """
@@ -85,8 +98,8 @@ def raw(submit):
     """Return a function that serves `serve(port)` of some code beside helpers that speak byte by byte."""
     with contextlib.ExitStack() as stack:
 
-        def start(code, *, ready=20, **options):
-            sub = submit(RAW + textwrap.dedent(code), wall=60)
+        def start(code, *, ready=20, memory=1 << 30, **options):
+            sub = submit(RAW + textwrap.dedent(code), wall=60, memory=memory)
             return stack.enter_context(sub.serve("work:serve", ready=ready, **options))
 
         yield start
@@ -153,7 +166,7 @@ def test_nothing_of_a_server_is_left_when_it_is_closed(submit, examiner):
     ):
         time.sleep(0.02)
     assert time.perf_counter() < end
-    assert psutil.Process().num_fds() == descriptors + 1  # the packed files
+    assert psutil.Process().num_fds() <= descriptors + 1  # the packed files
 
 
 def test_a_check_that_raises_leaves_no_load_and_no_server(submit):
@@ -287,8 +300,13 @@ def answering(parrot):
 
 def test_an_answer_before_the_question_is_no_answer(raw):
     server = answers(raw, OK + b"Content-Length: 2\r\n\r\nab", first=True)
+
+    def ask():
+        for _ in range(50):  # whether it is there within the examiner's patience is the kernel's choice
+            server.http("GET", "/", timeout=5)
+
     with pytest.raises(StudentError, match="answered before it was asked"):
-        server.http("GET", "/")
+        ask()
 
 
 def test_an_answer_without_end_ends_at_its_time(raw):
@@ -332,6 +350,21 @@ def test_a_server_that_dies_over_a_question_is_told(raw):
         server.http("GET", "/")
 
 
+def test_a_server_that_uses_too_much_memory_is_told(raw):
+    server = raw(
+        """
+        def serve(port):
+            def eat(one):
+                question(one)
+                kept = [bytearray(b"x") * (16 << 20) for _ in range(60)]
+            each(port, eat)
+        """,
+        memory=200 << 20,
+    )
+    with pytest.raises(StudentError, match="used more than the 200 MiB of memory allowed"):
+        server.http("GET", "/")
+
+
 def test_half_a_question_and_a_second_one_on_the_same_connection(submit):
     with submit(HONEST).serve("work:serve") as server, server.connect("port") as sock:
         sock.sendall(b"GET /one HTTP/1.1\r\nHo")
@@ -368,6 +401,40 @@ def test_a_failed_question_is_a_reply_and_raises_only_when_it_is_read(raw):
         _ = replies[0].answer
 
 
+def test_many_answers_that_are_large_are_not_kept(raw, monkeypatch):
+    monkeypatch.setattr(exchange, "MOST_RECEIVED", 4 << 20)
+    server = answers(raw, OK + b"Content-Length: 1000000\r\n\r\n" + bytes(1_000_000))
+    replies = server.many([Http("GET", "/")] * 12, timeout=30)
+    assert sum(not reply.error for reply in replies) <= 4
+    assert any("more than 4 MiB to one load" in reply.error for reply in replies)
+
+
+def test_a_server_that_prints_without_end_fails_though_it_answers(submit, monkeypatch):
+    monkeypatch.setattr(job, "MAX_OUTPUT", 1 << 20)
+    code = """
+    def serve(port):
+        def pour(one):
+            question(one)
+            one.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+            one.close()
+            print("x" * (2 << 20))
+        each(port, pour)
+    """
+    with (
+        pytest.raises(StudentError, match="printed more than"),
+        ask_twice(submit(RAW + textwrap.dedent(code))),
+    ):
+        pass
+
+
+@contextlib.contextmanager
+def ask_twice(sub):
+    with sub.serve("work:serve") as server:
+        assert server.http("GET", "/").status == 204
+        assert server._over.wait(20)
+        yield
+
+
 def test_too_many_questions_are_the_authors_mistake(raw):
     server = answers(raw, OK)
     with pytest.raises(ValueError, match="at most 10,000"):
@@ -376,13 +443,31 @@ def test_too_many_questions_are_the_authors_mistake(raw):
         server.load([Http("GET", "/")], at=[0.0, 1.0])
 
 
+def test_a_trial_of_the_checks_hears_every_question(examiner, submit):
+    from grader.steps.trials import Asked
+
+    sub, asked = submit(HONEST), Asked()
+    sub.asked = asked.note
+    with sub.serve("work:serve") as server:
+        server.http("GET", "/", headers={"X-Number": "1"})
+        server.many([Http("GET", "/"), Http("GET", "/", {"a": [1.5]})])
+    assert len(set(asked.digests)) == 3
+
+
+def test_without_h2_a_person_decides(raw, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    server = raw("def serve(port): says(port, b'')")
+    with pytest.raises(Undecided, match="pip install h2"):
+        server.grpc("a.B/C", b"")
+
+
 # SIGTERM.
 
 
 def test_a_server_that_drains_answers_what_it_had_begun(submit):
-    with submit(HONEST).serve("work:serve", kwargs={"slow": 0.5}) as server:
+    with submit(HONEST).serve("work:serve", kwargs={"slow": 1.0}) as server:
         load = server.load([Http("GET", "/")] * 10)
-        time.sleep(0.3)
+        time.sleep(0.6)
         ended = server.terminate(20)
         assert (ended.code, ended.listening, ended.survivors, ended.error) == (0, (), 0, "")
         assert [reply.error for reply in load.replies()] == [""] * 10
@@ -442,6 +527,57 @@ def test_a_child_that_goes_on_listening_is_seen(raw):
     )
     ended = server.terminate(10)
     assert (ended.code, ended.listening, ended.survivors) == (0, ("port",), 1)
+
+
+def test_an_end_that_is_only_said_is_one(raw):
+    """A worker that says it has returned, and answers on, is killed like any other process at its end."""
+    server = raw(
+        """
+        def serve(port):
+            call = sys._getframe(1).f_locals["call"]
+            examiner = sys._getframe(1).f_locals["examiner"]
+            wire = sys.modules["grader.sandbox.wire"]
+            signal.signal(signal.SIGTERM, lambda *args: examiner.sendall(wire.encode({call["answer"]: 0})))
+            def slowly(one):
+                question(one)
+                time.sleep(3)
+                one.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+            each(port, slowly)
+        """
+    )
+    load = server.load([Http("GET", "/")] * 3, timeout=20)
+    time.sleep(0.2)
+    assert server.terminate(10).listening == ("port",)
+    assert all(reply.error for reply in load.replies())
+
+
+def test_an_end_before_sigterm_is_told(raw):
+    server = raw("def serve(port):\n    server = listen(port)\n    server.accept()\n    os._exit(0)")
+    assert server._over.wait(20)
+    with pytest.raises(StudentError, match="until SIGTERM: your function ended with code 0"):
+        server.terminate(10)
+
+
+def test_threads_that_are_no_daemons_are_waited_for(raw):
+    server = raw(
+        """
+        def serve(port):
+            over = []
+            signal.signal(signal.SIGTERM, lambda *args: over.append(1))
+            server = listen(port)
+            def drain():
+                while not over:
+                    time.sleep(0.01)
+                time.sleep(0.3)
+                server.close()
+            threading.Thread(target=drain).start()
+            while not over:
+                time.sleep(0.01)
+        """
+    )
+    ended = server.terminate(10)
+    assert (ended.code, ended.listening) == (0, ())
+    assert ended.seconds >= 0.3
 
 
 def test_what_is_raised_at_the_end_is_told(raw):
@@ -570,7 +706,7 @@ class Handler(grpc.GenericRpcHandler):
             async def back(message, context):
                 if not message:
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "nothing to turn")
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1.0 if len(message) == 2 else 0.0)
                 return message[::-1]
             return grpc.unary_unary_rpc_method_handler(back)
 
@@ -598,7 +734,7 @@ def test_a_real_grpc_server_answers_errs_and_drains(submit):
         assert server.grpc("a.B/Forth", b"x").status == 12
         assert len(server.grpc("a.B/Back", bytes(1_000_000)).body) == 1_000_000
         load = server.load([Grpc("a.B/Back", b"%d" % n) for n in range(10, 20)])
-        time.sleep(0.1)
+        time.sleep(0.6)
         assert server.terminate(20).code == 0
         assert [reply.answer.body for reply in load.replies()] == [b"%d1" % n for n in range(10)]
 
@@ -675,3 +811,145 @@ def test_metrics_that_are_none_are_refused(answering, text):
 def test_json_that_is_none_is_refused(answering, text):
     with pytest.raises(StudentError, match="no JSON"):
         answering(OK + b"Content-Length: %d\r\n\r\n" % len(text) + text).json()
+
+
+# Comparisons. The model takes its time; whoever asks it one by one is slower than who makes batches.
+
+BATCHES = """
+import json, queue, signal, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+def serve(port, model, most=1, spoil=False):
+    import torch
+    waiting = queue.Queue()
+    def work():
+        while True:
+            batch = [waiting.get()]
+            while len(batch) < most:
+                try:
+                    batch.append(waiting.get(timeout=0.005))
+                except queue.Empty:
+                    break
+            answers = model(torch.tensor([one for one, _ in batch], dtype=torch.float32)).tolist()
+            for (_, box), answer in zip(batch, answers):
+                box.put(-answer if spoil else answer)
+    threading.Thread(target=work, daemon=True).start()
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            numbers, box = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), queue.Queue()
+            waiting.put((numbers, box))
+            body = json.dumps(box.get()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        def log_message(self, *args):
+            pass
+    ThreadingHTTPServer.request_queue_size = 500
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    signal.signal(signal.SIGTERM, lambda *args: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(0.01)
+
+def alone(port, model): serve(port, model)
+def eight(port, model): serve(port, model, 8)
+def wrong(port, model): serve(port, model, 8, True)
+"""
+
+
+@pytest.fixture
+def race(examiner, tmp_path, monkeypatch):
+    """Return a function that compares `work:...` with the reference `slow:alone` or `slow:eight`."""
+    from grader.sandbox.packed import Packed
+
+    monkeypatch.setattr(compare, "FAST_FROM", 8)
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "slow.py").write_text(BATCHES)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "work.py").write_text(BATCHES)
+    packed = Packed(tmp_path / "work", ["work.py"])
+    check = Check("c", "i", 1.0, 100.0, None, "", "", False, "S.", lambda sub: None)
+    sub = Submission(
+        *(examiner.place, packed, check),
+        driver=None,
+        memory=1 << 30,
+        seed=1,
+        references=tmp_path / "checks",
+    )
+
+    def verify(mine, right):
+        for one, two in zip(mine, right, strict=True):
+            expect_close(one.json(), two.json(), atol=1e-4, why="float32 sums of 3 terms")
+
+    def run(target, against, threshold, **options):
+        sub.compare_servers(
+            target,
+            lambda: [Http("POST", "/", sub.rng.normal((3,)).tolist()) for _ in range(8)],
+            against=against,
+            threshold=threshold,
+            verify=verify,
+            model=lambda: Model(lambda batch: batch.sum(1), fixed=0.006, each=0.0003),
+            **options,
+        )
+
+    yield run
+    packed.close()
+
+
+@pytest.mark.alone
+def test_batches_beat_one_by_one_and_the_other_way_round_fails(race):
+    race("work:eight", "slow:alone", 1.3)
+    race("work:eight", "slow:alone", 1.1, by="each")
+    with pytest.raises(Failed, match="as fast as the reference"):
+        race("work:alone", "slow:eight", 0.8)
+
+
+@pytest.mark.alone
+def test_a_fast_server_with_wrong_answers_fails(race):
+    with pytest.raises(Failed, match="is off by"):
+        race("work:wrong", "slow:alone", 1.3)
+
+
+TWO_PORTS = BATCHES.replace(
+    "def serve(port, model, most=1, spoil=False):",
+    "def serve(http_port, grpc_port, model, most=4, spoil=False):",
+)
+TWO_PORTS = TWO_PORTS.replace(
+    """            numbers, box = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), queue.Queue()
+""",
+    """            box = queue.Queue()
+            try:
+                numbers = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["row"]
+            except ValueError:
+                self.send_error(400)
+                return
+""",
+).replace(
+    """    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+""",
+    """    import socket
+    grpc = socket.create_server(("127.0.0.1", grpc_port))
+    server = ThreadingHTTPServer(("127.0.0.1", http_port), Handler)
+    server.daemon_threads = False
+""",
+)
+
+
+def test_the_check_of_the_guide_passes_a_batcher_and_no_other(examiner, tmp_path):
+    from grader.sandbox.packed import Packed
+
+    guide = (Path(__file__).parents[2] / "GUIDE.md").read_text(encoding="utf-8")
+    names: dict = {}
+    exec(guide.partition("## A check of a server")[2].partition("```python\n")[2].partition("```")[0], names)
+    for most in (4, 2):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        text = TWO_PORTS.replace("most=4", f"most={most}").partition("\ndef alone")[0]
+        (folder / "service.py").write_text(f"{text}\n    server.server_close()\n    grpc.close()\n")
+        with contextlib.closing(Packed(folder)) as packed:
+            check = Check("c", "i", 1.0, 60.0, None, "", "", False, "S.", lambda sub: None)
+            sub = Submission(examiner.place, packed, check, driver=None, memory=1 << 30, seed=1)
+            if most == 4:
+                names["questions_share_batches_and_none_is_lost"](sub)
+            else:
+                with pytest.raises(Failed, match="batches of ten questions: 5"):
+                    names["questions_share_batches_and_none_is_lost"](sub)

@@ -1,8 +1,19 @@
 """Hidden checks: @canary:hidden-check@ stands here and in the examiner's memory, and nowhere in a sandbox."""
 
+import time
+
 import torch
 
-from grader.checks import check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
+from grader.checks import (
+    Http,
+    Model,
+    check,
+    expect,
+    expect_at_least,
+    expect_at_most,
+    expect_close,
+    expect_equal,
+)
 
 SECRET = "@canary:hidden-check@"
 INPUT = "@input:hidden-input@"
@@ -79,6 +90,31 @@ def one_sum_is_faster_than_many(sub):
         expect_close(result, of_reference, atol=1e-9, why=ROUNDING64)
 
     sub.compare("ramp:ramp", inputs, against="slow:ramp", threshold=1.35, verify=verify, wall=5)
+
+
+@check(item="service", points=1, wall=20)
+def a_service_answers_what_it_has_begun(sub):
+    """What was asked before SIGTERM is answered, beside a slow client; then nobody listens, and nothing lives."""
+    weights, questions = sub.rng.normal((4,)), sub.rng.normal((40, 4))
+    model = Model(lambda batch: batch @ weights, fixed=0.02, shape=(4,), dtype=torch.float32, most=8)
+    with sub.serve("service:serve", model=model, ready=8) as server:
+        with server.connect() as slow:
+            slow.sendall(f"POST /sum?{INPUT} HTTP/1.1\r\nHo".encode())
+            asked = [Http("POST", f"/sum?{INPUT}", question.tolist()) for question in questions]
+            load = server.load(asked, at=200, timeout=5)
+            time.sleep(0.5)
+        ended = server.terminate(5)
+        replies = load.replies()
+        begun = [reply for reply in replies if 0 < reply.sent < ended.asked - 0.25]
+        expect(len(replies) == len(questions) and bool(begun), "not every question came to an end")
+        for reply, question in zip(replies, questions, strict=True):
+            if reply in begun or not reply.error:
+                answer = reply.answer.json()
+                expect(type(answer) is dict and list(answer) == ["sum"], "the answer is not one sum")
+                expect_close(answer["sum"], float(question @ weights), atol=1e-5, why=ROUNDING)
+    expect(ended.code in (0, -15), "the service did not end", yours=ended.error)
+    expect(not ended.listening and not ended.survivors, "something of the service lives on")
+    expect(sum(model.sizes) >= len(begun), "fewer questions came to the model than were answered")
 
 
 def expect_nearest(found, points):

@@ -2,7 +2,7 @@
 
 import torch
 
-from grader.checks import check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
+from grader.checks import Model, check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
 
 ROUNDING = "float32 arithmetic in another order"
 ROUNDING64 = "float64 arithmetic in another order"
@@ -58,6 +58,21 @@ def sums_are_right(sub):
     x, k = sub.rng.normal((500,), dtype=torch.float64), int(sub.rng.integers(2, 20))
     expected = x.unfold(0, k, 1).sum(1)
     expect_close(sub.call("speed:moving", x, k).result, expected, atol=1e-9, why=ROUNDING64)
+
+
+@check(item="service", points=1, wall=20)
+def sums_are_served_and_counted(sub):
+    """POST /sum answers with what the model says, and GET /metrics counts the answers."""
+    weights, questions = sub.rng.normal((4,)), sub.rng.normal((6, 4))
+    model = Model(lambda batch: batch @ weights, shape=(4,), dtype=torch.float32, most=8)
+    with sub.serve("service:serve", model=model, ready=8) as server:
+        before = server.http("GET", "/metrics", timeout=2).metrics().get("answers_total")
+        for question in questions:
+            answer = server.http("POST", "/sum", question.tolist(), timeout=2).json()
+            expect(type(answer) is dict and list(answer) == ["sum"], "the answer is not one sum")
+            expect_close(answer["sum"], float(question @ weights), atol=1e-5, why=ROUNDING)
+        after = server.http("GET", "/metrics", timeout=2).metrics().get("answers_total")
+        expect(before == 0 and after == len(questions), "the answers are not counted", yours=after)
 
 
 @check(item="neighbour", points=1, wall=30)
