@@ -507,9 +507,14 @@ def expect_fair(sub, weights, steps, *, plain=True):
         expect(type(answer) is list and len(answer) == 2, "pop() gave no pair", yours=str(answer)[:80])
         client, item = answer
         expect(client in there, "pop() names a client that has nothing in the queue", yours=str(client)[:80])
-        right = waiting[client].pop(0)
         if plain:
-            expect_equal(item, right, of=f"the item of {client} that came out")
+            expect_equal(item, waiting[client][0], of=f"the item of {client} that came out")
+        expect(
+            item in waiting[client],
+            f"pop() gave an item that {client} does not have in the queue",
+            yours=item,
+        )
+        waiting[client].remove(item)
         for other in there:
             if other == client:
                 continue
