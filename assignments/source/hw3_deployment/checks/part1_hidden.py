@@ -368,7 +368,7 @@ def a_busy_model_blocks_nobody(sub):
     "all of it, a sleep between two looks, requests that nobody collects while the model works.",
 )
 def throughput_is_that_of_the_model(sub):
-    """32 requests at once, batches of 8, 20 ms for a batch: at least 0.4 times the throughput of a plain service."""
+    """24 requests at once, batches of 8, 20 ms for a batch: at least 0.4 times the throughput of a plain service."""
     settings = {"max_batch": 8, "max_wait": 0.02, "max_queue": 100}
     salt = sub.rng.integers(0, 1000)
 
@@ -376,7 +376,7 @@ def throughput_is_that_of_the_model(sub):
         return Model(lambda batch: [[f"{image[0][0]} {image[7][7]} {salt}"] for image in batch], fixed=0.02)
 
     def inputs():
-        return [public().asks(image) for image in public().images(sub, 32)]
+        return [public().asks(image) for image in public().images(sub, 24)]
 
     pairs = []
 
@@ -386,11 +386,11 @@ def throughput_is_that_of_the_model(sub):
         early = {503} if len(pairs) < 4 else set()
         statuses = sorted({one.status for one in mine} - early)
         right_ones = statuses == [200] or (bool(early) and not statuses)
-        expect(right_ones, "32 at once: not all are answered with 200", yours=statuses)
+        expect(right_ones, "24 at once: not all are answered with 200", yours=statuses)
         names = [
             one.json() if one.status == 200 else spec.json() for one, spec in zip(mine, right, strict=True)
         ]
-        expect_equal(names, [spec.json() for spec in right], of="the answers to 32 at once")
+        expect_equal(names, [spec.json() for spec in right], of="the answers to 24 at once")
 
     sub.compare_servers(
         "service:serve",
