@@ -212,7 +212,9 @@ def run(services: Iterable[Service], folder: Path, stopped: threading.Event) -> 
 
 def main() -> int:
     """The program: see the first lines of the module."""
-    parser = argparse.ArgumentParser(prog="python -m effdl.services", description="Start what the weeks show; Ctrl-C stops it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m effdl.services", description="Start what the weeks show; Ctrl-C stops it."
+    )
     parser.add_argument("weeks", nargs="*", help="such as week06; all weeks without it")
     asked, known = parser.parse_args().weeks, lists()
     chosen = [week for week in known if not asked or any(week.startswith(name) for name in asked)]

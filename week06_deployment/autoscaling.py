@@ -30,8 +30,9 @@ def wanted(replicas: int, metric: float, target: float) -> int:
 
 @dataclass
 class Run:
-    """A simulated run, a value for each second."""
+    """A simulated run, a value for each second; `per_pod` is what a pod serves in a second."""
 
+    per_pod: float = 1.0
     seconds: list[float] = field(default_factory=list)
     arriving: list[float] = field(default_factory=list)
     replicas: list[int] = field(default_factory=list)
@@ -52,7 +53,10 @@ class Run:
             if ready
         )
 
-    per_pod: float = 1.0
+    def mean(self, start: float) -> float:
+        """The mean number of replicas, which are paid for, from a second on."""
+        paid = [count for second, count in zip(self.seconds, self.replicas, strict=True) if second >= start]
+        return sum(paid) / len(paid)
 
 
 def busy(arriving: float, waiting: float, capacity: float) -> float:

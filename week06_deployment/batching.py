@@ -53,7 +53,7 @@ class Adaptive:
     past in which the last observation weighs a fifth.
     """
 
-    def __init__(self, gap: float = 0.005):
+    def __init__(self, gap: float = 0.006):
         self.gap, self.hope, self.run = gap, 0.0, 0.0
 
     def patience(self, size: int, age: float) -> float:

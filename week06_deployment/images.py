@@ -9,6 +9,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -130,8 +131,9 @@ def _readable(instruction: str) -> str:
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine | None]:
-    """An engine that has just built an image of one file, or None where there is none; nothing of it is left."""
-    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("buildah"):
+    """An engine that has just built a small image, or None where there is none; nothing of it is left afterwards."""
+    pip = importlib.util.find_spec("pip")
+    if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("buildah") or not pip:
         yield None
         return
     with tempfile.TemporaryDirectory(
@@ -144,10 +146,13 @@ def engine() -> Iterator[Engine | None]:
 
 
 def _first_that_builds(folder: Path) -> Engine | None:
+    probe = folder / "probe"
+    for path in [Path("/bin/sh"), *_libraries([Path("/bin/sh")])]:
+        _copy(path, probe / "root" / str(path).lstrip("/"))
+    steps = "FROM scratch\nCOPY root /\nENV PATH=/bin\nRUN echo built > /it-runs\n"
+    (probe / "Dockerfile").write_text(steps, encoding="utf-8")
     for driver in ("overlay", "vfs"):
-        found, probe = Engine(folder / driver, driver), folder / f"probe-{driver}"
-        probe.mkdir()
-        (probe / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n", encoding="utf-8")
+        found = Engine(folder / driver, driver)
         with contextlib.suppress(EngineError, subprocess.TimeoutExpired):
             found.build(probe, "probe")
             return found
@@ -308,15 +313,69 @@ def change(context: Path) -> None:
         file.write(f"\n# {time.time_ns()}\n")
 
 
-def rebuilds(
-    engine: Engine, contexts: dict[str, tuple[Path, str]], wheels: Path, rounds: int
-) -> dict[str, list[float]]:
-    """Seconds of builds after a change of one line in the app, in interleaved rounds; each name is its own tag."""
-    seconds: dict[str, list[float]] = {name: [] for name in contexts}
-    for turn in range(rounds):
-        order = list(contexts) if turn % 2 == 0 else list(contexts)[::-1]
-        for name in order:
-            folder, dockerfile = contexts[name]
-            change(folder)
-            seconds[name].append(engine.build(folder, name, dockerfile, wheels))
-    return seconds
+@dataclass(frozen=True)
+class Trial:
+    """Two Dockerfiles for one app, built for real.
+
+    `first` and `again` are seconds by image: with an empty cache, and after a change of one line, round by round.
+    `layers` holds what is in each image, from its base on; `user` is the user id of the good image's program.
+    """
+
+    driver: str
+    first: dict[str, float]
+    again: dict[str, list[float]]
+    layers: dict[str, list[Layer]]
+    user: int
+
+    def nbytes(self, image: str) -> int:
+        """Bytes of all layers: what a machine that has none of them fetches, before compression."""
+        return sum(layer.nbytes for layer in self.layers[image])
+
+    def secrets(self, image: str) -> list[str]:
+        """The instructions of the layers that hold the secret, deleted or not."""
+        return [layer.instruction for layer in self.layers[image] if layer.holds]
+
+
+IMAGES = {"bad": ("Dockerfile.bad", False), "good": ("Dockerfile", True)}
+"""The Dockerfile of each image, and whether its context has a .dockerignore."""
+
+
+def trial(engine: Engine, rounds: int = 3) -> Trial:
+    """Build both images, and again after each change of one line, in interleaved rounds; some twenty seconds."""
+    with tempfile.TemporaryDirectory(dir=engine.folder.parent) as name:
+        folder = Path(name)
+        python_bases(engine, folder)
+        wheels = folder / "wheels"
+        wheels.mkdir()
+        wheelhouse(wheels, list(requirements()))
+        contexts = {image: context(folder / image, ignore) for image, (_, ignore) in IMAGES.items()}
+
+        def build(image: str) -> float:
+            return engine.build(contexts[image], image, IMAGES[image][0], wheels)
+
+        first = {image: build(image) for image in contexts}
+        again: dict[str, list[float]] = {image: [] for image in contexts}
+        for turn in range(rounds):
+            for image in list(contexts) if turn % 2 == 0 else list(contexts)[::-1]:
+                change(contexts[image])
+                again[image].append(build(image))
+        layers = {image: engine.layers(image, SECRET) for image in contexts}
+        user = int(engine.run("good", "python3", "-c", "import os, app; print(os.getuid())"))
+    return Trial(engine.driver, first, again, layers, user)
+
+
+def reused(steps: Sequence[tuple[str, str]], before: Sequence[tuple[str, str]]) -> int:
+    """How many steps of a build come out of the cache.
+
+    Args:
+        steps: for each instruction its text, and a digest of the files that it reads ("" if none).
+        before: the same of the build that filled the cache.
+
+    A layer is a difference to the layers below it. So a step is reused if it is equal and all before it were reused.
+    """
+    count = 0
+    for now, then in zip(steps, before, strict=False):
+        if now != then:
+            break
+        count += 1
+    return count

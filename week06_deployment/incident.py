@@ -77,6 +77,7 @@ def watched(rate: float = 40.0, healthy: float = 5.0, every: float = 0.5) -> Inc
         found.truth, found.known = known, {name: watch.value(query) for name, query in KNOWN.items()}
         found.scraped = {labels["job"]: value for labels, value in watch.query("scrape_samples_scraped")}
 
+        wait(lambda: not watch.alerts(), "no alert is left from the start")
         began = time.time()
         good = load.Http(f"{service.url}/predict", body=REQUEST)
         bad = load.Http(f"{service.url}/predict", body=REQUEST, headers={"X-Fault": "1"})

@@ -37,7 +37,7 @@ def run(url: str, clients: int, seconds: float, rate: float) -> Reported:
     parts = urlsplit(url)
     script = Path(__file__).with_name("locust_user.py")
     command = [sys.executable, "-m", "locust", "-f", str(script), "--headless", "--json", "--skip-log"]
-    command += ["--users", str(clients), "--spawn-rate", "1000", "--run-time", f"{seconds:g}s"]
+    command += ["--users", str(clients), "--spawn-rate", "100", "--run-time", f"{seconds:g}s"]
     command += ["--host", f"{parts.scheme}://{parts.netloc}", "--exit-code-on-error", "0"]
     environment = {**os.environ, "PACE": str(rate / clients), "ASKED": parts.path or "/"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -67,15 +67,17 @@ def process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 def stop(child: subprocess.Popen, patience: float = 5.0) -> None:
     """End a program and the processes that it has started."""
+    family = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = [*psutil.Process(child.pid).children(recursive=True), child]
-        child.terminate()
-        _, alive = psutil.wait_procs(family[:-1], timeout=0)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(patience)
-        for member in [*alive, child]:
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                member.kill()
+        family = psutil.Process(child.pid).children(recursive=True)
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(patience)
+    child.kill()
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family, timeout=patience)
     child.wait()
 
 

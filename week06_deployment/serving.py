@@ -24,8 +24,12 @@ class Served:
         self.said: dict[str, dict[int, dict[str, Any]]] = {}
 
     def __getitem__(self, name: str) -> Http:
-        """A sender of requests to one service; what it answers is kept in ``said[name]``, by the request's number."""
-        said = self.said.setdefault(name, {})
+        """A sender of requests to one service.
+
+        What the service answers is kept in ``said[name]``, by the request's number; a new sender begins it anew.
+        """
+        said: dict[int, dict[str, Any]] = {}
+        self.said[name] = said
 
         def read(answer: Answer, number: int) -> str | None:
             if answer.status != 200:
@@ -35,9 +39,9 @@ class Served:
 
         return Http(f"{self.url}/{name}", body=b"", read=read)
 
-    def served(self, name: str) -> float:
-        """Mean seconds of service that a queue's answers have told so far."""
-        return float(np.mean([answer["served"] for answer in self.said[name].values()]))
+    def services(self, name: str) -> np.ndarray:
+        """Seconds of service that a queue has told in its answers to the last load, float64, one for each answer."""
+        return np.array([answer["served"] for answer in self.said[name].values()])
 
     def ask(self, path: str) -> dict[str, Any]:
         """The JSON that stands at a path, such as ``name/gauge``."""

@@ -62,11 +62,14 @@ class Queue:
 class Batch:
     """A model that takes ``start + each * n`` seconds for n requests, behind a batcher.
 
-    ``wait`` is the fixed wait in seconds, or "adaptive"; ``most`` is the largest batch.
+    ``wait`` is the fixed wait in seconds, or "adaptive"; ``most`` is the largest batch; ``room`` is how many may be
+    inside, waiting or in the model, None for any number.
     """
 
-    def __init__(self, start: float, each: float, most: int, wait: float | str = 0.0):
-        self.start, self.each = start, each
+    def __init__(
+        self, start: float, each: float, most: int, wait: float | str = 0.0, room: int | None = None
+    ):
+        self.start, self.each, self.room = start, each, room
         policy = Adaptive() if wait == "adaptive" else Fixed(float(wait))
         self.batcher = Batcher(self._model, most, policy)
         self.task = asyncio.ensure_future(self.batcher.serve())
@@ -78,6 +81,8 @@ class Batch:
 
     async def handle(self) -> Handled:
         """Go through the model with whoever waits at the same time."""
+        if self.room is not None and self.inside >= self.room:
+            return 429, {}
         self.inside += 1
         size = await self.batcher.ask(None)
         self.inside -= 1

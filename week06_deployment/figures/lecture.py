@@ -15,7 +15,7 @@ QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 def stall(results: Mapping[str, LoadResult], quantiles: Mapping[str, Sequence[float]]) -> Figure:
     """Left: each request's latency by the time of its sending. Right: quantiles by each way, at QUANTILES."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.9))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.3))
     for (name, result), marker, colour in zip(results.items(), plots.MARKERS, plots.COLOURS, strict=False):
         left.plot(
             result.intended,
@@ -26,13 +26,13 @@ def stall(results: Mapping[str, LoadResult], quantiles: Mapping[str, Sequence[fl
             label=name,
         )
     left.set(xlabel="time of sending, s", ylabel="latency, ms", title="one stall")
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="upper right")
     places = range(len(QUANTILES))
     for (name, values), marker in zip(quantiles.items(), plots.MARKERS, strict=False):
         right.plot(places, [1e3 * value for value in values], marker=marker, label=name)
     right.set(yscale="log", xlabel="quantile, %", title="what each reports")
     right.set_xticks(places, [f"{100 * share:g}" for share in QUANTILES])
-    right.legend(fontsize=7)
+    figure.legend(*right.get_legend_handles_labels(), fontsize=8, ncol=3, loc="outside lower center")
     return figure
 
 
