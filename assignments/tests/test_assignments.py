@@ -247,6 +247,13 @@ ONE_CHECK = {
         "service_raises_the_signal_again",
         "service_says_422_to_no_json",
         "service_with_settings_of_its_own",
+        "blocks_copy_in_the_other_direction",
+        "blocks_keep_what_was_freed",
+        "blocks_refuse_halfway",
+        "blocks_share_by_content",
+        "cache_select_keeps_the_padding",
+        "metrics_mean_over_tokens",
+        "sampling_top_p_first",
     ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
@@ -325,6 +332,13 @@ SAID = [
         "accepted_requests_are_answered",
         "the service ended with -15, not 0",
         "uvicorn raises the signal a second time",
+    ),
+    (
+        "hw3_deployment",
+        "schedule_static_shrinks",
+        "static_batches_end_together",
+        "static: times of request 0, prompt 4, output 3",
+        "keeps its place, and its cost",
     ),
 ]
 
