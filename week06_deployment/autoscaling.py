@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 TOLERANCE = 0.1
 PERIOD = 15.0
 """Seconds between two decisions."""
@@ -44,14 +46,19 @@ class Run:
         enough = [t for t, ready in zip(self.seconds, self.ready, strict=True) if ready * per_pod >= load]
         return enough[0] if enough else math.inf
 
+    def waits(self) -> np.ndarray:
+        """Seconds until those who arrive at each second are served, in the order of arrival, by all pods that come.
+
+        float64, one for each second; NaN for those whom the run's end leaves waiting.
+        """
+        arrived = np.concatenate([[0.0], np.cumsum(self.arriving)])[:-1]  # before each second
+        served = arrived - np.array(self.waiting)
+        return np.interp(arrived, served, self.seconds, right=np.nan) - np.array(self.seconds)
+
     @property
     def longest_wait(self) -> float:
-        """Seconds that the last of the longest queue waits, at the capacity of that moment."""
-        return max(
-            wait / (ready * self.per_pod)
-            for wait, ready in zip(self.waiting, self.ready, strict=True)
-            if ready
-        )
+        """The longest of these waits, in seconds."""
+        return float(np.nanmax(self.waits()))
 
     def mean(self, start: float) -> float:
         """The mean number of replicas, which are paid for, from a second on."""

@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 
 PRICES = Path(__file__).with_name("prices.csv")
-MONTH = 730.0
-"""Hours in a month, as price lists count."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def per_million(
         answer_bytes: bytes of an answer that leave the cloud.
         load: requests a second on average, over which the balancer's fixed price is spread.
         egress: US dollars for a GB that leaves; `balancer`, `unit`: for an hour of the balancer, of a capacity unit
-            (here 25 new connections a second, or 1 GB an hour, whichever is more).
+            (here 25 new connections a second, a new one for each request, or 1 GB an hour, whichever is more).
 
     Raises ValueError for a rate, load or utilisation that is not above zero, or a utilisation above one.
     """
@@ -170,8 +168,8 @@ class Fleet:
         """The same share by playing it, where a part of the interruptions takes all spot machines at once.
 
         Args:
-            together: share of a machine's interruptions in which the whole pool goes: the same kind of machine, in
-                the same zone, is wanted by someone who pays more.
+            together: share of a machine's interruptions in which the whole pool goes: the cloud
+                wants machines of that kind in that zone back.
         """
         random = np.random.default_rng(seed)
         events = [(float(t), None) for t in _times(random, together / every, hours)]

@@ -17,8 +17,6 @@ REQUEST = bytes(64)
 RATES = {
     "all": 'sum(rate(http_requests_total{route="/predict"}[3s]))',
     "errors": 'sum(rate(http_requests_total{route="/predict",code=~"5.."}[3s]))',
-    "share of errors": 'sum(rate(http_requests_total{code=~"5.."}[3s])) / sum(rate(http_requests_total[3s]))',
-    "up": 'up{job="digits"}',
     "ManyErrors fires": 'count(ALERTS{alertname="ManyErrors",alertstate="firing"})',
     "Gone fires": 'count(ALERTS{alertname="Gone",alertstate="firing"})',
 }
@@ -38,8 +36,7 @@ KNOWN = {
 class Incident:
     """What was seen, from the generator's side and from Prometheus'. Times are seconds since the load began.
 
-    `history` holds, for each expression of RATES, times and values; `known` an answer for each of KNOWN; `truth` the
-    latencies behind KNOWN.
+    `history` holds, for each expression of RATES, times and values; `known` an answer for each of KNOWN.
     """
 
     sent: float = 0.0
@@ -51,11 +48,8 @@ class Incident:
     silent: float = 0.0
     answered: int = 0
     counted: float = 0.0
-    before: load.LoadResult | None = None
     history: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     known: dict[str, float] = field(default_factory=dict)
-    truth: histograms.Known | None = None
-    scraped: dict[str, float] = field(default_factory=dict)
 
 
 def watched(rate: float = 40.0, healthy: float = 5.0, every: float = 0.5) -> Incident:
@@ -74,8 +68,7 @@ def watched(rate: float = 40.0, healthy: float = 5.0, every: float = 0.5) -> Inc
         rules = monitoring.alerting(window="3s", hold="1s")
         watch = stack.enter_context(monitoring.prometheus(targets, rules, every))
         watch.wait(f'count(up{{job=~"{"|".join(targets)}"}} == 1) == 2')
-        found.truth, found.known = known, {name: watch.value(query) for name, query in KNOWN.items()}
-        found.scraped = {labels["job"]: value for labels, value in watch.query("scrape_samples_scraped")}
+        found.known = {name: watch.value(query) for name, query in KNOWN.items()}
 
         wait(lambda: not watch.alerts(), "no alert is left from the start")
         began = time.time()
@@ -84,8 +77,8 @@ def watched(rate: float = 40.0, healthy: float = 5.0, every: float = 0.5) -> Inc
         first = load.background(load.open_loop, good, rate, healthy, arrivals="even")
         time.sleep(max(0.0, began + healthy - 0.3 - time.time()))
         found.seen = watch.value(RATES["all"])
-        found.before = first.result()
-        found.sent = found.before.rate
+        before = first.result()
+        found.sent = before.rate
 
         found.faults_began = time.time() - began
         with Loads() as parts:
@@ -101,7 +94,7 @@ def watched(rate: float = 40.0, healthy: float = 5.0, every: float = 0.5) -> Inc
         found.gone = time.time() - began
         wait(lambda: "ManyErrors" not in watch.alerts(), "the alert for errors falls silent")
         found.silent = time.time() - began
-        found.answered += found.before.count
+        found.answered += before.count
         found.counted = watch.value('sum(max_over_time(http_requests_total{route="/predict"}[1m]))')
         time.sleep(1)
         for name, query in RATES.items():

@@ -20,7 +20,6 @@ from week06_deployment.service import pictures
 
 PICTURE = pictures.encode(np.zeros((8, 8), np.float32))
 HEADERS = {"Content-Type": "image/png"}
-LOST = "lost"
 
 
 class Connection:

@@ -25,20 +25,11 @@ Handled = tuple[int, dict[str, Any]]
 class Queue:
     """Workers that serve one request each for some seconds, and a queue before them.
 
-    ``spread`` is "fixed" or "exponential"; ``room`` is how many may wait, None for any number: who comes to a full
-    queue is refused at once, with status 429.
+    ``room`` is how many may wait, None for any number: who comes to a full queue is refused at once, with status 429.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        spread: str = "fixed",
-        workers: int = 1,
-        room: int | None = None,
-        seed: int = 0,
-    ):
-        self.seconds, self.spread, self.workers, self.room = seconds, spread, workers, room
-        self.random = random.Random(seed)
+    def __init__(self, seconds: float, workers: int = 1, room: int | None = None):
+        self.seconds, self.workers, self.room = seconds, workers, room
         self.free = asyncio.Semaphore(workers)
         self.inside = 0
 
@@ -50,13 +41,10 @@ class Queue:
         arrived = time.perf_counter()
         async with self.free:
             began = time.perf_counter()
-            await asyncio.sleep(self._seconds())
+            await asyncio.sleep(self.seconds)
             ended = time.perf_counter()
         self.inside -= 1
         return 200, {"waited": began - arrived, "served": ended - began}
-
-    def _seconds(self) -> float:
-        return self.seconds if self.spread == "fixed" else self.random.expovariate(1 / self.seconds)
 
 
 class Batch:

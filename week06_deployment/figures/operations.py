@@ -62,13 +62,12 @@ def images(sizes: Mapping[str, Sequence[tuple[str, int]]], rebuilds: Comparison)
 
 
 def replicas(runs: Mapping[str, Any], high: float, most: float = 300.0) -> Figure:
-    """Ready pods and the requests that wait, of simulated runs, by seconds after the jump."""
+    """Ready pods, and the wait of those who arrive, of simulated runs, by seconds after the jump."""
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.6))
     for (name, run), colour, dash in zip(runs.items(), plots.COLOURS, plots.DASHES, strict=False):
         seconds = np.array(run.seconds) - 60
         axes[0].step(seconds, run.ready, where="post", color=colour, linestyle=dash, label=name)
-        wait = np.array(run.waiting) / (np.maximum(run.ready, 1) * run.per_pod)
-        axes[1].plot(seconds, wait, color=colour, linestyle=dash)
+        axes[1].plot(seconds, run.waits(), color=colour, linestyle=dash)
     needed = high / next(iter(runs.values())).per_pod
     axes[0].axhline(needed, color=plots.INK, linewidth=0.8, linestyle=":")
     axes[0].annotate(
@@ -84,7 +83,7 @@ def replicas(runs: Mapping[str, Any], high: float, most: float = 300.0) -> Figur
 
 
 def incident(found: Any) -> Figure:
-    """What Prometheus said over time: rates, the share of errors, and which alert fired."""
+    """What Prometheus said over time: rates of answers and of errors, and which alert fired."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(7.2, 3.6), sharex=True, height_ratios=[3, 1])
     for name, colour, dash in zip(("all", "errors"), plots.COLOURS, plots.DASHES, strict=False):
         times, values = found.history.get(name, ([], []))

@@ -46,6 +46,23 @@ def test_requests_that_wait_are_those_that_came_and_were_not_served():
     assert run.until_served(900, 50) == math.inf
 
 
+def test_who_waits_is_served_by_all_pods_that_come_meanwhile():
+    run = scaling.Run(per_pod=10, seconds=[0.0, 1.0, 2.0, 3.0, 4.0])
+    run.arriving, run.ready = [20, 20, 20, 0, 0], [1, 1, 2, 2, 0]
+    run.waiting = [0, 10, 20, 20, 0]
+    # Of those who come, 20 by second 1 are served at second 2, 40 by second 2 at 3, and 60 by second 3 at 4.
+    assert run.waits().tolist() == [0, 1, 1, 1, 0]
+    assert run.longest_wait == 1
+    run.waiting = [0, 10, 20, 30, 25]
+    assert math.isnan(run.waits()[-1])
+
+
+def test_no_wait_is_longer_than_without_new_pods():
+    run = scaling.simulate(scaling.jump(90, 900), 50)
+    assert (run.waits()[:60] == 0).all()
+    assert 0 < run.longest_wait < max(run.waiting) / (3 * 50)
+
+
 def test_downwards_it_waits_for_five_minutes():
     run = scaling.simulate(lambda second: 900 if second < 100 else 50, 50, start=18, start_up=5, seconds=600)
     assert min(run.replicas[:390]) >= 18

@@ -1,6 +1,5 @@
 """The small server answers, queues, refuses and stalls as it is told, and nothing listens after it."""
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -13,7 +12,7 @@ import psutil
 import pytest
 
 from effdl import load
-from week06_deployment import queueing, small_server, tails
+from week06_deployment import queueing, tails
 from week06_deployment.serving import serving
 
 QUEUE = {"kind": "queue", "seconds": 0.02}
@@ -69,16 +68,6 @@ def test_four_workers_serve_four_at_once():
         load.open_loop(at["queue"], times=[0.0] * 4)
         waited = [answer["waited"] for answer in at.said["queue"].values()]
     assert max(waited) < 0.4  # in turn it would be 0.5, 1.0 and 1.5
-
-
-def test_exponential_service_has_its_mean_and_as_large_a_spread():
-    async def draw():
-        service = small_server.Queue(0.02, "exponential", seed=1)
-        return np.array([service._seconds() for _ in range(5000)])
-
-    times = asyncio.run(draw())
-    assert times.mean() == pytest.approx(0.02, rel=0.05)
-    assert times.std() == pytest.approx(0.02, rel=0.05)
 
 
 def test_a_batcher_behind_http_puts_together_what_comes_at_once():
