@@ -337,7 +337,7 @@ SAID = [
         "hw3_deployment",
         "schedule_static_shrinks",
         "static_batches_end_together",
-        "static: times of request 0, prompt 4, output 3",
+        "static, cost (",
         "keeps its place, and its cost",
     ),
 ]

@@ -13,9 +13,9 @@ def sample(
     """Return a token [n], int64, for each row of `logits` [n, words].
 
     Divided by `temperature`, logits become probabilities; at 0 the most probable word is taken, whatever else is
-    asked for. `top_k` keeps the k most probable words. Of what is left, made to sum to one, `top_p` keeps the
-    smallest number of most probable words whose sum is at least p, and never less than one. From these the token
-    is drawn, by `generator` alone.
+    asked for. `top_k` keeps the k most probable words, or all where there are fewer. Of what is left, made to sum to
+    one, `top_p` keeps the smallest number of most probable words whose sum is at least p, and never less than one.
+    From these the token is drawn, by `generator` alone.
     """
     ### BEGIN SOLUTION
     if temperature == 0:

@@ -10,7 +10,7 @@ def simulate(
 
     A request has "arrival", "prompt" and "output" (tokens, at least one each); they may come in any order. `policy`
     is "static", "prefill_first" or "chunked"; the statement has the rules. A step with p prompt tokens and d
-    sequences that decode takes cost[0] + p cost[1] + d cost[2]. Raises ValueError for another policy.
+    sequences that decode takes cost[0] + p cost[1] + d cost[2].
     """
     ### BEGIN SOLUTION
     if policy not in _POLICIES:

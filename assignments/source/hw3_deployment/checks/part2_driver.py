@@ -87,6 +87,8 @@ def manage(blocks, size, steps):
     from block_manager import BlockManager, OutOfBlocks
 
     manager, names, found = BlockManager(blocks, size), [], []
+    if callable(manager.free_blocks):
+        raise TypeError("free_blocks is a property; its @property is missing")
     for what, *arguments in steps:
         try:
             known = what == "add" or arguments[0] in names
@@ -142,7 +144,10 @@ def exported(weights, heads):
     """Return the ONNX file."""
     from export import to_onnx
 
-    return to_onnx(weights, heads)
+    file = to_onnx(weights, heads)
+    if not isinstance(file, bytes):
+        raise TypeError(f"to_onnx returned {type(file).__name__}, not bytes")
+    return file
 
 
 # --- speculative ------------------------------------------------------------------------------------------------
