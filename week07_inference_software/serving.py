@@ -30,9 +30,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of the URL is answered with a status below 300."""
+    """Whether a GET of the URL is answered with a status below 300. It goes through no proxy."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with direct.open(url, timeout=5) as answer:
             return answer.status < 300
     except (urllib.error.URLError, OSError, ValueError):
         return False

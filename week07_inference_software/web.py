@@ -10,7 +10,6 @@ import base64
 import contextlib
 import functools
 import io
-import os
 import shutil
 import signal
 import tempfile
@@ -238,6 +237,8 @@ class Tab:
 def tab(address: str) -> Iterator[Tab]:
     """Chromium without a screen and without a network but this machine's own, with the page loaded."""
     from selenium import webdriver
+    from selenium.webdriver.common.proxy import Proxy, ProxyType
+    from selenium.webdriver.remote.client_config import ClientConfig
 
     (port,) = serving.free_ports(1)
     with tempfile.TemporaryDirectory() as profile:
@@ -247,14 +248,18 @@ def tab(address: str) -> Iterator[Tab]:
             *("headless=new", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
             *("disable-background-networking", "disable-component-update", "window-size=760,640"),
             *("disable-dev-shm-usage", "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"),
-            *(["no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+            *(
+                "no-sandbox",
+                "no-proxy-server",
+            ),  # neither root nor a container has the sandbox; the page is ours
             f"user-data-dir={profile}",
         ):
             options.add_argument(f"--{flag}")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         server = f"http://127.0.0.1:{port}"
         with serving.running([shutil.which("chromedriver") or "", f"--port={port}"], f"{server}/status"):
-            driver = webdriver.Remote(server, options=options)
+            direct = ClientConfig(server, proxy=Proxy({"proxyType": ProxyType.DIRECT}))
+            driver = webdriver.Remote(server, options=options, client_config=direct)
             try:
                 driver.set_page_load_timeout(serving.PATIENCE)
                 driver.set_script_timeout(serving.PATIENCE)

@@ -35,7 +35,7 @@ def tab(site):
 
 def status(url):
     try:
-        with urllib.request.urlopen(url) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
