@@ -62,8 +62,9 @@ week07_inference_software/browser/installed: week07_inference_software/browser/p
 	touch $@
 
 # Both only where they can be; their tests skip elsewhere.
-EXTRAS = $(if $(and $(filter Linux-x86_64,$(shell uname -sm | tr " " -)),$(wildcard $(TRITON_PYTHON))),.venv-triton/installed) \
-	$(if $(shell command -v npm),week07_inference_software/browser/installed)
+HAS_TRITON := $(shell uname -sm | grep -q "Linux x86_64" && $(TRITON_PYTHON) -c "import ensurepip" 2>/dev/null && echo yes)
+HAS_NPM := $(shell command -v npm)
+EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(if $(HAS_NPM),week07_inference_software/browser/installed)
 
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
 test matrix: export EFFDL_DEADLINE ?= 600

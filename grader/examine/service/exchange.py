@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import select
 import selectors
 import socket
 import threading
@@ -23,6 +22,7 @@ from grader.examine.checks import StudentError
 from grader.examine.service.http1 import Malformed
 
 MOST_QUESTIONS = 10_000
+MOST_RECEIVED = 256 << 20  # bytes, all answers of a load together
 MOST_OPEN = 500  # connections at one time; what is due then waits, and its waiting counts
 LINGER = 0.25  # seconds that a server may take to close; what it sends in them is too much
 _CHUNK = 1 << 16
@@ -67,6 +67,8 @@ class Reply:
     """The connection was not accepted: nothing listened, or the queue of connections was full."""
     late: bool
     """Its time was over."""
+    lost: bool
+    """No connection was made, or it broke or was closed before anything of an answer had come."""
     intended: float
     sent: float
     """When the first byte went out; 0 where none did."""
@@ -123,7 +125,7 @@ class Load:
         self._timeout, self._last = timeout, last
         self._replies: dict[int, Reply] = {}
         self._error: BaseException | None = None
-        self._stopped = False
+        self._stopped, self._received = False, 0
         # Made before they are due, so that no question waits for its socket.
         self._ready = deque(dial() for _ in exchanges[:MOST_OPEN])
         self.began = time.perf_counter()
@@ -135,8 +137,10 @@ class Load:
         """Whether questions are still on their way."""
         return self._thread.is_alive()
 
-    def stop(self) -> None:
-        """Give up what is still on its way, which gets no reply."""
+    def stop(self, why: BaseException | None = None) -> None:
+        """Give up what is still on its way, which gets no reply: whoever waits for the replies gets `why` raised."""
+        if self._thread.is_alive():
+            self._error = why
         self._stopped = True
         self._thread.join()
 
@@ -225,13 +229,19 @@ class Load:
         if not one.exchange.patience:
             return False
         self._write(selector, one)
-        early = bool(select.select([one.sock], [], [], one.exchange.patience)[0])
-        one.intended = time.perf_counter()
-        return early
+        one.sock.settimeout(one.exchange.patience)
+        try:
+            one.sock.recv(1, socket.MSG_PEEK)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            one.sock.setblocking(False)
+            one.intended = time.perf_counter()
 
     def _early(self, selector: selectors.BaseSelector, one: _Open) -> None:
         """Something is there before anything was asked: HTTP/2 begins so, HTTP/1.1 does not."""
-        data = one.sock.recv(_CHUNK)
+        data = self._receive(one)
         if not data:
             self._finish(selector, one, *one.fail("the connection was closed before anything was asked"))
         elif one.exchange.linger:
@@ -242,7 +252,7 @@ class Load:
 
     def _read(self, selector: selectors.BaseSelector, one: _Open) -> bool:
         """Take what is there; return whether the exchange has ended."""
-        data = one.sock.recv(_CHUNK)
+        data = self._receive(one)
         was_done = one.finished
         if data:
             one.exchange.feed(data)
@@ -255,6 +265,13 @@ class Load:
             self._finish(selector, one, one.exchange.answer(one.finished - one.intended), "")
             return True
         return False
+
+    def _receive(self, one: _Open) -> bytes:
+        data = one.sock.recv(_CHUNK)
+        self._received += len(data)
+        if self._received > MOST_RECEIVED:
+            raise Malformed(f"sent more than {MOST_RECEIVED >> 20} MiB to one load of questions")
+        return data
 
     def _write(self, selector: selectors.BaseSelector, one: _Open) -> None:
         one.waiting += one.exchange.outgoing()
@@ -305,4 +322,7 @@ class Load:
         one.sock.close()
         done = one.finished if one.finished and not error else time.perf_counter()
         question = self._exchanges[one.number][0]
-        self._replies[one.number] = Reply(question, found, error, refused, late, one.intended, one.sent, done)
+        lost = refused or (bool(error) and not late and not one.exchange.begun)
+        self._replies[one.number] = Reply(
+            question, found, error, refused, late, lost, one.intended, one.sent, done
+        )

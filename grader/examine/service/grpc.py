@@ -157,7 +157,6 @@ class GrpcExchange:
     def feed(self, data: bytes) -> None:
         """Take bytes; raises Malformed where they are no HTTP/2, no gRPC, or too many."""
         from h2 import events
-        from h2.exceptions import H2Error
 
         self.begun = True
         self._bytes += len(data)
@@ -165,7 +164,9 @@ class GrpcExchange:
             raise Malformed(f"sent more than {2 * MOST_BODY >> 20} MiB")
         try:
             found = self._connection.receive_data(self._frames_of(data))
-        except (H2Error, ValueError, KeyError, IndexError, TypeError, UnicodeError) as error:
+        except Malformed:
+            raise
+        except Exception as error:  # whatever a reader says of a stranger's bytes
             raise Malformed(
                 f"sent what is no HTTP/2: {type(error).__name__}: {plain(str(error), 100)}"
             ) from None

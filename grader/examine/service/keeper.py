@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from grader.examine.job import GRACE, Job
@@ -18,8 +19,11 @@ _TAKE = 5.0  # seconds that a worker may take to take an answer of the model
 class Keeper:
     """Looks after a job from `start` to `stop`; meanwhile nobody else may handle what arrives."""
 
-    def __init__(self, job: Job, model: Model | None, stretch: float):
-        self._job, self._model, self._stretch = job, model, stretch
+    def __init__(
+        self, job: Job, model: Model | None, stretch: float, give_up: Callable[[BaseException], None]
+    ):
+        """`give_up(error)` is called where what is raised here leaves nobody to look after the job."""
+        self._job, self._model, self._stretch, self._give_up = job, model, stretch, give_up
         self._stop, self._last = False, None
         self._problem: BaseException | None = None
         self.over = threading.Event()
@@ -37,7 +41,7 @@ class Keeper:
             self._thread.join()
 
     def raise_problem(self) -> None:
-        """Raise what ended the keeper: StudentError where too much was printed, SandboxError where none was built."""
+        """Raise what ended the keeper, such as StudentError where too much was printed."""
         if self._problem is not None:
             raise self._problem
 
@@ -66,13 +70,14 @@ class Keeper:
                 if job.wait(lambda: self._stop or bool(job.inbox[0]), time.perf_counter() + TICK):
                     if not self._stop:
                         self._hear(job.inbox[0].pop(0))
-                elif job.closed[0] and not self.over.is_set():
+                elif (job.closed[0] or 0 in job.exits) and not self.over.is_set():
                     end = time.perf_counter() + GRACE * self._stretch
                     job.wait(lambda: self._stop or 0 in job.exits, end)
                     self.over.set()
         except BaseException as error:  # the check's thread raises it
             self._problem = error
             self.over.set()
+            self._give_up(error)
 
     def _hear(self, message: Any) -> None:
         """Answer a call of the model; anything else is the worker's last word."""

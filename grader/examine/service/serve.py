@@ -24,7 +24,7 @@ from grader.examine.job import GRACE, Job
 from grader.examine.service.exchange import Exchange, Load, Reply
 from grader.examine.service.grpc import GrpcAnswer, GrpcExchange
 from grader.examine.service.http1 import MOST_BODY, Answer, HttpExchange, Malformed, Reader
-from grader.examine.service.keeper import TICK, Keeper
+from grader.examine.service.keeper import Keeper
 from grader.examine.service.questions import Ended, Grpc, Http
 from grader.examine.service.stub import Model
 from grader.examine.whereabouts import explain_slow
@@ -34,7 +34,7 @@ from grader.text import plain
 
 HOST = "127.0.0.1"
 _PORTS = range(20_000, 30_000)  # below those that the kernel gives to clients
-_PATIENCE = 0.005  # seconds in which nobody may answer half a head
+_PATIENCE = 0.01  # seconds in which nobody may answer half a head
 _POLL = 0.02  # seconds between two looks at whether somebody listens
 
 
@@ -70,7 +70,8 @@ class Server:
         """The number of each port, by the name of the argument with which the function was told."""
         self.model = model
         self._loads: list[Load] = []
-        self._keeper = Keeper(job, model, stretch)
+        self._closed = False
+        self._keeper = Keeper(job, model, stretch, self._give_up)
         self._over = self._keeper.over
         try:
             begin(job)
@@ -88,11 +89,16 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is None:
+            self._keeper.raise_problem()
 
     def close(self) -> None:
         """End every process of the server, and every question on its way."""
+        if self._closed:
+            return
+        self._closed = True
         for load in self._loads:
             load.stop()
         self._keeper.stop()
@@ -265,10 +271,14 @@ class Server:
         self._loads.append(load)
         return load
 
+    def _give_up(self, why: BaseException) -> None:
+        for load in list(self._loads):
+            load.stop(why)
+
     def _one(self, question: Http | Grpc, timeout: float) -> Any:
         (reply,) = self._load([question], [0.0], timeout, patience=_PATIENCE).replies()
         if reply.error:
-            raise self._failure(reply.error, late=reply.late, gone=not reply.late)
+            raise self._failure(reply.error, late=reply.late, gone=reply.lost)
         return reply.found
 
     def _exchange(self, question: Http | Grpc, patience: float) -> Exchange:
@@ -325,7 +335,7 @@ class Server:
     def _failure(self, what: str, *, late: bool = False, gone: bool = False) -> StudentError:
         """Return `what` as an error, with the end of the server in its place where that is the reason."""
         if gone:
-            self._over.wait(GRACE * self._stretch if self._job.closed[0] else 2 * TICK)
+            self._over.wait(GRACE * self._stretch)
         self._keeper.raise_problem()
         if self._job.out_of_memory() or self._over.is_set():
             code, error = self._code()

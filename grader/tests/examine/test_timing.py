@@ -305,7 +305,7 @@ def test_the_reference_is_asked_again_when_the_submission_is_gone(race, briefly,
         )
 
     monkeypatch.setattr(comparing.Contender, "close", lambda side: (close(side), closed.append(side)))
-    monkeypatch.setattr("grader.examine.submission.alone", quicker)
+    monkeypatch.setattr(comparing, "alone", quicker)
     with pytest.raises(Undecided, match="when they were gone"):
         race(steps(0), threshold=0.7)
     assert seen == [(1, False, 8)]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import runpy
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -230,19 +231,20 @@ def a_connection_serves_many(sub):
 )
 def ready_when_the_model_is(sub):
     """While the model answers the warm-up, /healthz says 200, /readyz and /predict 503; then all say 200."""
-    model = public().Detector(sub, warm_up=1.2)
+    model = public().Detector(sub)
+    model.go.clear()
     with public().service(sub, model, ready=False) as server:
         image = public().an_image(sub, sub.rng.integers(1, 200))
-        begun = time.perf_counter()
         replies = server.many(
             [Http("GET", "/healthz"), Http("GET", "/readyz"), public().asks(image)], timeout=public().TIMEOUT
         )
         for reply, status in zip(replies, (200, 503, 503), strict=True):
             of = f"{reply.question.path} during the warm-up"
             public().expect_status(reply.answer, status, of=of)
-            expect_at_most(reply.done - begun, 1.0, of=f"seconds until {of} was answered")
+        expect(not model.out_of_patience, "an answer came only when the model had answered the warm-up")
         expect_equal(model.sizes, [], of="batches besides the warm-up")
         expect_equal([batch.size for batch in model.batches], [1], of="sizes of the batches of the warm-up")
+        model.go.set()
         public().wait_until_ready(server)
         answer = server.http(*public().asks(image)[:3], timeout=public().TIMEOUT)
         public().expect_status(answer, 200, of="a prediction after the warm-up")
@@ -289,14 +291,20 @@ def metrics_tell_what_happened(sub):
 def too_many_are_told_so(sub):
     """While the model is busy, max_queue requests wait; those that come then get 429 at once, with Retry-After."""
     full, most, more = sub.rng.integers(2, 5), sub.rng.integers(4, 8), sub.rng.integers(2, 6)
-    model = public().Detector(sub, fixed=0.8)
+    model = public().Detector(sub)
     with public().service(sub, model, max_batch=max(full, most), max_wait=0.1, max_queue=most) as server:
         first, second = public().images(sub, full), public().images(sub, most + more)
+        model.go.clear()
         before = server.load([public().asks(image) for image in first], timeout=public().TIMEOUT)
         model.wait(1)
         time.sleep(0.2)  # whoever came too late for the first batch
         left = full - len(model.seen[0][1]) if model.seen else 0
-        replies = server.many([public().asks(image) for image in second], timeout=public().TIMEOUT)
+        waiting = server.load([public().asks(image) for image in second[:most]], timeout=public().TIMEOUT)
+        time.sleep(0.3)
+        # Where the machine is so busy that some of these are earlier, they wait, and others get their 429.
+        last = server.many([public().asks(image) for image in second[most:]], timeout=public().TIMEOUT)
+        model.go.set()
+        replies = [*waiting.replies(), *last]
         refused = [reply for reply in replies if reply.answer.status == 429]
         expect_equal(
             len(refused), more + left, of=f"answers 429 to {most + more} requests, of which {most} may wait"
@@ -306,8 +314,6 @@ def too_many_are_told_so(sub):
             expect(
                 after.isdecimal() and int(after) > 0, "a 429 has no Retry-After in whole seconds", yours=after
             )
-            late = reply.done - model.seen[0][0]
-            expect_at_most(late, model.fixed, of="seconds from the beginning of the batch to a 429")
         for reply in [*before.replies(), *(reply for reply in replies if reply not in refused)]:
             public().expect_status(reply.answer, 200, of="a request that was not refused")
 
@@ -344,8 +350,9 @@ def slow_clients_block_nobody(sub):
 )
 def a_busy_model_blocks_nobody(sub):
     """While the model works, /healthz, /readyz, /metrics and a refusal do not wait for it."""
-    model = public().Detector(sub, fixed=1.2)
+    model = public().Detector(sub)
     with public().service(sub, model) as server:
+        model.go.clear()
         image = public().an_image(sub, sub.rng.integers(1, 200))
         load = server.load([public().asks(image)], timeout=public().TIMEOUT)
         model.wait(1)
@@ -355,8 +362,8 @@ def a_busy_model_blocks_nobody(sub):
             server.many(questions, timeout=public().TIMEOUT), (200, 200, 200, 422), strict=True
         ):
             public().expect_status(reply.answer, status, of=f"{reply.question.path} while the model works")
-            late = reply.done - model.seen[0][0]
-            expect_at_most(late, 1.0, of=f"{reply.question.path}: seconds since the beginning of the batch")
+        expect(not model.out_of_patience, "an answer came only when the model had answered its batch")
+        model.go.set()
         public().expect_status(load.replies()[0].answer, 200, of="a prediction meanwhile")
 
 
@@ -368,7 +375,7 @@ def a_busy_model_blocks_nobody(sub):
     "all of it, a sleep between two looks, requests that nobody collects while the model works.",
 )
 def throughput_is_that_of_the_model(sub):
-    """32 requests at once, batches of 8, 20 ms for a batch: at least 0.4 times the throughput of a plain service."""
+    """24 requests at once, batches of 8, 20 ms for a batch: at least 0.4 times the throughput of a plain service."""
     settings = {"max_batch": 8, "max_wait": 0.02, "max_queue": 100}
     salt = sub.rng.integers(0, 1000)
 
@@ -376,7 +383,7 @@ def throughput_is_that_of_the_model(sub):
         return Model(lambda batch: [[f"{image[0][0]} {image[7][7]} {salt}"] for image in batch], fixed=0.02)
 
     def inputs():
-        return [public().asks(image) for image in public().images(sub, 32)]
+        return [public().asks(image) for image in public().images(sub, 24)]
 
     pairs = []
 
@@ -386,11 +393,11 @@ def throughput_is_that_of_the_model(sub):
         early = {503} if len(pairs) < 4 else set()
         statuses = sorted({one.status for one in mine} - early)
         right_ones = statuses == [200] or (bool(early) and not statuses)
-        expect(right_ones, "32 at once: not all are answered with 200", yours=statuses)
+        expect(right_ones, "24 at once: not all are answered with 200", yours=statuses)
         names = [
             one.json() if one.status == 200 else spec.json() for one, spec in zip(mine, right, strict=True)
         ]
-        expect_equal(names, [spec.json() for spec in right], of="the answers to 32 at once")
+        expect_equal(names, [spec.json() for spec in right], of="the answers to 24 at once")
 
     sub.compare_servers(
         "service:serve",
@@ -428,13 +435,13 @@ def clients_do_not_hold_it_up(sub):
         ended, replies = public().drained(sub, server, load)
     for reply in replies:
         # What was sent in the last moments before SIGTERM may not have been accepted yet.
-        if reply.intended < ended.asked - 0.3:
+        if reply.intended < ended.asked - 0.4:
             expect(
                 not reply.error,
-                "a request sent 0.3 s before SIGTERM or earlier got no answer",
+                "a request sent 0.4 s before SIGTERM or earlier got no answer",
                 yours=reply.error,
             )
-            public().expect_status(reply.answer, 200, of="a request sent 0.3 s before SIGTERM or earlier")
+            public().expect_status(reply.answer, 200, of="a request sent 0.4 s before SIGTERM or earlier")
         elif not reply.error:
             public().expect_status(reply.answer, 200, 503, of="a request around SIGTERM")
     if ended.survivors is not None:
@@ -452,7 +459,7 @@ def clients_do_not_hold_it_up(sub):
 )
 def grpc_says_what_is_wrong(sub):
     """Not 64 bytes: 3. The model fails: 13. Too many: 8. Unknown method: 12. SIGTERM loses nothing."""
-    model = public().Detector(sub, fixed=0.4)
+    model = public().Detector(sub)
     full, most, more = 3, sub.rng.integers(3, 6), sub.rng.integers(2, 4)
     timeout = public().TIMEOUT
     with public().grpc_service(sub, model, max_batch=full, max_wait=0.1, max_queue=most) as server:
@@ -480,10 +487,12 @@ def grpc_says_what_is_wrong(sub):
         model.seen.clear()
         several = public().images(sub, full + most + more)
         calls = [Grpc(public().DETECT, public().message(one)) for one in several]
+        model.go.clear()
         load = server.load(calls[:full], timeout=timeout)
         model.wait(1)
         rest = server.load(calls[full:], timeout=timeout)
-        time.sleep(0.3)
+        time.sleep(0.4)
+        threading.Timer(0.5, model.go.set).start()
         ended, first = public().drained(sub, server, load)
         replies = first + rest.replies()
     codes = [reply.answer.status for reply in replies]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+import threading
 import time
 
 from grader.checks import (
@@ -150,6 +151,8 @@ def everyone_gets_the_own_answer(sub):
 
 TIMEOUT = 6
 """Seconds for one answer, only to end what hangs."""
+PATIENCE = 4
+"""Seconds for which a model keeps a batch when it is told to; what is asked meanwhile must not wait for it."""
 GRACE = 5
 """Seconds from SIGTERM to the end."""
 WORDS = ("apple", "Äpfel", "книга", "dog", "a cup", '"', "sheep")
@@ -161,15 +164,24 @@ class Detector(Model):
     `fixed` seconds for a batch, `warm_up` for the black image. It fails for an image whose first pixel is 255.
     """
 
+    out_of_patience = False
+
     def __init__(self, sub, fixed=0.02, warm_up=0.02):
         super().__init__(self._see)
         self.fixed, self._warm_up, self._salt = fixed, warm_up, sub.rng.integers(0, 1000)
+        self.go = (
+            threading.Event()
+        )  # clear it, and batches stay with the model until it is set, or patience ends
+        self.go.set()
         self.seen = []  # (when it began, images), in their order, without those of the warm-up
 
     def ask(self, batch):
         """Return what the worker is told, and how long that takes."""
         before = len(self.seen)
         answer, _ = super().ask(batch)
+        if not self.go.wait(PATIENCE):
+            self.go.set()
+            self.out_of_patience = True
         return answer, self.fixed if len(self.seen) > before else self._warm_up
 
     def names(self, image):
@@ -228,7 +240,9 @@ def service(sub, model, max_batch=4, max_wait=0.02, max_queue=64, ready=True):
 def wait_until_ready(server):
     """Return when /readyz says 200; fail where it does not."""
     end = time.perf_counter() + TIMEOUT
-    while (status := server.http("GET", "/readyz", timeout=TIMEOUT).status) != 200:
+    # On a plain connection: a release compares what is asked under other seeds, and this is the same every time.
+    question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    while (status := raw(server, question).status) != 200:
         expect(
             time.perf_counter() < end,
             f"/readyz does not say 200 after {TIMEOUT} s",
@@ -296,7 +310,7 @@ def raw(server, data):
     """Send these bytes on a connection of their own, and return the answer."""
     with server.connect() as sock:
         tell(sock, data)
-        return server.read(sock, method="POST", timeout=TIMEOUT)
+        return server.read(sock, method="POST", timeout=TIMEOUT / 2)
 
 
 def changed(image, row, column, pixel):
@@ -398,9 +412,7 @@ def batches_form_behind_http(sub):
                 expect_status(reply.answer, 200, of=f"one of {count} at once")
             expect_equal(model.sizes, sizes, of=f"sizes of the batches of {count} requests at once")
             waited = model.seen[0][0] - began
-            if count >= full:
-                expect_at_most(waited, wait, of="seconds until the model had a full batch")
-            else:
+            if count < full:
                 expect_at_least(waited, wait - 0.01, of="seconds until the model had a batch of two")
 
 
@@ -421,21 +433,24 @@ def drained(sub, server, load):
 )
 def accepted_requests_are_answered(sub):
     """SIGTERM while a batch runs and others wait: all get their answers, later ones none; the exit code is 0."""
-    model = Detector(sub, fixed=0.7)
+    model = Detector(sub)
     several = images(sub, 10)
     with service(sub, model, max_batch=4, max_wait=30) as server:
-        # Six before SIGTERM, and four while the service drains.
-        load = server.load([asks(image) for image in several], at=[0.0] * 6 + [0.9] * 4, timeout=TIMEOUT)
+        model.go.clear()
+        load = server.load([asks(image) for image in several[:6]], timeout=TIMEOUT)
         model.wait(1)
-        time.sleep(max(0.0, load.began + 0.4 - time.perf_counter()))
+        time.sleep(0.4)
+        late = server.load([asks(image) for image in several[6:]], at=[0.8] * 4, timeout=TIMEOUT)
+        threading.Timer(1.2, model.go.set).start()
         ended, replies = drained(sub, server, load)
+        replies += late.replies()
     for reply in replies[:6]:
         expect(not reply.error, "a request that was accepted before SIGTERM got no answer", yours=reply.error)
         expect_status(reply.answer, 200, of="a request that was accepted before SIGTERM")
     for reply in replies[6:]:
         taken = not reply.error and reply.answer.status != 503
         expect(
-            not taken, "a request that came 0.5 s after SIGTERM was taken", yours=reply.error or "an answer"
+            not taken, "a request that came 0.8 s after SIGTERM was taken", yours=reply.error or "an answer"
         )
     why = f"the service ended with {ended.code}, not 0"
     expect(ended.code == 0, why, yours=ended.error or str(ended.code), spec="0")
@@ -507,9 +522,14 @@ def expect_fair(sub, weights, steps, *, plain=True):
         expect(type(answer) is list and len(answer) == 2, "pop() gave no pair", yours=str(answer)[:80])
         client, item = answer
         expect(client in there, "pop() names a client that has nothing in the queue", yours=str(client)[:80])
-        right = waiting[client].pop(0)
         if plain:
-            expect_equal(item, right, of=f"the item of {client} that came out")
+            expect_equal(item, waiting[client][0], of=f"the item of {client} that came out")
+        expect(
+            item in waiting[client],
+            f"pop() gave an item that {client} does not have in the queue",
+            yours=item,
+        )
+        waiting[client].remove(item)
         for other in there:
             if other == client:
                 continue

@@ -116,7 +116,7 @@ def serve(model, port, max_batch, max_wait, max_queue):
             raise HTTPException(503)
         return {}
 
-    config = uvicorn.Config(app, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(app, "127.0.0.1", port, log_level="warning", timeout_graceful_shutdown=2)
     server = Server(config)
     # uvicorn raises the signal once more when it has ended: this is what it meets then.
     signal.signal(signal.SIGTERM, lambda *_: None)
