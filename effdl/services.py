@@ -60,22 +60,25 @@ class NotStarted(RuntimeError):
     """A service ended, or did not answer in time; the message holds the end of its log."""
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that the kernel says is free.
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback interface that the kernel says are free, no two of them the same.
 
-    Another program can take it before it is used. Prefer port 0 where a service says which one it got.
+    Another program can take one before it is used. Prefer port 0 where a service says which one it got.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """For `ready`: whether an address answers over HTTP with a status below 500."""
+    """For `ready`: whether an address answers over HTTP with a status below 500, asked through no proxy."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ready() -> bool:
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
+            with direct.open(url, timeout=2) as answer:
                 return answer.status < 500
         except urllib.error.HTTPError as error:
             return error.code < 500

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from effdl.services import Service, answers, free_port
+from effdl.services import Service, answers, free_ports
 
 HERE = Path(__file__).parent
 
@@ -48,7 +48,7 @@ def services(folder: Path) -> list[Service]:
     Args:
         folder: an empty folder for their configuration and data.
     """
-    app, front, watch = free_port(), free_port(), free_port()
+    app, front, watch = free_ports(3)
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin") or ""
     prometheus = shutil.which("prometheus") or ""
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, backend=app, port=front), encoding="utf-8")

@@ -112,13 +112,6 @@ def prepare(rgba: np.ndarray) -> np.ndarray:
     return blocks(bitmap)
 
 
-def bitmap_of(image: np.ndarray) -> np.ndarray:
-    """A bitmap (32, 32) of bool whose `blocks` are the image (8, 8) of numbers from 0 to 16: each square fills up."""
-    rank = np.arange(HIGHEST).reshape(BLOCK, BLOCK)
-    on = image[:, None, :, None] > rank[None, :, None, :]
-    return on.reshape(BITMAP, BITMAP)
-
-
 def onnx_bytes(model: nn.Sequential) -> bytes:
     """The network as an ONNX file whose batch may have any size, written operator by operator.
 

@@ -47,8 +47,11 @@ def operations(left: Mapping[str, Counter[str]]) -> Table:
 
 
 def fusible(kinds: Counter[str]) -> int:
-    """Norms, ReLUs and sums among a graph's operations: what a convolution could do on the way."""
-    names = ("add", "relu", "batch_norm", "batchnormalization")
+    """Norms, ReLUs and sums among a graph's operations: what a convolution could do on the way.
+
+    OpenVINO calls all of them `Eltwise` in the graph that it runs.
+    """
+    names = ("add", "sum", "relu", "batch_norm", "batchnormalization", "eltwise", "own kernels, norm or relu")
     return sum(n for kind, n in kinds.items() if kind.lower() in names)
 
 

@@ -65,11 +65,6 @@ def poisson(requests: Sequence[Request], rate: float, seed: int = 0) -> list[Req
     return [Request(r.prompt, r.new, r.sampling, float(t)) for r, t in zip(requests, times, strict=True)]
 
 
-def longest_gaps(report: Report) -> np.ndarray:
-    """The longest time between two tokens, of each sequence that wrote two at least."""
-    return np.array([gaps.max() for gaps in report.gaps() if len(gaps)])
-
-
 def waste(report: Report, longest: int, block: int) -> tuple[float, float]:
     """Share of the cache that holds nothing when each sequence has its final length.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from effdl.services import free_ports
 from week07_inference_software import serving
 
 ENVIRONMENT = Path(__file__).resolve().parent.parent / ".venv-triton"
@@ -91,7 +92,7 @@ def running(repository: Path) -> Iterator[Addresses]:
     shared = f"effdl_{os.getpid()}_{uuid.uuid4().hex[:8]}_"
     with tempfile.TemporaryDirectory() as folder:
         for attempt in range(3):
-            ports = serving.free_ports(3)
+            ports = free_ports(3)
             line = command(repository, prepare(Path(folder)), ports, shared)
             where = Addresses(
                 *(f"{kind}://127.0.0.1:{p}" for kind, p in zip(("http", "grpc", "http"), ports, strict=True))

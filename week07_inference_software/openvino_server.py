@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from effdl.services import free_ports
 from week07_inference_software import kserve, repository, serving
 from week07_inference_software.nvidia_triton import Addresses
 
@@ -342,7 +343,7 @@ def command(folder: Path, http: int, grpc_port: int, engine: str = "openvino") -
 @contextlib.contextmanager
 def running(folder: Path, engine: str = "openvino") -> Iterator[Addresses]:
     """The server with the models of a repository, in a process of its own, for as long as the block lasts."""
-    http, grpc_port = serving.free_ports(2)
+    http, grpc_port = free_ports(2)
     base = f"http://127.0.0.1:{http}"
     with serving.running(command(folder, http, grpc_port, engine), f"{base}/v2/health/ready"):
         yield Addresses(base, f"grpc://127.0.0.1:{grpc_port}", base)

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from effdl.services import Service
+from effdl.services import Service, free_ports
 from week07_inference_software import nvidia_triton, openvino_server, repository, serving, web
 
 
@@ -16,7 +16,7 @@ def services(folder: Path) -> list[Service]:
     models, backends = folder / "repository", folder / "backends"
     for name, delay in (("digits", None), ("digits-joined", 2000)):
         repository.write(models, name, repository.config(name, 16, delay))
-    http, grpc, metrics, own_http, own_grpc, page = serving.free_ports(6)
+    http, grpc, metrics, own_http, own_grpc, page = free_ports(6)
     ports, triton = [http, grpc, metrics], nvidia_triton.installed()
     line = nvidia_triton.command(
         models, nvidia_triton.prepare(backends) if triton else backends, ports, f"effdl_services_{http}_"

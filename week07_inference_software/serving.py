@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,15 +17,6 @@ PATIENCE = 120.0  # seconds until a start counts as failed: generous, as a busy 
 
 class DidNotStart(RuntimeError):
     """A server ended, or was not ready in time; the message holds the end of what it printed."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now. All are held until the last is found, so that none comes twice."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def answers(url: str) -> bool:

@@ -58,7 +58,7 @@ def product_kernel(
 
 
 def gate(x: Tensor, residual: Tensor) -> Tensor:
-    """The same in PyTorch: three operations, and a tensor between each two."""
+    """The same in PyTorch: four operations, and a tensor between each two."""
     y = x + residual
     return y * torch.sigmoid(1.702 * y)
 

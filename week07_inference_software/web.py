@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from effdl.services import free_ports
 from week07_inference_software import serving
 
 FOLDER = Path(__file__).parent / "browser"
@@ -240,7 +241,7 @@ def tab(address: str) -> Iterator[Tab]:
     from selenium.webdriver.common.proxy import Proxy, ProxyType
     from selenium.webdriver.remote.client_config import ClientConfig
 
-    (port,) = serving.free_ports(1)
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = _browser()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from effdl import services
-from effdl.services import NotStarted, Running, Service, answers, free_port, listens
+from effdl.services import NotStarted, Running, Service, answers, free_ports, listens
 
 SERVER = (
     "import http.server, sys; "
@@ -20,9 +20,21 @@ SERVER = (
 
 
 def server(name="web", before=""):
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-c", before + SERVER, str(port)]
     return Service(name, command, f"http://127.0.0.1:{port}", answers(f"http://127.0.0.1:{port}/")), port
+
+
+def test_free_ports_are_different_ones():
+    assert len(set(free_ports(20))) == 20
+
+
+def test_a_proxy_that_the_environment_names_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    web, _ = server()
+    with Running(tmp_path) as running:
+        running.start(web)
+        assert web.ready()
 
 
 def alive(process):
@@ -124,7 +136,7 @@ sys.exit(services.main())
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_program_and_nothing_listens_after(number):
-    port = free_port()
+    (port,) = free_ports(1)
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, SERVER, str(port)],
         stdout=subprocess.PIPE,

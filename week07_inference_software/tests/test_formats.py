@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+import zipfile
 
 import pytest
 import torch
 
 from week07_inference_software import formats, small_nets
+from week07_inference_software import lecture_tables as tables
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,41 @@ def test_the_graph_that_an_engine_runs_has_all_convolutions_and_no_norm(files, t
     by_onnx = formats.onnx_operations(optimized)
     assert by_onnx["Conv"] + by_onnx["FusedConv"] == 9
     assert by_onnx["BatchNormalization"] == 0
-    assert formats.openvino_operations(formats.openvino_compiled(files[1]))["Convolution"] == 9
+    by_openvino = formats.openvino_operations(formats.openvino_compiled(files[1]))
+    assert by_openvino["Convolution"] == 9
+    assert tables.fusible(by_onnx) == tables.fusible(by_openvino) == 0
+
+
+class NothingToFuseWith(torch.nn.Module):
+    """A norm, a ReLU and a sum without a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.norm.running_mean.uniform_(0.1, 1)
+
+    def forward(self, x):
+        return torch.relu(self.norm(x)) + torch.sigmoid(x)
+
+
+def test_a_norm_that_is_left_is_counted_in_each_engine(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    program = formats.exported(NothingToFuseWith().eval(), torch.randn(2, 4, 8, 8))
+    optimized = tmp_path / "optimized.onnx"
+    formats.onnx_engine(formats.to_onnx(program, tmp_path / "net.onnx"), optimized=optimized)
+    compiled = formats.openvino_compiled(formats.to_openvino(program, tmp_path / "net.xml"))
+    assert tables.fusible(formats.onnx_operations(optimized)) > 0
+    assert tables.fusible(formats.openvino_operations(compiled)) > 0
+
+
+def test_kernels_that_inductor_wrote_are_counted_by_what_they_do(tmp_path):
+    kernel = 'extern "C"  void  cpp_fused_relu_0(float* out)\n{ %s }\n'
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as package:
+        package.writestr("x.wrapper.cpp", "aoti_torch_cpu_mkldnn__convolution_pointwise(a); // relu\n")
+        package.writestr("x.kernel.cpp", "#include <a>\n" + kernel % "copies" + kernel % "t.rsqrt();")
+    found = formats.inductor_operations(tmp_path / "a.pt2")
+    assert found["mkldnn__convolution_pointwise"] == found["own kernels"] == tables.fusible(found) == 1
 
 
 def test_the_weights_of_openvinos_two_files_are_counted(files):
@@ -104,8 +140,6 @@ def test_a_conversion_that_nobody_waits_for_is_ended(tmp_path, monkeypatch):
 
 
 def test_generated_code_is_shortened_and_names_no_place_of_this_machine(tmp_path):
-    import zipfile
-
     source = """#include <torch/csrc/inductor/cpp_prefix.h>
 extern "C"  void  cpp_fused_add_0(const float* in_ptr0, float* out_ptr0)
 {

@@ -239,10 +239,6 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
         pass
 
 
-def test_free_ports_are_different_ones():
-    assert len(set(serving.free_ports(20))) == 20
-
-
 def test_end_of_a_command_that_ignores_sigterm_comes_all_the_same(tmp_path):
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); "
