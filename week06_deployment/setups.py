@@ -158,10 +158,12 @@ def ours(workers: int = 2, *options: object, stub: float | None = 0.003) -> Iter
     with running(command) as server:
 
         def restart() -> None:
+            old = set(server.workers())
             server.send(signal.SIGHUP)
             event = json.loads(server.wait_for(r"(\{.*roll.*\})", 10 * PATIENCE).group(1))
             if event["event"] != "rolled":
                 raise NotUp(str(event))
+            until(lambda: not old & set(server.workers()))  # what the master says is not what we count
 
         yield server, restart
 
