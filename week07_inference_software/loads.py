@@ -161,7 +161,7 @@ def stalls(
 ) -> dict[str, tuple[float, float, float]]:
     """Eight sequences decode, and a prompt of `long` tokens comes; in interleaved runs.
 
-    Returns: for each way (options of the scheduler) the medians of the longest and of the mean time between two tokens
+    Returns: for each way (options of the scheduler) the medians of the longest and the mean time between two tokens
     of the eight, and of the long prompt's TTFT, in seconds.
     """
     random = prompts(9, (long, long), model.config.vocabulary)
