@@ -61,7 +61,7 @@ BAD = {
         pictures.encode(np.zeros((8, 8), np.float32), kind="image/jpeg"),
         "image/png",
     ),
-    "four million pixels in 12 kB": (pictures.encode(np.zeros((8, 8), np.float32), 2000), "image/png"),
+    "four million pixels in 4 kB": (pictures.encode(np.zeros((8, 8), np.float32), 2000), "image/png"),
     "two megabytes": (b"\0" * 2**21, "image/png"),
 }
 """Bodies that a service meets, good ones first, each with the Content-Type that it comes with."""

@@ -158,14 +158,14 @@ def blocks_of_answers(model: Llama, prompt: list[int], answers: int, new: int) -
 
 def stalls(
     model: Llama, ways: Mapping[str, dict], long: int, repeats: int = 5
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, tuple[float, float, float]]:
     """Eight sequences decode, and a prompt of `long` tokens comes; in interleaved runs.
 
-    Returns: for each way (options of the scheduler) the medians of the longest time between two tokens of the eight,
-    and of the long prompt's TTFT, in seconds.
+    Returns: for each way (options of the scheduler) the medians of the longest and the mean time between two tokens
+    of the eight, and of the long prompt's TTFT, in seconds.
     """
     random = prompts(9, (long, long), model.config.vocabulary)
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, options in ways.items():
             requests = [Request(prompt[:8], 48) for prompt in random[:8]]
@@ -177,8 +177,9 @@ def stalls(
             engine.submit(Request(random[8], 2, arrival=engine.clock.now()))
             report = engine.run([])
             *eight, last = sorted(report.sequences, key=lambda s: len(s.request.prompt))
-            gap = max(np.diff(s.times).max() for s in eight)
-            seen[name].append((float(gap), last.times[0] - last.request.arrival))
+            gaps = np.concatenate([np.diff(s.times) for s in eight])
+            ttft = last.times[0] - last.request.arrival
+            seen[name].append((float(gaps.max()), float(gaps.mean()), ttft))
     return {name: tuple(np.median(found, axis=0).tolist()) for name, found in seen.items()}
 
 

@@ -24,7 +24,7 @@ from week06_deployment.service.batcher import Batcher, Stub
 from week06_deployment.service.metrics import Metrics
 
 KEEP_ALIVE = 75
-"""Seconds that we keep an idle connection: longer than clients do (browsers and nginx 60, aiohttp 15, httpx 5)."""
+"""Seconds that we keep an idle connection: longer than nginx (60), aiohttp (15) and httpx (5) do."""
 
 
 class Gate:

@@ -53,7 +53,7 @@ def test_a_decoder_that_believes_what_it_is_told_is_found():
     trial = trials.decoder(decode)
     assert trial("a PNG") == 200
     assert trial("a text") == trial("half a PNG") == 500
-    assert trial("a JPEG that says it is a PNG") == trial("four million pixels in 12 kB") == 200
+    assert trial("a JPEG that says it is a PNG") == trial("four million pixels in 4 kB") == 200
 
 
 def test_a_loop_of_wait_for_alone_is_found():
