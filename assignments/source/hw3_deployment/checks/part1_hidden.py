@@ -304,7 +304,9 @@ def too_many_are_told_so(sub):
         for reply in refused:
             after = reply.answer.headers.get("retry-after", "")
             expect(
-                after.isdecimal() and 0 < float(after) < 1e6, "a 429 has no Retry-After in whole seconds", yours=after
+                after.isdecimal() and 0 < float(after) < 1e6,
+                "a 429 has no Retry-After in whole seconds",
+                yours=after,
             )
             late = reply.done - model.first()
             expect_at_most(late, model.fixed, of="seconds from the beginning of the batch to a 429")
