@@ -200,7 +200,11 @@ class Job:
         return [names[rank] + line for rank, line in said]
 
     def drain(self) -> None:
-        """Take what already lies in the streams; all of it came before what was last received."""
+        """Take what already lies in the streams; all of it came before what was last received.
+
+        Standard output first, and all of it: what a process wrote there before a line of standard error lies there by
+        now, and a piece for each process would let that line overtake it.
+        """
         for sock in (self._out, self._err):
             # No more than lies there now: a process that goes on printing must not keep the examiner.
             end = self.printed + struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
@@ -311,12 +315,16 @@ class Job:
         for rank, sock in enumerate(self._workers):
             if not (self.inbox[rank] or self.closed[rank] or sock in self._selector.get_map()):
                 self._selector.register(sock, selectors.EVENT_READ, rank)
+        prints = False
         for key, _ in self._selector.select(seconds):
-            if key.data is None:
-                assert isinstance(key.fileobj, socket.socket)
-                self._read_stream(key.fileobj)
-            else:
+            if key.data is not None:
                 self._read_worker(key.data)
+            elif key.fileobj is self._status:
+                self._read_stream(self._status)
+            else:
+                prints = True
+        if prints:
+            self.drain()
         if self.printed > MAX_OUTPUT:
             raise StudentError(f"printed more than {MAX_OUTPUT >> 20} MiB and was stopped")
 

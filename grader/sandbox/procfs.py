@@ -21,10 +21,10 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def signal_child(parent: int, number: int) -> None:
-    """Signal the oldest child of a process: of a rank's first process, the worker.
+def oldest_child(parent: int) -> tuple[int, int]:
+    """Return when the oldest child of a process began, and its number: of a rank's first process, the worker.
 
-    Raises OSError or ValueError where there is none.
+    Raises ValueError where there is none.
     """
     children = []
     for pid in numbers("/proc"):
@@ -34,7 +34,12 @@ def signal_child(parent: int, number: int) -> None:
             continue
         if int(fields[1]) == parent:
             children.append((int(fields[19]), pid))
-    began, pid = min(children)
+    return min(children)
+
+
+def signal_child(parent: int, number: int) -> None:
+    """Signal the oldest child of a process; raises OSError or ValueError where there is none."""
+    began, pid = oldest_child(parent)
     # The number may have become another's since: what the descriptor names is looked at once more.
     descriptor = os.pidfd_open(pid)
     try:

@@ -75,7 +75,7 @@ class Server:
         self._over = self._keeper.over
         try:
             begin(job)
-            self._members = job.members()
+            self._members = self._own_members()
             self._key = secrets.token_hex(8)
             call = {"args": list(args), "kwargs": {**kwargs, **self.ports}, "in_place": False}
             call |= {"answer": self._key, "host": "model" if model is not None else ""}
@@ -359,6 +359,16 @@ class Server:
         self._keeper.stop()
         self._keeper.give_back()
         return 1, self._broken(self._job).why
+
+    def _own_members(self) -> set[int] | None:
+        """Return the processes that are not the submission's doing: what it forked as it was imported is."""
+        members = self._job.members()
+        if members is None:
+            return None
+        first = self._job.first_pids.get(0, 0)
+        with contextlib.suppress(OSError, ValueError):
+            return members & {first, procfs.oldest_child(first)[1]}
+        return members
 
     def _signal(self) -> None:
         first = self._job.first_pids[0]

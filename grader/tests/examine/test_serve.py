@@ -953,3 +953,19 @@ def test_the_check_of_the_guide_passes_a_batcher_and_no_other(examiner, tmp_path
             else:
                 with pytest.raises(Failed, match="batches of ten questions: 5"):
                     names["questions_share_batches_and_none_is_lost"](sub)
+
+
+def test_a_child_that_was_there_before_the_call_is_left_behind_too(submit):
+    """A process forked at import is the server's as much as one that it forks later."""
+    sub = submit(
+        "import os, signal, threading, time\nif os.fork() == 0:\n    time.sleep(100)\n"
+        + RAW
+        + "def serve(port):\n    s = listen(port)\n    ended = threading.Event()\n"
+        "    signal.signal(signal.SIGTERM, lambda *a: ended.set())\n    while not ended.wait(0.01):\n"
+        "        pass\n    s.close()\n",
+        wall=30,
+    )
+    with sub.serve("work:serve") as server:
+        ended = server.terminate(5)
+    assert (ended.code, ended.listening) == (0, ())
+    assert ended.survivors == 1

@@ -280,7 +280,7 @@ def metrics_tell_what_happened(sub):
         right[f'{name}_bucket{{le="+Inf"}}'] = len(sizes)
         for sample, value in right.items():
             expect(sample in found, f"/metrics has no {sample}", yours=", ".join(found)[:200])
-            expect_equal(int(found[sample]), value, of=sample)
+            expect_equal(found[sample], float(value), of=sample)
 
 
 @check(
@@ -298,7 +298,7 @@ def too_many_are_told_so(sub):
         before = server.load([public().asks(image) for image in first], timeout=public().TIMEOUT)
         model.wait(1)
         time.sleep(0.2)  # whoever came too late for the first batch
-        left = full - len(model.seen[0][1]) if model.seen else 0
+        left = full - model.sizes[0] if model.sizes else 0
         waiting = server.load([public().asks(image) for image in second[:most]], timeout=public().TIMEOUT)
         time.sleep(0.3)
         # Where the machine is so busy that some of these are earlier, they wait, and others get their 429.
@@ -312,7 +312,9 @@ def too_many_are_told_so(sub):
         for reply in refused:
             after = reply.answer.headers.get("retry-after", "")
             expect(
-                after.isdecimal() and int(after) > 0, "a 429 has no Retry-After in whole seconds", yours=after
+                after.isdecimal() and 0 < float(after) < 1e6,
+                "a 429 has no Retry-After in whole seconds",
+                yours=after,
             )
         for reply in [*before.replies(), *(reply for reply in replies if reply not in refused)]:
             public().expect_status(reply.answer, 200, of="a request that was not refused")
@@ -377,10 +379,12 @@ def a_busy_model_blocks_nobody(sub):
 def throughput_is_that_of_the_model(sub):
     """24 requests at once, batches of 8, 20 ms for a batch: at least 0.4 times the throughput of a plain service."""
     settings = {"max_batch": 8, "max_wait": 0.02, "max_queue": 100}
-    salt = sub.rng.integers(0, 1000)
+    secret = sub.rng.integers(0, 1 << 62)
 
     def model():
-        return Model(lambda batch: [[f"{image[0][0]} {image[7][7]} {salt}"] for image in batch], fixed=0.02)
+        # Else a service that has been asked before knows what the model would say.
+        name = public().name_of
+        return Model(lambda batch: [[name(image, secret)] for image in batch], fixed=0.02)
 
     def inputs():
         return [public().asks(image) for image in public().images(sub, 24)]
@@ -394,10 +398,9 @@ def throughput_is_that_of_the_model(sub):
         statuses = sorted({one.status for one in mine} - early)
         right_ones = statuses == [200] or (bool(early) and not statuses)
         expect(right_ones, "24 at once: not all are answered with 200", yours=statuses)
-        names = [
-            one.json() if one.status == 200 else spec.json() for one, spec in zip(mine, right, strict=True)
-        ]
-        expect_equal(names, [spec.json() for spec in right], of="the answers to 24 at once")
+        for one, spec in zip(mine, right, strict=True):
+            if one.status == 200:
+                expect_equal(one.json(), spec.json(), of="the answer to one of 24 at once")
 
     sub.compare_servers(
         "service:serve",

@@ -1,6 +1,7 @@
 """Public checks of part 1. The hidden ones call the same procedures with other inputs."""
 
 import contextlib
+import hashlib
 import json
 import math
 import re
@@ -37,6 +38,7 @@ def simulate(sub, arrivals, settings, cost, **events):
         expect(
             type(one) is dict and type(one.get("start")) is float and type(one.get("items")) is list, damaged
         )
+        expect(all(type(item) is int for item in one["items"]), damaged)
     for one in found["outcomes"]:
         expect(type(one) is dict and type(one.get("kind")) is str and type(one.get("at")) is float, damaged)
     return found
@@ -158,22 +160,29 @@ GRACE = 5
 WORDS = ("apple", "Äpfel", "книга", "dog", "a cup", '"', "sheep")
 
 
-class Detector(Model):
-    """The model of a service: it stands with the examiner, who sees each batch, when it began and what was in it.
+def name_of(image, secret):
+    """Return a word for an image; who does not know the number `secret` cannot tell which."""
+    pixels = [[int(pixel) for pixel in row] for row in image]
+    return hashlib.sha256(f"{secret} {pixels}".encode()).hexdigest()[:8]
 
-    `fixed` seconds for a batch, `warm_up` for the black image. It fails for an image whose first pixel is 255.
+
+class Detector(Model):
+    """The model of a service: it stands with the examiner, who sees each batch, when it began and how large it was.
+
+    `fixed` seconds for a batch, `warm_up` for the black image. It fails for an image whose first pixel is 255. What
+    it sees depends on every pixel, and on a number that nobody can guess: who has not asked cannot answer.
     """
 
     out_of_patience = False
 
     def __init__(self, sub, fixed=0.02, warm_up=0.02):
         super().__init__(self._see)
-        self.fixed, self._warm_up, self._salt = fixed, warm_up, sub.rng.integers(0, 1000)
+        self.fixed, self._warm_up, self._secret = fixed, warm_up, sub.rng.integers(0, 1 << 62)
         self.go = (
             threading.Event()
         )  # clear it, and batches stay with the model until it is set, or patience ends
         self.go.set()
-        self.seen = []  # (when it began, images), in their order, without those of the warm-up
+        self.seen = []  # (when it began, number of images), in their order, without those of the warm-up
 
     def ask(self, batch):
         """Return what the worker is told, and how long that takes."""
@@ -187,12 +196,13 @@ class Detector(Model):
     def names(self, image):
         """Return what is seen on an image: 0 to 3 names."""
         first, second = image[0][:2]
-        return [f"{WORDS[(first + place) % len(WORDS)]} {first} {self._salt}" for place in range(second % 4)]
+        look = name_of(image, self._secret)
+        return [f"{WORDS[(first + place) % len(WORDS)]} {look}" for place in range(second % 4)]
 
     def _see(self, images):
         asked = [[[int(pixel) for pixel in row] for row in image] for image in images]
         if any(pixel for image in asked for row in image for pixel in row):
-            self.seen.append((time.perf_counter(), asked))
+            self.seen.append((time.perf_counter(), len(asked)))
         if any(image[0][0] == 255 for image in asked):
             raise ValueError("an image that nobody can bear to look at")
         return [self.names(image) for image in asked]
@@ -200,7 +210,12 @@ class Detector(Model):
     @property
     def sizes(self):
         """The sizes of all batches but the warm-up."""
-        return [len(images) for _, images in self.seen]
+        return [count for _, count in self.seen]
+
+    def first(self):
+        """Return when the first batch began; fail where none did."""
+        expect(bool(self.seen), "the model was never asked")
+        return self.seen[0][0]
 
     def wait(self, batches, seconds=10):
         """Return when so many batches have begun, or when nobody can expect any more."""
@@ -372,7 +387,7 @@ def expect_count(server, right, *, of):
     """Fail unless the counter stands at this number."""
     found = metrics(server)
     expect(COUNT in found, f"/metrics has no {COUNT}", yours=", ".join(found)[:80])
-    expect_equal(int(found[COUNT]), right, of=f"{COUNT}{of}")
+    expect_equal(found[COUNT], float(right), of=f"{COUNT}{of}")
 
 
 @check(

@@ -63,7 +63,10 @@ def random_weights(seed, words, places, width, layers):
 
 
 def long_text(seed, length, steps):
-    """Return the logits after a prompt of `length` tokens and `steps` more, one at a time."""
+    """Return the logits after a prompt of `length` tokens and `steps` more, one at a time.
+
+    Each follows from the logits before it, so that nobody can compute with it any earlier.
+    """
     from kv_cache import decode, prefill
 
     if "weights" not in KEPT:
@@ -71,7 +74,7 @@ def long_text(seed, length, steps):
     weights, tokens = KEPT["weights"], torch.randint(0, 100, (length + steps,), generator=seeded(seed))
     logits, cache = prefill(weights, [tokens[:length]], 4)
     for token in tokens[length:]:
-        logits, cache = decode(weights, token[None], cache, 4)
+        logits, cache = decode(weights, (token + logits.argmax(-1)) % 100, cache, 4)
     return logits
 
 
@@ -154,13 +157,14 @@ def exported(weights, heads):
 
 
 def verified(draft_chances, target_chances, times, seed):
-    """Draw a draft and verify it, `times` times; return tokens [times, k + 1], -1 behind the last."""
+    """Draw a draft and verify it, `times` times; return tokens [times, k + 1], -1 behind the last, and the drafts."""
     from speculative import verify
 
     generator, k = seeded(seed), len(draft_chances)
-    found = torch.full((times, k + 1), -1)
-    for row in found:
+    found, drafts = torch.full((times, k + 1), -1), torch.zeros(times, k, dtype=torch.int64)
+    for row, kept in zip(found, drafts, strict=True):
         draft = torch.multinomial(draft_chances, 1, generator=generator)[:, 0]
+        kept[:] = draft
         tokens = plain(verify(draft, draft_chances, target_chances, generator))
         row[: len(tokens)] = torch.tensor(tokens[: k + 1])
-    return found
+    return found, drafts

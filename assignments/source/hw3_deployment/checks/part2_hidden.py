@@ -326,18 +326,19 @@ def another_model_is_exported(sub):
 def texts_are_the_targets(sub):
     """Pairs of tokens and the number of tokens of 8,000 lists are distributed as they must be (chi-square)."""
     times = 8_000
-    drafts, target = public().random_chances(sub, 2, 4), public().random_chances(sub, 3, 4)
-    found = sub.call("driver:verified", drafts, target, times, sub.rng.integers(0, 1 << 40), wall=60).result
-    public().expect_lists(found, times, 2)
-    stays = torch.minimum(drafts, target[:2]).sum(-1).tolist()
+    offered, target = public().random_chances(sub, 2, 4), public().random_chances(sub, 3, 4)
+    found, drafts = public().verified(sub, offered, target, times, wall=60)
+    stays = torch.minimum(offered, target[:2]).sum(-1).tolist()
     counts = [int(((found >= 0).sum(-1) == number).sum()) for number in (1, 2, 3)]
     chances = [1 - stays[0], stays[0] * (1 - stays[1]), stays[0] * stays[1]]
     public().expect_chances(counts, chances, of="number of tokens")
     more = found[found[:, 1] >= 0]
     expect_at_least(len(more), 100, of="lists of two tokens and more")
-    first = torch.minimum(drafts[0], target[0]) / stays[0]
+    first = torch.minimum(offered[0], target[0]) / stays[0]
     pairs = (first[:, None] * target[1][None]).flatten()
     counts = public().counted((more[:, 0] * 4 + more[:, 1]).clone(), 16, of="pairs of tokens")
     public().expect_chances(counts, pairs.tolist(), of="pairs of tokens")
     third = found[found[:, 2] >= 0][:, 2].clone()
     public().expect_chances(public().counted(third, 4, of="last token"), target[2].tolist(), of="last token")
+    kept = (found[:, :2] == drafts) | (found[:, 1:] < 0)
+    expect(bool(kept.all()), "what stands before the last token of a list is not the draft's")

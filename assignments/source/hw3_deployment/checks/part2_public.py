@@ -419,6 +419,7 @@ def metrics_are_what_users_notice(sub):
         for name, value in right.items():
             number = mine[name]
             expect(type(number) in (int, float), f"{name} is no number", yours=type(number).__name__)
+            expect_at_most(abs(number), 1e300, of=name)  # an integer may be beyond all floats
             expect_close(
                 torch.tensor(float(number), dtype=torch.float64),
                 torch.tensor(float(value), dtype=torch.float64),
@@ -574,15 +575,20 @@ def random_chances(sub, rows, words):
     return 0.02 + (1 - 0.02 * words) * chances
 
 
-def expect_lists(found, times, k):
-    """Fail unless each row has one to k + 1 tokens, then -1."""
-    expect(
-        type(found) is torch.Tensor and found.shape == (times, k + 1) and found.dtype is torch.int64,
-        "the driver's reply is damaged",
-    )
+def verified(sub, draft_chances, target_chances, times, wall=WALL):
+    """Return lists of `verify`, each row of one to k + 1 tokens, then -1, and the drafts [times, k] they are of."""
+    k, seed = len(draft_chances), sub.rng.integers(0, 1 << 40)
+    reply = sub.call("driver:verified", draft_chances, target_chances, times, seed, wall=wall).result
+    damaged = "the driver's reply is damaged"
+    expect(type(reply) is tuple and len(reply) == 2, damaged)
+    for tensor, columns in zip(reply, (k + 1, k), strict=True):
+        whole = type(tensor) is torch.Tensor and tensor.shape == (times, columns)
+        expect(whole and tensor.dtype is torch.int64, damaged)
+    found, drafts = reply
     expect(bool((found[:, 0] >= 0).all()), "verify returned no token", spec="one at least")
     ended = (found < 0).int()
     expect(bool((ended.diff(dim=1) >= 0).all()), "a list has a token below 0")
+    return found, drafts
 
 
 @check(
@@ -591,12 +597,14 @@ def expect_lists(found, times, k):
     hint="A token stays with chance target / draft. Otherwise the next one comes from what the target has in excess.",
 )
 def the_first_token_is_the_targets(sub):
-    """The first token of 5,000 lists is distributed as the target's first row, whatever the draft (chi-square)."""
+    """The first token of 5,000 lists is distributed as the target's first row, and often the draft's (chi-square)."""
     for case in range(2):
-        drafts, target = random_chances(sub, 3, 6), random_chances(sub, 4, 6)
-        found = sub.call(
-            "driver:verified", drafts, target, 5000, sub.rng.integers(0, 1 << 40), wall=WALL
-        ).result
-        expect_lists(found, 5000, 3)
+        offered, target = random_chances(sub, 3, 6), random_chances(sub, 4, 6)
+        found, drafts = verified(sub, offered, target, 5000)
         counts = counted(found[:, 0], 6, of="first token")
         expect_chances(counts, target[0].tolist(), of=f"first token, draft {case + 1}")
+        # What is drawn after a refusal is never the token refused: the target has none of it in excess.
+        stays = float(torch.minimum(offered[0], target[0]).sum())
+        same = int((found[:, 0] == drafts[:, 0]).sum())
+        of = f"first tokens that are the draft's, and others, draft {case + 1}"
+        expect_chances([same, 5000 - same], [stays, 1 - stays], of=of)
