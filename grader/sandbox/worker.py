@@ -142,7 +142,9 @@ def _host(function: Any, examiner: socket.socket, call: dict[str, Any]) -> NoRet
         function(*call["args"], **call["kwargs"], **({call["host"]: model} if call["host"] else {}))
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    # As at the end of a program: only threads that are daemons are not waited for.
+    # As at the end of a program: idle threads of a ThreadPoolExecutor are woken, and only daemons are not waited for.
+    for end in reversed(getattr(threading, "_threading_atexits", [])):
+        end()
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join()

@@ -580,6 +580,24 @@ def test_threads_that_are_no_daemons_are_waited_for(raw):
     assert ended.seconds >= 0.3
 
 
+def test_idle_threads_of_an_executor_do_not_keep_a_server_that_has_returned(raw):
+    server = raw(
+        """
+        def serve(port):
+            from concurrent.futures import ThreadPoolExecutor
+            over = []
+            signal.signal(signal.SIGTERM, lambda *args: over.append(1))
+            server = listen(port)
+            ThreadPoolExecutor(1).submit(time.sleep, 0).result()
+            while not over:
+                time.sleep(0.01)
+            server.close()
+        """
+    )
+    ended = server.terminate(10)
+    assert (ended.code, ended.listening) == (0, ())
+
+
 def test_what_is_raised_at_the_end_is_told(raw):
     server = raw(
         """
