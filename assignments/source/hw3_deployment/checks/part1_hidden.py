@@ -206,15 +206,16 @@ def odd_requests_are_refused(sub):
 def a_connection_serves_many(sub):
     """Six requests on one connection, one of them invalid; a request that comes in pieces of a few bytes."""
     model = public().Detector(sub)
+    # Made first: the first random tensor imports torch, and no connection is to say nothing for so long.
+    several, last, invalid = public().images(sub, 6), public().an_image(sub, 3), sub.rng.integers(1, 5)
     with public().service(sub, model) as server, server.connect() as sock:
-        invalid = sub.rng.integers(1, 5)
-        for number, image in enumerate(public().images(sub, 6)):
+        for number, image in enumerate(several):
             body = json.dumps({"image": image[1:] if number == invalid else image}).encode()
             public().tell(sock, public().head(len(body)) + body)
             answer = server.read(sock, method="POST", timeout=public().TIMEOUT)
             status = 422 if number == invalid else 200
             public().expect_status(answer, status, of=f"request {number + 1} on one connection")
-        body = json.dumps({"image": public().an_image(sub, 3)}).encode()
+        body = json.dumps({"image": last}).encode()
         data, step = public().head(len(body)) + body, sub.rng.integers(20, 40)
         for start in range(0, len(data), step):
             public().tell(sock, data[start : start + step])
@@ -232,9 +233,10 @@ def a_connection_serves_many(sub):
 def ready_when_the_model_is(sub):
     """While the model answers the warm-up, /healthz says 200, /readyz and /predict 503; then all say 200."""
     model = public().Detector(sub)
+    # Made first: the patience of the model counts from the warm-up, and the first random tensor imports torch.
+    image = public().an_image(sub, sub.rng.integers(1, 200))
     model.go.clear()
     with public().service(sub, model, ready=False) as server:
-        image = public().an_image(sub, sub.rng.integers(1, 200))
         replies = server.many(
             [Http("GET", "/healthz"), Http("GET", "/readyz"), public().asks(image)], timeout=public().TIMEOUT
         )
@@ -292,8 +294,8 @@ def too_many_are_told_so(sub):
     """While the model is busy, max_queue requests wait; those that come then get 429 at once, with Retry-After."""
     full, most, more = sub.rng.integers(2, 5), sub.rng.integers(4, 8), sub.rng.integers(2, 6)
     model = public().Detector(sub)
+    first, second = public().images(sub, full), public().images(sub, most + more)
     with public().service(sub, model, max_batch=max(full, most), max_wait=0.1, max_queue=most) as server:
-        first, second = public().images(sub, full), public().images(sub, most + more)
         model.go.clear()
         before = server.load([public().asks(image) for image in first], timeout=public().TIMEOUT)
         model.wait(1)
@@ -331,12 +333,12 @@ def slow_clients_block_nobody(sub):
     model = public().Detector(sub)
     body = json.dumps({"image": public().an_image(sub, 5)}).encode()
     data = public().head(len(body)) + body
+    questions = [public().asks(one) for one in public().images(sub, 10)]
     with public().service(sub, model) as server, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(server.connect()) for _ in range(60)]
         parts = [0, 7, len(data) - len(body), len(data) - 3]
         for number, sock in enumerate(slow):
             public().tell(sock, data[: parts[number % 4]])
-        questions = [public().asks(one) for one in public().images(sub, 10)]
         for reply in server.many(questions, timeout=public().TIMEOUT):
             public().expect_status(reply.answer, 200, of="a request beside 60 half ones")
         for number in range(4):
@@ -353,9 +355,9 @@ def slow_clients_block_nobody(sub):
 def a_busy_model_blocks_nobody(sub):
     """While the model works, /healthz, /readyz, /metrics and a refusal do not wait for it."""
     model = public().Detector(sub)
+    image = public().an_image(sub, sub.rng.integers(1, 200))
     with public().service(sub, model) as server:
         model.go.clear()
-        image = public().an_image(sub, sub.rng.integers(1, 200))
         load = server.load([public().asks(image)], timeout=public().TIMEOUT)
         model.wait(1)
         questions = [Http("GET", path) for path in ("/healthz", "/readyz", "/metrics")]
@@ -423,18 +425,18 @@ def throughput_is_that_of_the_model(sub):
 def clients_do_not_hold_it_up(sub):
     """SIGTERM under load, with idle and half-open connections: nothing accepted is lost, and it ends all the same."""
     model = public().Detector(sub, fixed=0.01)
+    rate, until = sub.rng.integers(80, 120), public().between(sub, 0.5, 1)
+    body = json.dumps({"image": public().an_image(sub, 5)}).encode()
+    questions = [public().asks(image) for image in public().images(sub, int(1.5 * rate))]
     with public().service(sub, model, max_batch=8, max_wait=0.01) as server, contextlib.ExitStack() as stack:
         idle, half, _silent = (stack.enter_context(server.connect()) for _ in range(3))
-        body = json.dumps({"image": public().an_image(sub, 5)}).encode()
         public().tell(idle, public().head(len(body)) + body)
         public().expect_status(
             server.read(idle, method="POST", timeout=public().TIMEOUT), 200, of="a prediction"
         )
         public().tell(half, public().head(len(body))[:40])
-        rate = sub.rng.integers(80, 120)
-        questions = [public().asks(image) for image in public().images(sub, int(1.5 * rate))]
         load = server.load(questions, at=rate, timeout=public().TIMEOUT)
-        time.sleep(public().between(sub, 0.5, 1))
+        time.sleep(until)
         ended, replies = public().drained(sub, server, load)
     for reply in replies:
         # What was sent in the last moments before SIGTERM may not have been accepted yet.
@@ -465,6 +467,8 @@ def grpc_says_what_is_wrong(sub):
     model = public().Detector(sub)
     full, most, more = 3, sub.rng.integers(3, 6), sub.rng.integers(2, 4)
     timeout = public().TIMEOUT
+    several = public().images(sub, full + most + more)
+    calls = [Grpc(public().DETECT, public().message(one)) for one in several]
     with public().grpc_service(sub, model, max_batch=full, max_wait=0.1, max_queue=most) as server:
 
         def expect_code(answer, code, of):
@@ -488,8 +492,6 @@ def grpc_says_what_is_wrong(sub):
             server.grpc(public().DETECT, more_fields, timeout=timeout), 0, "a message with a new field"
         )
         model.seen.clear()
-        several = public().images(sub, full + most + more)
-        calls = [Grpc(public().DETECT, public().message(one)) for one in several]
         model.go.clear()
         load = server.load(calls[:full], timeout=timeout)
         model.wait(1)
