@@ -31,12 +31,20 @@ def public():
 # --- the batcher -------------------------------------------------------------------------------------------------
 
 
+FREE_AGAIN = "A request waits for ever: who looks again when the model is free?"
+AFTER_A_FAILURE = "After a failure nobody gets an answer any more: does the loop that makes batches go on?"
+WITH_ROOM = (
+    "A request waits for ever: is one that is refused told so, and may others come when there is room again?"
+)
+NOT_CLOSED = "close() does not return: what does it wait for when all have been answered?"
+
+
 @check(
     item="batcher",
     points=0.25,
     hint="max_wait counts from the arrival of the oldest request, also where it came while the model was busy. The "
     "model takes one batch at a time.",
-    waiting="A request waits for ever: who looks again when the model is free?",
+    waiting=FREE_AGAIN,
 )
 def a_busy_model_delays_and_no_more(sub):
     """Requests that come while the model is busy: when it is free, a batch starts at once if it is due."""
@@ -62,7 +70,7 @@ def a_busy_model_delays_and_no_more(sub):
     arrivals += [[begin + 0.002 * place, named[160 + place]] for place in range(full)]
     arrivals.append([begin + 0.8, named[180]])
     right = public().right_batches(arrivals, settings, cost)
-    public().expect_batches(public().simulate(sub, arrivals, settings, cost), right)
+    public().expect_batches(public().simulate(sub, arrivals, settings, cost), right, FREE_AGAIN)
 
 
 @check(
@@ -70,7 +78,7 @@ def a_busy_model_delays_and_no_more(sub):
     points=0.25,
     hint="An exception of the model belongs to every request of its batch and to no other, and a request that was "
     "cancelled has a future that cannot be given an answer any more.",
-    waiting="After a failure nobody gets an answer any more: does the loop that makes batches go on?",
+    waiting=AFTER_A_FAILURE,
 )
 def failures_stay_in_their_batch(sub):
     """The model fails for two batches, and some requests are cancelled: the others get their answers."""
@@ -83,6 +91,7 @@ def failures_stay_in_their_batch(sub):
     running, waiting = 3 * full, 4 * full + 1
     cancelled = [[running, arrivals[running][0] + 0.15], [waiting, arrivals[waiting][0] + 0.1]]
     found = public().simulate(sub, arrivals, settings, cost, failing=failing, cancelled=cancelled)
+    public().expect_no_standstill(found, AFTER_A_FAILURE)
     missing = arrivals[waiting][1]
     expect(
         all(missing not in one["items"] for one in found["batches"]),
@@ -100,7 +109,7 @@ def failures_stay_in_their_batch(sub):
     item="batcher",
     points=0.125,
     hint="Count the requests that wait, not those that the model has. Refuse at once, and only what is too many.",
-    waiting="A request waits for ever: is one that is refused told so, and may others come when there is room again?",
+    waiting=WITH_ROOM,
 )
 def the_queue_is_bounded(sub):
     """While the model is busy, max_queue requests wait, and those that come then get Full at once."""
@@ -109,6 +118,7 @@ def the_queue_is_bounded(sub):
     arrivals = public().groups(sub, [full, most + full + more, full], apart=2, gap=0.004)
     arrivals[-full:] = [[when + 100, item] for when, item in arrivals[-full:]]
     found = public().simulate(sub, arrivals, settings, [5.0, 0.0])
+    public().expect_no_standstill(found, WITH_ROOM)
     expect(len(found["batches"]) > 0, "the model was never asked")
     # What the first batch lacks waits before the others do: how full it is is another check's matter.
     room = most - (full - len(found["batches"][0]["items"]))
@@ -124,7 +134,7 @@ def the_queue_is_bounded(sub):
     item="batcher",
     points=0.125,
     hint="close() refuses what comes, sends what waits without max_wait, and returns when the last answer is there.",
-    waiting="close() does not return: what does it wait for when all have been answered?",
+    waiting=NOT_CLOSED,
 )
 def closing_answers_all(sub):
     """close() during a batch, with others waiting; with an idle batcher; with a batch that is not full yet."""
@@ -139,11 +149,14 @@ def closing_answers_all(sub):
         arrivals.append([last, 2000])
         found = public().simulate(sub, arrivals, settings, cost, closing=closing)
         of = f"{size} requests before close()"
+        public().expect_no_standstill(found, "A request waits for ever: close() sends what waits, at once.")
         kinds = [outcome["kind"] for outcome in found["outcomes"]]
         expect_equal(
             kinds, ["answer"] * size + ["Closed"], of=f"{of}: what became of them, and of one behind"
         )
-        expect_equal(len(found["closed"]), 1, of=f"{of}: whether close() returned")
+        if len(found["closed"]) != 1:
+            public().expect_no_lost_task(found)
+        expect_equal(len(found["closed"]), 1, of=f"{of}: whether close() returned", hint=NOT_CLOSED)
         end = max([closing, *(outcome["at"] for outcome in found["outcomes"][:size])])
         expect_close(
             found["closed"][0], end, atol=0.1, why="it may look now and then", of=f"{of}: when it did"
@@ -171,7 +184,8 @@ def odd_requests_are_refused(sub):
 
         def post(body, *statuses, of):
             headers = {"Content-Type": "application/json"}
-            answer = server.http("POST", "/predict", body, headers=headers, timeout=public().TIMEOUT)
+            with public().case(of, "No request ends a connection without an answer."):
+                answer = server.http("POST", "/predict", body, headers=headers, timeout=public().TIMEOUT)
             public().expect_status(answer, *statuses, of=of)
 
         for pixel in (True, 7.0, 1e300, "7", [7]):
@@ -189,7 +203,9 @@ def odd_requests_are_refused(sub):
             StudentError
         ):  # closed without an answer, or with one that is no HTTP either
             expect_status(public().raw(server, b"hello, is anybody there?\r\n\r\n"), 400, of="no HTTP")
-        expect_status(public().raw(server, public().head("many")), 400, of="Content-Length: many")
+        with public().case("Content-Length: many", "400, and not an exception that ends the connection."):
+            answer = public().raw(server, public().head("many"))
+        expect_status(answer, 400, of="Content-Length: many")
         with server.connect() as sock:
             public().tell(sock, public().head(500) + b'{"image": [[')  # and off he goes
         failing = public().an_image(sub, 255)
@@ -281,7 +297,8 @@ def metrics_tell_what_happened(sub):
             right[f'{name}_bucket{{le="{bound}"}}'] = sum(size <= bound for size in sizes)
         right[f'{name}_bucket{{le="+Inf"}}'] = len(sizes)
         for sample, value in right.items():
-            expect(sample in found, f"/metrics has no {sample}", yours=", ".join(found)[:200])
+            hint = public().hint_on_missing(sample, found)
+            expect(sample in found, f"/metrics has no {sample}", yours=", ".join(found)[:200], hint=hint)
             expect_equal(found[sample], float(value), of=sample)
 
 
@@ -505,9 +522,7 @@ def grpc_says_what_is_wrong(sub):
     for reply in replies:
         if reply.answer.status != 8:
             expect_code(reply.answer, 0, "a call that was accepted before SIGTERM")
-    expect(
-        ended.code == 0, f"the service ended with {ended.code}, not 0", yours=ended.error or str(ended.code)
-    )
+    public().expect_clean_end(ended)
 
 
 # --- fair queueing ------------------------------------------------------------------------------------------------
