@@ -100,6 +100,8 @@ def failures_stay_in_their_batch(sub):
     failed = {item for one in found["batches"] if set(failing) & set(one["items"]) for item in one["items"]}
     for place, ((_, item), outcome) in enumerate(zip(arrivals, found["outcomes"], strict=True)):
         right = "cancelled" if place in (running, waiting) else "ValueError" if item in failed else "answer"
+        if right == "answer":
+            public().expect_no_error_of_its_own(outcome)
         expect_equal(
             outcome["kind"], right, of="what became of a request"
         )  # which answer is another check's matter
