@@ -124,7 +124,7 @@ def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
 
 def kind(value):
     """Return what a value is, where it is not what was asked for."""
-    return {"gave": "None" if value is None else f"a {type(value).__name__}"}
+    return {"gave": "None" if value is None else f"a value of type {type(value).__name__}"}
 
 
 def queue(weights, steps):

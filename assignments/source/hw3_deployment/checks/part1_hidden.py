@@ -216,10 +216,13 @@ def odd_requests_are_refused(sub):
         post({"image": image, "more": 1}, 200, of="a good request after them, with another key")
 
 
+AND_ON = "After an answer, read the next request of the connection; what a client sends may come in pieces."
+
+
 @check(
     item="requests",
     points=0.125,
-    hint="After an answer, read the next request of the connection; what a client sends may come in pieces.",
+    hint=AND_ON,
 )
 def a_connection_serves_many(sub):
     """Six requests on one connection, one of them invalid; a request that comes in pieces of a few bytes."""
@@ -230,7 +233,8 @@ def a_connection_serves_many(sub):
         for number, image in enumerate(several):
             body = json.dumps({"image": image[1:] if number == invalid else image}).encode()
             public().tell(sock, public().head(len(body)) + body)
-            answer = server.read(sock, method="POST", timeout=public().TIMEOUT)
+            with public().case(f"request {number + 1} on one connection", AND_ON):
+                answer = server.read(sock, method="POST", timeout=public().TIMEOUT)
             status = 422 if number == invalid else 200
             public().expect_status(answer, status, of=f"request {number + 1} on one connection")
         body = json.dumps({"image": last}).encode()
@@ -238,7 +242,8 @@ def a_connection_serves_many(sub):
         for start in range(0, len(data), step):
             public().tell(sock, data[start : start + step])
             time.sleep(0.005)
-        answer = server.read(sock, method="POST", timeout=public().TIMEOUT)
+        with public().case("a request in pieces", AND_ON):
+            answer = server.read(sock, method="POST", timeout=public().TIMEOUT)
         public().expect_status(answer, 200, of="a request in pieces")
 
 
@@ -362,7 +367,10 @@ def slow_clients_block_nobody(sub):
             public().expect_status(reply.answer, 200, of="a request beside 60 half ones")
         for number in range(4):
             public().tell(slow[number], data[parts[number] :])
-            answer = server.read(slow[number], method="POST", timeout=public().TIMEOUT)
+            with public().case(
+                "a slow request, once it is whole", "A slow client may take his time: go on reading."
+            ):
+                answer = server.read(slow[number], method="POST", timeout=public().TIMEOUT)
             public().expect_status(answer, 200, of="a slow request, once it is whole")
 
 
@@ -381,6 +389,7 @@ def a_busy_model_blocks_nobody(sub):
         model.wait(1)
         questions = [Http("GET", path) for path in ("/healthz", "/readyz", "/metrics")]
         questions.append(Http("POST", "/predict", {"image": []}))
+        model.first()  # else nothing is busy
         for reply, status in zip(
             server.many(questions, timeout=public().TIMEOUT), (200, 200, 200, 422), strict=True
         ):

@@ -110,10 +110,13 @@ def right_batches(arrivals, settings, cost):
 def expect_batches(found, right, waiting):
     """Compare the batches: what was in each, and when it started."""
     if [one["items"] for one in found["batches"]] != [one["items"] for one in right]:
+        expect_no_lost_task(found)
         expect_no_standstill(found, waiting)
     for number, (mine, spec) in enumerate(zip(found["batches"], right, strict=False)):
         of = f"batch {number + 1}"
-        expect_equal(mine["items"], spec["items"], of=f"{of}: items")
+        late = mine["start"] > spec["start"] + 1e-6
+        hint = f"Nobody looked when {of} was due, at {spec['start']:.6g} s. {CLOCK}" if late else None
+        expect_equal(mine["items"], spec["items"], of=f"{of}: items", hint=hint)
         expect_close(
             mine["start"], spec["start"], atol=1e-6, why="the clock is virtual", of=f"{of}: its start"
         )
@@ -356,7 +359,11 @@ def wait_until_ready(server):
     end = time.perf_counter() + TIMEOUT
     # On a plain connection: a release compares what is asked under other seeds, and this is the same every time.
     question = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    while (status := raw(server, question).status) != 200:
+    with case(
+        "GET /readyz", "Does whoever asks wait for the warm-up? Until it is answered, /readyz says 503."
+    ):
+        answer = raw(server, question)
+    while (status := answer.status) != 200:
         expect(
             time.perf_counter() < end,
             f"/readyz does not say 200 after {TIMEOUT} s",
@@ -364,6 +371,8 @@ def wait_until_ready(server):
             hint="Has the model answered the warm-up?",
         )
         time.sleep(0.02)
+        with case("GET /readyz"):
+            answer = raw(server, question)
 
 
 def expect_status(answer, *statuses, of, ready=False, hint=None):
@@ -447,7 +456,10 @@ def changed(image, row, column, pixel):
     hint="400: nobody can read it. 422: it can be read, and is no image. Look at every row and every pixel.",
 )
 def bad_requests_are_refused(sub):
-    """No JSON: 400. No image in it: 422. Too large: 413. Unknown path: 404, or method: 405. The model sees none."""
+    """No JSON: 400. No image in it: 422. Unknown path: 404, or method: 405. The model sees none.
+
+    Too large: 413, at most 3 s after the header, and without the body.
+    """
     model = Detector(sub)
     with service(sub, model) as server:
 
@@ -515,7 +527,7 @@ def hint_on_missing(sample, found):
     """Return what may be wrong with the name of a sample that is not there; None where it seems to be missing."""
     name, _, labels = sample.partition("{")
     if not labels and any(other.startswith(name + "{") for other in found):
-        return f"{name} is there with labels, and has none here."
+        return f"{name} is there with labels, and is to have none."
     if labels and any(other.partition("{")[0] == name for other in found):
         return f'{name} is there with other labels: {{le="1"}}, and so on; le="+Inf" for all.'
     bare = name.removesuffix("_total").lower()
@@ -588,19 +600,23 @@ def drained(sub, server, load):
     return ended, load.replies()
 
 
-def expect_clean_end(ended):
-    """Fail unless the function returned after SIGTERM."""
-    code, hint = ended.code, None
-    how = f"the service ended with {code}, not 0"
+def how_it_ended(ended):
+    """Return how the service ended after SIGTERM, and the hint that fits; None for the check's own."""
+    code = ended.code
     if code == -15:
-        how = "the service was ended by SIGTERM (143 in a shell), not with 0"
-        hint = (
+        return "the service ended by SIGTERM (143 in a shell)", (
             "Nobody handled the signal, or it was raised a second time: uvicorn does so when it has drained. Handle "
             "it, and return."
         )
-    elif code is not None and code < 0:
-        how = f"the service was ended by signal {-code} ({128 - code} in a shell), not with 0"
-    expect(code == 0, how, yours=ended.error or str(code), spec="0", hint=hint)
+    if code is not None and code < 0:
+        return f"the service ended by signal {-code} ({128 - code} in a shell)", None
+    return f"the service ended with {code}", None
+
+
+def expect_clean_end(ended):
+    """Fail unless the function returned after SIGTERM."""
+    how, hint = how_it_ended(ended)
+    expect(ended.code == 0, f"{how}, not with 0", yours=ended.error or str(ended.code), spec="0", hint=hint)
 
 
 @check(
@@ -622,8 +638,10 @@ def accepted_requests_are_answered(sub):
         threading.Timer(1.2, model.go.set).start()
         ended, replies = drained(sub, server, load)
         replies += late.replies()
+    how, hint = how_it_ended(ended)
+    lost = "a request that was accepted before SIGTERM got no answer" + (f"; {how}" if ended.code else "")
     for reply in replies[:6]:
-        expect(not reply.error, "a request that was accepted before SIGTERM got no answer", yours=reply.error)
+        expect(not reply.error, lost, yours=reply.error, hint=hint)
         expect_status(reply.answer, 200, of="a request that was accepted before SIGTERM")
     for reply in replies[6:]:
         taken = not reply.error and reply.answer.status != 503
