@@ -5,6 +5,7 @@ This file is released. It runs beside code that nobody trusts, so the examiner t
 
 import asyncio
 import contextlib
+import traceback
 
 
 class Standstill(Exception):
@@ -20,6 +21,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self):
         super().__init__()
         self.now = 0.0
+        self.tasks = []  # all that anybody made
+        self.raised = []  # by what a timer or the loop itself called
+        self.set_task_factory(self._make)
+        self.set_exception_handler(self._hear)
         ready = self._selector.select
 
         def select(timeout=None):
@@ -34,6 +39,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return getattr(self, "now", 0.0)
 
+    def _make(self, loop, coroutine, **options):
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        self.tasks.append(task)
+        return task
+
+    def _hear(self, loop, context):
+        if context.get("exception") is not None:
+            self.raised.append(context["exception"])
+        loop.default_exception_handler(context)
+
+
+def told(error):
+    """Return what was raised, and where in batcher.py."""
+    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if "batcher.py" in one.filename]
+    return f"{type(error).__name__}: {error}" + (f" (batcher.py, line {lines[-1]})" if lines else "")
+
 
 def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
     """Let requests come to a Batcher, and return its batches, and what became of each request.
@@ -45,30 +66,35 @@ def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
     cancelled  pairs: a place in `arrivals`, and the time when this request is cancelled
     closing    when `close` is called
 
-    The model answers 2 * item + 1.
+    The model answers 2 * item + 1. Of what it got and is no number, the name of the type is returned. `failed` says
+    what tasks and timers of the batcher raised, which nobody hears of otherwise.
     """
     from batcher import Batcher, Closed, Full
 
     loop = VirtualLoop()
     batches, outcomes = [], [{"kind": "nothing", "value": 0, "at": -1.0} for _ in arrivals]
-    closed = []
+    closed, own = [], []
+    failure = ValueError("the model failed")
 
     async def model(items):
-        batches.append({"start": loop.time(), "items": list(items)})
-        await asyncio.sleep(cost[0] + cost[1] * len(items))
-        if not set(failing).isdisjoint(items):
-            raise ValueError("the model failed")
-        return [2 * item + 1 for item in items]
+        got = [item if type(item) is int else type(item).__name__ for item in items]
+        batches.append({"start": loop.time(), "items": got})
+        await asyncio.sleep(cost[0] + cost[1] * len(got))
+        if any(item in failing for item in got):
+            raise failure
+        return [2 * item + 1 if type(item) is int else 0 for item in got]
 
     async def one(place, when, item, batcher):
         await asyncio.sleep(when)
+        said = ""
         try:
             kind, value = "answer", await batcher.predict(item)
         except (Full, Closed, ValueError) as error:
             kind, value = type(error).__name__, 0
+            said = "" if error is failure else told(error)
         except asyncio.CancelledError:
             kind, value = "cancelled", 0
-        outcomes[place] = {"kind": kind, "value": value, "at": loop.time()}
+        outcomes[place] = {"kind": kind, "value": value, "at": loop.time(), "said": said}
 
     async def end(when, batcher):
         await asyncio.sleep(when)
@@ -82,25 +108,45 @@ def simulate(arrivals, settings, cost, failing=(), cancelled=(), closing=None):
             loop.call_at(when, tasks[place].cancel)
         if closing is not None:
             tasks.append(asyncio.create_task(end(closing, batcher)))
+        own.extend([asyncio.current_task(), *tasks])
         await asyncio.gather(*tasks)
 
     asyncio.set_event_loop(loop)
     with contextlib.suppress(Standstill):  # what waits for ever says so: "nothing"
         loop.run_until_complete(everything())
-    return {"batches": batches, "outcomes": outcomes, "closed": closed}
+    ended = [task for task in loop.tasks if task not in own and task.done() and not task.cancelled()]
+    errors = [task.exception() for task in ended if task.exception() is not None]
+    failed = [told(error) for error in [*errors, *loop.raised]]
+    for task in loop.tasks:
+        task._log_destroy_pending = False  # those that wait for ever: said by "nothing"
+    return {"batches": batches, "outcomes": outcomes, "closed": closed, "failed": failed}
+
+
+def kind(value):
+    """Return what a value is, where it is not what was asked for."""
+    return {"gave": "None" if value is None else f"a value of type {type(value).__name__}"}
 
 
 def queue(weights, steps):
-    """Return what a FairQueue gives for each of `steps`: a pair (client, item) is pushed, None asks for an item."""
+    """Return what a FairQueue gives for each of `steps`: a pair (client, item) is pushed, None asks for an item.
+
+    A pair that comes out is a list here. Of anything else, and of what is neither text nor number in a pair, the name
+    of the type is returned, in {"gave": ...}.
+    """
     from fair import FairQueue
 
     fair, found = FairQueue(weights), []
     for step in steps:
         if step is None:
             try:
-                found.append(list(fair.pop()))
+                given = fair.pop()
             except IndexError:
                 found.append("IndexError")
+                continue
+            if isinstance(given, (tuple, list)) and len(given) == 2:
+                found.append([one if type(one) in (str, int) else kind(one) for one in given])
+            else:
+                found.append(kind(given))
         else:
             fair.push(*step)
             found.append(len(fair))
