@@ -214,7 +214,7 @@ def everyone_gets_the_own_answer(sub):
     cost = [0.02, 0.01]
     settings = {"max_batch": sub.rng.integers(3, 7), "max_wait": 0.1, "max_queue": 100}
     arrivals = random_load(sub, sub.rng.integers(40, 60), 0.02)
-    # The last but one comes alone, and the last while its batch runs: after it nobody comes who would wake the batcher.
+    # The last but one comes alone, the last while its batch runs: nobody comes later who would wake the batcher.
     arrivals[-2][0] = arrivals[-3][0] + 1.0
     arrivals[-1][0] = arrivals[-2][0] + 0.11
     expect_answers(simulate(sub, arrivals, settings, cost), arrivals, cost)
