@@ -330,7 +330,7 @@ SAID = [
         "hw3_deployment",
         "service_raises_the_signal_again",
         "accepted_requests_are_answered",
-        "the service ended with -15, not 0",
+        "the service ended by SIGTERM (143 in a shell), not with 0",
         "uvicorn raises the signal a second time",
     ),
     (
