@@ -331,7 +331,7 @@ SAID = [
         "service_raises_the_signal_again",
         "accepted_requests_are_answered",
         "the service ended by SIGTERM (143 in a shell), not with 0",
-        "uvicorn raises the signal a second time",
+        "raised a second time: uvicorn does so",
     ),
     (
         "hw3_deployment",
