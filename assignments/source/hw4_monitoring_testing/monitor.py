@@ -1,4 +1,4 @@
-"""A monitor in production: rows come one by one, values are missing, the process is restarted, and Prometheus asks."""
+"""A monitor in production: rows come one by one, some without values, between restarts and Prometheus' questions."""
 
 import math
 from collections.abc import Sequence

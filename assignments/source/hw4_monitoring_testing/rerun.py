@@ -21,9 +21,7 @@ def order(stages: Mapping[str, dict]) -> list[str]:
             if path in maker:
                 raise PipelineError(f"{maker[path]} and {name} both write {path}")
             maker[path] = name
-    needs = {
-        name: {maker[path] for path in stage["deps"] if path in maker} for name, stage in stages.items()
-    }
+    needs = {name: {maker[path] for path in stage["deps"] if path in maker} for name, stage in stages.items()}
     done = []
     while len(done) < len(stages):
         ready = [name for name in sorted(stages) if name not in done and needs[name] <= set(done)]
@@ -50,7 +48,9 @@ def entry(stage: dict, digests: Mapping[str, str], params: dict) -> dict:
     ### END SOLUTION
 
 
-def next_stage(stages: Mapping[str, dict], lock: dict, digests: Mapping[str, str], params: dict) -> str | None:
+def next_stage(
+    stages: Mapping[str, dict], lock: dict, digests: Mapping[str, str], params: dict
+) -> str | None:
     """Return the first stage, in the order of `order`, that must run now; None if all is as the lock says.
 
     `lock` has, by the names of stages, what `entry` returned when each ran last. A stage must run where the lock has

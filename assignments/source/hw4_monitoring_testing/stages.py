@@ -1,4 +1,4 @@
-"""The pipeline of the project in `checks/part2_project.py`, as DVC reads it. `python stages.py > dvc.yaml` writes it."""
+"""The pipeline of the project in `checks/part2_project.py`, as DVC reads it: `python stages.py > dvc.yaml`."""
 
 import sys
 

@@ -21,8 +21,8 @@ def public():
 @check(
     item="config",
     points=0.15,
-    hint="Interpolations are looked up when all overrides are done, in the whole configuration. One that is the whole "
-    "text keeps its type; within a text it becomes text.",
+    hint="Interpolations are looked up when all overrides are done, in the whole configuration. One that is the "
+    "whole text keeps its type; within a text it becomes text.",
 )
 def interpolations_follow_the_overrides(sub):
     """A reference to a number, a list, a dictionary, within a text, twice in one, through another, and overridden."""
@@ -104,9 +104,7 @@ def files_stay_as_they_are(sub):
         n["one"]: {**small, n["b"]: {n["c"]: small[n["b"]][n["c"]]}},
     }
     names = ("the second call, with the same overrides", "a call without overrides")
-    for of, mine, right in zip(
-        names, public().listed(found, 2, "the reply"), (changed, plain), strict=True
-    ):
+    for of, mine, right in zip(names, public().listed(found, 2, "the reply"), (changed, plain), strict=True):
         differs = public().difference(mine, right)
         if differs:
             expect_equal(public().shown(differs[1]), public().shown(differs[2]), of=f"{differs[0]}, {of}")
@@ -150,7 +148,11 @@ def fingerprints_tell_configurations_apart(sub):
     expect_equal(found[0][1], found[0][0], of="fingerprint of the same keys in another order")
     seen = {}
     for text, one in zip(texts[1:], found[0][1:], strict=True):
-        expect(one not in seen, "two different configurations have one fingerprint", yours=f"{seen.get(one)}, {text}")
+        expect(
+            one not in seen,
+            "two different configurations have one fingerprint",
+            yours=f"{seen.get(one)}, {text}",
+        )
         seen[one] = text
 
 
@@ -177,7 +179,9 @@ def sweeps_separate_at_commas_outside(sub):
         [[f"{a}=[[{one},2],[3,4]]"], [f"{a}=5"]],
         [[]],
     ]
-    found = public().listed(sub.call("driver:sweeps", cases, wall=public().WALL).result, len(cases), "the reply")
+    found = public().listed(
+        sub.call("driver:sweeps", cases, wall=public().WALL).result, len(cases), "the reply"
+    )
     for case, mine, right in zip(cases, found, rights, strict=True):
         expect_equal(mine, right, of=f"runs of {case}")
 
@@ -196,7 +200,10 @@ def an_equal_output_ends_the_wave(sub):
     stages, files, params, n = public().a_pipeline(sub)
     first = lambda path: files[path].split("\n")[0]  # noqa: E731
     edits = [
-        ("after a change of raw.csv that the first stage does not see", ["file", "raw.csv", f"{first('raw.csv')}\nx"]),
+        (
+            "after a change of raw.csv that the first stage does not see",
+            ["file", "raw.csv", f"{first('raw.csv')}\nx"],
+        ),
         ("after a change of other.csv that one of two does not see", ["file", "other.csv", "new\nx"]),
         ("nothing was changed", ["nothing"]),
     ]
@@ -242,7 +249,11 @@ def impossible_pipelines_are_refused(sub):
         expect(type(answer) is dict, "the driver's reply is damaged")
         expect("error" in answer, f"{said}: no PipelineError", yours=str(answer.get("order"))[:100])
         missing = [word for word in words if word not in str(answer["error"])]
-        expect(not missing, f"{said}: the message does not name {', '.join(missing)}", yours=str(answer["error"])[:150])
+        expect(
+            not missing,
+            f"{said}: the message does not name {', '.join(missing)}",
+            yours=str(answer["error"])[:150],
+        )
     gone = {path: text for path, text in files.items() if path != "raw.csv"}
     single = {n["lone"]: stages[n["lone"]]}
     for said, word, given in (
@@ -253,7 +264,11 @@ def impossible_pipelines_are_refused(sub):
         right = type(answer) is list and len(answer) == 1 and type(answer[0]) is dict
         expect(right, "the driver's reply is damaged")
         expect("error" in answer[0], f"{said}: no PipelineError", yours=str(answer[0].get("ran"))[:100])
-        expect(word in str(answer[0]["error"]), f"{said}: the message does not name {word}", yours=str(answer[0]["error"])[:150])
+        expect(
+            word in str(answer[0]["error"]),
+            f"{said}: the message does not name {word}",
+            yours=str(answer[0]["error"])[:150],
+        )
 
 
 # --- stages -----------------------------------------------------------------------------------------------------
@@ -276,7 +291,8 @@ def parameters_reach_their_stages(sub):
         }
         late = sorted(right - runs)
         expect(
-            not late, f"an edit of {parameter} does not run {', '.join(late)}, whose outputs would stay the old ones"
+            not late,
+            f"an edit of {parameter} does not run {', '.join(late)}, whose outputs would stay the old ones",
         )
         more = sorted(runs - right)
         expect(not more, f"an edit of {parameter} runs {', '.join(more)}, which it does not change")

@@ -144,19 +144,16 @@ SCRIPTS = {
 
 LABELS = '{"0": "question", "1": "complaint"}\n'
 
-WORDS = {
-    "0": "when does the shop open where can I find my size is this blue or black how long is it".split(),
-    "1": "the parcel came late it is broken I want my money back nobody answers the phone again".split(),
-}
+QUESTION = "when does the shop open where can I find my size is this blue or black how long is it"
+COMPLAINT = "the parcel came late it is broken I want my money back nobody answers the phone again"
 
 
 def raw(chance, count=120):
     """Return the text of `data/raw.csv`: sentences of two kinds. `chance` is a `random.Random`."""
-    lines = ["text,kind"]
+    kinds, lines = [QUESTION.split(), COMPLAINT.split()], ["text,kind"]
     for number in range(count):
-        kind = str(number % 2)
-        words = chance.choices(WORDS[kind], k=chance.randint(4, 9)) + chance.choices(WORDS["0"], k=2)
-        lines.append(f"{'  '.join(words)},{kind}")
+        words = chance.choices(kinds[number % 2], k=chance.randint(4, 9)) + chance.choices(kinds[0], k=2)
+        lines.append(f"{'  '.join(words)},{number % 2}")
     return "\n".join(lines) + "\n"
 
 

@@ -224,7 +224,10 @@ def stages_follow_what_they_read(sub):
         right, in_file, waves = (ordered(needs, file, rule) for rule in ("first", "in_file", "waves"))
         if right not in (in_file, waves):
             cases.append(
-                {name: stage([f"{each}.out" for each in needs[name]] + ["raw"], [f"{name}.out"]) for name in file}
+                {
+                    name: stage([f"{each}.out" for each in needs[name]] + ["raw"], [f"{name}.out"])
+                    for name in file
+                }
             )
             rights.append(right)
     found = listed(sub.call("driver:orders", cases, wall=WALL).result, 3, "the reply")
@@ -377,7 +380,7 @@ def parameters(value, stage_name):
                 yours=shown(each),
             )
             # Without names, DVC watches the whole file.
-            found += (each["params.yaml"] or []) if each["params.yaml"] else list(yaml.safe_load(project().PARAMS))
+            found += each["params.yaml"] or list(yaml.safe_load(project().PARAMS))
         else:
             found.append(each)
     expect(all(type(each) is str for each in found), f"dvc.yaml, {stage_name}: a parameter is no name")
@@ -409,10 +412,14 @@ def stages_of(sub):
     for name, one in stages.items():
         expect(type(one) is dict, f"dvc.yaml, {name}: is no mapping")
         unknown = sorted(set(map(str, one)) - {"cmd", "deps", "params", "outs", "metrics", "plots", "desc"})
-        expect(not unknown, f"dvc.yaml, {name}: {', '.join(unknown)} is a key that this homework does not use")
+        expect(
+            not unknown, f"dvc.yaml, {name}: {', '.join(unknown)} is a key that this homework does not use"
+        )
         command = one.get("cmd")
         right = type(command) is str and command.split() == ["python", f"src/{name}.py"]
-        expect(right, f"dvc.yaml, {name}: cmd is another one", yours=shown(command), spec=f"python src/{name}.py")
+        expect(
+            right, f"dvc.yaml, {name}: cmd is another one", yours=shown(command), spec=f"python src/{name}.py"
+        )
         outs = [path for key in ("outs", "metrics", "plots") for path in paths(one.get(key) or [], name, key)]
         found[name] = {
             "deps": paths(one.get("deps") or [], name, "deps"),

@@ -60,10 +60,11 @@ def many_features_share_one_run_length(sub):
     hint="NaN compares as false with everything, and max() of it depends on the order: look for it first.",
 )
 def missing_values_change_nothing(sub):
-    """Two features with missing values, and rows without any: alarms as in the rows where the first one has a value."""
+    """Two features with missing values, and rows without any: alarms as if rows without the first were not there."""
     settings = public().some_settings(sub, ["price", "clicks"])
     rows = public().some_rows(sub, settings, 120)
-    rows[:, 1] = settings["mean"][1]  # it never gives an alarm: what one does to the other is another check's matter
+    # The second never gives an alarm: what one does to the other is another check's matter.
+    rows[:, 1] = settings["mean"][1]
     gone = sub.rng.uniform(0, 1, rows.shape) < 1 / 3
     gone[50] = True
     full = rows[~gone[:, 0]]
@@ -81,7 +82,7 @@ def missing_values_change_nothing(sub):
 
 
 def told(sub, settings, rows, restarts=()):
-    """Return what the driver gave of each row, alarms and metrics, after a look at its form; some row has an alarm."""
+    """Return alarms and metrics of each row, after a look at their form; some row has an alarm."""
     found = sub.call("driver:watched", settings, rows, list(restarts), wall=public().WALL).result
     for each in public().listed(found, len(rows), "the reply"):
         good = type(each) is list and len(each) == 2 and type(each[0]) is list and type(each[1]) is str
@@ -122,11 +123,19 @@ def samples(text):
             family, brace, rest = line.partition("{")
             feature = None
             if brace:
-                expect(rest.startswith('feature="'), "a line of the metrics has no label feature", yours=line[:100])
+                expect(
+                    rest.startswith('feature="'),
+                    "a line of the metrics has no label feature",
+                    yours=line[:100],
+                )
                 rest, feature = rest.removeprefix('feature="'), ""
                 while rest and rest[0] != '"':
                     if rest[0] == "\\":
-                        expect(rest[1:2] in ESCAPED, "a label has a backslash that escapes nothing", yours=line[:100])
+                        expect(
+                            rest[1:2] in ESCAPED,
+                            "a label has a backslash that escapes nothing",
+                            yours=line[:100],
+                        )
                         feature, rest = feature + ESCAPED[rest[1]], rest[2:]
                     else:
                         feature, rest = feature + rest[0], rest[1:]
@@ -146,11 +155,11 @@ def samples(text):
 @check(
     item="monitor",
     points=0.1,
-    hint="A counter is there before it has counted anything. In labels, a backslash, a double quote and a line feed are "
-    "written with a backslash.",
+    hint="A counter is there before it has counted anything. In labels, a backslash, a double quote and a line feed "
+    "are written with a backslash.",
 )
 def metrics_say_what_happened(sub):
-    """Your alarms and the missing values are counted; sums before the first alarm; names with a quote and a backslash."""
+    """Your alarms and the missing values, counted; sums before the first alarm; names with a quote and a backslash."""
     settings = public().some_settings(sub, ["age", 'width in "', "C:\\share", "two\nlines"])
     rows = public().some_rows(sub, settings, 90)
     rows[30:40, 1] = math.nan

@@ -12,7 +12,6 @@ from grader.checks import (
     expect_at_least,
     expect_at_most,
     expect_close,
-    expect_equal,
 )
 
 WALL = 60  # seconds, only to end what hangs; a calibration takes about one
@@ -55,9 +54,7 @@ def sums_follow_the_recursion(sub):
         values[rows // 2 :, 0] += 1
         answer = sub.call("driver:sums", values, slack, wall=WALL).result
         expect(type(answer) in (list, tuple) and len(answer) == 2, "the driver's reply is damaged")
-        for name, mine, right in zip(
-            ("up", "down"), answer, right_sums(values.numpy(), slack), strict=True
-        ):
+        for name, mine, right in zip(("up", "down"), answer, right_sums(values.numpy(), slack), strict=True):
             expect_close(
                 mine,
                 torch.from_numpy(right),
