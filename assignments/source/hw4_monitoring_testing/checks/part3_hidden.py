@@ -159,7 +159,7 @@ def samples(text):
     "are written with a backslash.",
 )
 def metrics_say_what_happened(sub):
-    """Your alarms and the missing values, counted; sums before the first alarm; names with a quote and a backslash."""
+    """Your alarms and missing values, counted; sums before the first alarm; names with a quote and a backslash."""
     settings = public().some_settings(sub, ["age", 'width in "', "C:\\share", "two\nlines"])
     rows = public().some_rows(sub, settings, 90)
     rows[30:40, 1] = math.nan
