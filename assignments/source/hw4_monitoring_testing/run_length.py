@@ -23,9 +23,9 @@ def calibrate(reference: np.ndarray, slack: float, run_length: float, seed: int 
     """Return the threshold at which a monitor gives a false alarm every `run_length` rows on average.
 
     `reference` [n, F] float64 are rows without drift, in their own units. They are independent of each other; the
-    features of a row may depend on each other. The monitor standardises each feature by mean and standard deviation of the
-    reference, and gives an alarm at the first row where any of the 2F sums is larger than the threshold. Rows count
-    from 1.
+    features of a row may depend on each other. The monitor standardises each feature by mean and standard deviation
+    of the reference, and gives an alarm at the first row where any of the 2F sums is larger than the threshold.
+    Rows count from 1.
     """
     ### BEGIN SOLUTION
     chance = np.random.default_rng(seed)
