@@ -118,6 +118,7 @@ def signs_come_first(sub):
     """The hidden vector is your own hadamard(signs * hidden), weights lie anyhow and stay; 12, 48: ValueError."""
     *_, turned, reply, arguments = public().expect_rotated(sub, (9, 64, 7), "transposed")
     right = public().expect_tensor(reply["hidden"], turned.shape, torch.float64, "hadamard(signs * hidden)")
+    expect(bool((right.norm(dim=-1) > 0).all()), "hadamard(signs * hidden) is zero")
     of = "hidden vector after the rotation, without its bias"
     expect_close(turned / 60, right / 60, atol=1e-9, why="float64", of=of)
     names = ("first", "bias", "second", "signs")
