@@ -79,8 +79,8 @@ def few_inputs_and_dead_columns(sub):
     hint="Bits and group are arguments; the scale is that of the group's own columns.",
 )
 def other_grids(sub):
-    """3 bits with one group; 8 bits with groups of 16 and columns of different size: at most half of the error."""
-    for bits, group in ((3, 96), (8, 16)):
+    """3 bits with one group; 6 bits with groups of 16 and columns of different size: at most half of the error."""
+    for bits, group in ((3, 96), (6, 16)):
         weight, draw = sub.rng.normal((40, 96)), public().correlated(sub, 96)
         if group < 96:
             weight = weight * 30.0 ** -(torch.arange(96) // group % 2)
@@ -288,5 +288,5 @@ def another_student_learns(sub):
     hint="The number of layers, their widths and the channels of an image are those of the arguments.",
 )
 def another_network_fits(sub):
-    """Two convolutions on images of two channels: a quarter of the MACs, an eighth of the bytes, 0.05 less."""
-    public().expect_compressed(sub, 2, [(16, 1), (32, 2)], 0.25, 0.05)
+    """Two convolutions on images of two channels: 0.15 of the MACs, an eighth of the bytes, 0.05 less."""
+    public().expect_compressed(sub, 2, [(16, 1), (32, 2)], 0.15, 0.05)

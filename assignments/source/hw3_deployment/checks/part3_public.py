@@ -186,14 +186,13 @@ def the_layer_is_scaled_back(sub):
 # --- gptq -------------------------------------------------------------------------------------------------------
 
 
-def correlated(sub, columns):
+def correlated(sub, columns, noise=0.31):
     """Return a function that draws inputs; a quarter as many hidden causes as columns move all of them."""
     causes = sub.rng.normal((columns // 4, columns)) / math.sqrt(columns // 4)
 
     def draw(samples):
-        return 0.95 * sub.rng.normal((samples, columns // 4)) @ causes + 0.31 * sub.rng.normal(
-            (samples, columns)
-        )
+        own = noise * sub.rng.normal((samples, columns))
+        return 0.95 * sub.rng.normal((samples, columns // 4)) @ causes + own
 
     return draw
 
@@ -205,10 +204,10 @@ def to_nearest(weight, bits, group):
     return ((parts / scales).round() * scales).reshape(weight.shape)
 
 
-def quantized_layer(sub, weight, inputs, bits, group, of, beyond=1):
+def quantized_layer(sub, weight, inputs, bits, group, of, beyond=0.0):
     """Return the weight that the student's codes and scales stand for, float64, after a look at the grid.
 
-    Codes may be `beyond` times as large as they should: a range that is left a little costs one check, not all.
+    A share `beyond` of the codes may lie outside of the range: a few that do cost one check, not all.
     """
     found = listed(
         sub.call("driver:on_a_grid", weight, inputs, bits, group, wall=WALL).result, 2, "the reply"
@@ -216,20 +215,17 @@ def quantized_layer(sub, weight, inputs, bits, group, of, beyond=1):
     codes = expect_tensor(found[0], weight.shape, torch.int8, f"{of}: codes")
     groups = weight.shape[1] // group
     scales = expect_tensor(found[1], (len(weight), groups), torch.float32, f"{of}: scales")
-    top = 2 ** (bits - 1) - 1
-    expect_at_most(
-        int(codes.int().abs().max()),
-        top * beyond,
-        of=f"{of}: largest magnitude of a code",
-        hint="What is made up for lets weights grow beyond the range; a code stays within it all the same.",
-    )
+    top, sizes = 2 ** (bits - 1) - 1, codes.int().abs()
+    hint = "What is made up for lets weights grow beyond the range; a code stays within it all the same."
+    if float((sizes > top).double().mean()) > beyond:
+        expect_at_most(int(sizes.max()), top, of=f"{of}: largest magnitude of a code", hint=hint)
     expect(bool((scales > 0).all()), f"{of}: a scale is not above 0", yours=float(scales.min()))
     return codes.double() * scales.double().repeat_interleave(group, 1)
 
 
 def expect_error_falls(sub, weight, inputs, fresh, bits, group, share, of):
     """Fail unless outputs on `fresh` inputs are off by at most `share` of what rounding to nearest costs."""
-    weights = quantized_layer(sub, weight, inputs, bits, group, of, beyond=2)
+    weights = quantized_layer(sub, weight, inputs, bits, group, of, beyond=0.05)
 
     def error(other):
         return float(((fresh.double() @ (other - weight.double()).T) ** 2).mean())
@@ -247,7 +243,8 @@ def expect_error_falls(sub, weight, inputs, fresh, bits, group, share, of):
 )
 def codes_lie_on_the_grid(sub):
     """A layer of 48 x 128, 4 bits, groups of 32: codes -7 to 7, scales above 0, together about the weight."""
-    weight, inputs = sub.rng.normal((48, 128)), correlated(sub, 128)(512)
+    # Strongly correlated, so that weights move far, and some of them beyond the range.
+    weight, inputs = sub.rng.normal((48, 128)), correlated(sub, 128, 0.1)(512)
     found = quantized_layer(sub, weight, inputs, 4, 32, "4 bits, groups of 32")
     expect_related(found, weight.double(), at_least=0.7, of="codes times scales")
 
@@ -671,7 +668,7 @@ def expect_distilled(sub, samples, columns, classes, width):
     for name, weight in weights.items():
         expect_tensor(found[name], weight.shape, torch.float32, f"weight {name}")
     with one_thread():
-        bound = from_labels(weights, inputs, labels, judge) + 0.07
+        bound = from_labels(weights, inputs, labels, judge) + 0.06
     of = "share of 4,000 new inputs on which the student agrees with its teacher"
     expect_at_least(judge(found), bound, of=of)
 
@@ -683,7 +680,7 @@ def expect_distilled(sub, samples, columns, classes, width):
     hint="The teacher's logits say more than labels that were drawn from them: alpha near 1, and enough steps.",
 )
 def a_student_learns_from_its_teacher(sub):
-    """500 inputs, 6 classes: 0.07 more of new inputs right than a student trained on labels, stopped at its best."""
+    """500 inputs, 6 classes: 0.06 more of new inputs right than a student trained on labels, stopped at its best."""
     expect_distilled(sub, 500, 10, 6, 24)
 
 
