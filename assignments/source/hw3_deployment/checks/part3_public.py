@@ -505,6 +505,7 @@ def channels_go_whole(sub):
     ]
     for layer in layers[:3]:
         layer["scale"][[1, 4]] *= 0.01  # every layer loses channels, and not its last ones alone
+        layer["shift"] = layer["shift"].abs()  # so that no random network is dead behind its ReLUs
     shape = [3, 10, 8]
     macs = counted(layers, shape)
     reply = sub.call("driver:pruned", layers, shape, [[macs * 2 // 5, 2]], wall=WALL).result
