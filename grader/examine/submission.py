@@ -29,7 +29,6 @@ from grader.examine.suite.trial import Suite
 from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
 
-
 T = TypeVar("T")
 
 

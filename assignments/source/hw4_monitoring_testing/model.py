@@ -39,7 +39,7 @@ def initial(config: dict, seed: int) -> dict[str, torch.Tensor]:
 
 
 def forward(weights: dict, tokens: torch.Tensor, config: dict, seed: int | None = None) -> torch.Tensor:
-    """Return the logits [batch, length, words] of `tokens` [batch, length]; those at a position depend on no later one.
+    """Return the logits [batch, length, words] of `tokens` [batch, length]; none depends on a later token.
 
     With x = token + position: for each layer x = x + dropout(attention(norm1(x)) @ out), then
     x = x + dropout(relu(norm2(x) @ up) @ down); the logits are norm(x) @ token.T. A norm is layer_norm over the width

@@ -11,8 +11,9 @@ import torch
 def learning_rate(step: int, config: dict) -> float:
     """Return the learning rate of step `step`, counted from 0.
 
-    While step < warmup it is peak * (step + 1) / warmup. Then it falls from peak, at step `warmup`, to floor, at step
-    `total`, along half a cosine: floor + (peak - floor) * (1 + cos(pi * t)) / 2, t the share of the way. It stays there.
+    While step < warmup it is peak * (step + 1) / warmup. Then it falls from peak, at step `warmup`, to floor, at
+    step `total`, along half a cosine: floor + (peak - floor) * (1 + cos(pi * t)) / 2, t the share of the way. There
+    it stays.
     """
     peak, floor, warmup, total = (config[name] for name in ("peak", "floor", "warmup", "total"))
     if step < warmup:
@@ -55,8 +56,8 @@ def adamw(
 ) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, torch.Tensor]]]:
     """Return weights and moments after step `step`, counted from 0; the arguments stay as they are.
 
-    AdamW (Loshchilov and Hutter 2019). moments["first"][name] and moments["second"][name] are the running means of the
-    gradient and of its square; both are divided by 1 - beta ** (step + 1); epsilon is added to the root. Weights with
+    AdamW (Loshchilov and Hutter 2019). moments["first"][name] and moments["second"][name] are the running means of
+    the gradient and of its square, which begin as zeros; both are divided by 1 - beta ** (step + 1); epsilon is added to the root. Weights with
     two dimensions or more lose rate * decay of themselves; others (norms) do not decay.
     """
     beta1, beta2 = config["beta1"], config["beta2"]

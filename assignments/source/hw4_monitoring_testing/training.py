@@ -15,7 +15,7 @@ from optimizer import adamw, clip, learning_rate
 
 
 def start(config: dict, seed: int) -> dict:
-    """Return the state before step 0: `step`, `weights`, `average` (equal to the weights), and what else is needed."""
+    """Return the state before step 0: `step`, `weights`, `average` (equal to the weights), and what else it takes."""
     weights = initial(config, seed)
     zeros = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     moments = {"first": zeros, "second": dict(zeros)}
@@ -67,8 +67,8 @@ def train_step(state: dict, batches: list, config: dict) -> tuple[dict, dict[str
 def train(state: dict, sequences: list[torch.Tensor], steps: int, config: dict) -> tuple[dict, list[dict]]:
     """Return the state after `steps` more steps, and the metrics of each.
 
-    A step takes `accumulate` micro-batches of `batch` sequences. An epoch takes each sequence once, in an order of its
-    own, but for those at its end that do not fill a step. What comes next follows from state["step"]: training that
+    A step takes `accumulate` micro-batches of `batch` sequences. An epoch takes each sequence once, in an order of
+    its own, but for those at its end that do not fill a step. What comes next follows from state["step"]: training that
     was stopped and goes on does what it would have done. Raises ValueError where the sequences do not fill one step.
     """
     size = config["batch"] * config["accumulate"]

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 import types
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NoReturn
@@ -46,8 +47,7 @@ def _implement(sock: socket.socket, order: dict[str, Any]) -> NoReturn:
     What the statement leaves open is another thing in every run: what a seed stands for (`order["salt"]`), and in
     which order a dictionary has its entries.
     """
-    salt = random.Random(order["salt"])
-    shift = salt.randrange(1 << 30)
+    shift = random.Random(order["salt"]).randrange(1 << 30)
     functions: dict[str, Any] = {}
     told: dict[str, dict[str, Any]] = {}
     error = None
@@ -67,7 +67,7 @@ def _implement(sock: socket.socket, order: dict[str, Any]) -> NoReturn:
             sock.sendall(wire.encode({"names": told, "error": error}))
             continue
         function, places = functions[asked["call"]]
-        sock.sendall(_answer(function, places, asked["args"], asked["kwargs"], shift, salt))
+        sock.sendall(_answer(function, places, asked["args"], asked["kwargs"], shift))
 
 
 def _answer(
@@ -76,7 +76,6 @@ def _answer(
     args: list[Any],
     kwargs: dict[str, Any],
     shift: int,
-    salt: random.Random,
 ) -> bytes:
     # What the function prints is nobody's to compare.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -85,7 +84,7 @@ def _answer(
             given += args[len(given) :]
             named = {name: _salted(name, value, shift) for name, value in kwargs.items()}
             before = wire.encode([given, named])
-            answer = {"value": _shuffled(function(*given, **named), salt)}
+            answer = {"value": _shuffled(function(*given, **named), shift)}
             if wire.encode([given, named]) != before:
                 answer["changed"] = [given, named]
             return wire.encode(answer)
@@ -100,14 +99,13 @@ def _salted(name: str, value: Any, shift: int) -> Any:
     return (value + shift) % (1 << 31) if name == "seed" and type(value) is int else value
 
 
-def _shuffled(value: Any, salt: random.Random) -> Any:
-    """Return a result with the entries of its dictionaries in an order of this run's own."""
+def _shuffled(value: Any, shift: int) -> Any:
+    """Return a result with the entries of its dictionaries in an order that this run has for their names."""
     if isinstance(value, dict):
-        entries = [(name, _shuffled(one, salt)) for name, one in value.items()]
-        salt.shuffle(entries)
-        return dict(entries)
+        names = sorted(value, key=lambda name: zlib.crc32(f"{shift}{name}".encode()))
+        return {name: _shuffled(value[name], shift) for name in names}
     if type(value) in (list, tuple):
-        return type(value)(_shuffled(one, salt) for one in value)
+        return type(value)(_shuffled(one, shift) for one in value)
     return value
 
 

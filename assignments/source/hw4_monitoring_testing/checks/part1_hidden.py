@@ -72,7 +72,9 @@ def micro_batches_are_one_batch(sub):
         for logits, (_, targets) in zip(reply["logits"], batches, strict=True)
     ]
     value, gradients = reply["all"]
-    expect_close(value, sum(sums) / sum(counts), atol=1e-3, why="float32; a mean of means is off by more", of="loss")
+    expect_close(
+        value, sum(sums) / sum(counts), atol=1e-3, why="float32; a mean of means is off by more", of="loss"
+    )
     for name in weights:
         right = sum(count * alone[1][name] for count, alone in zip(counts, reply["alone"], strict=True))
         right = right / sum(counts)
@@ -89,7 +91,9 @@ def training_goes_on_where_it_stopped(sub):
     reply = sub.call("driver:stopped", config, sub.rng.integers(0, 1000), sequences, pieces).result
     expect_close(reply["whole"][0], math.log(258), atol=0.3, why="new weights know nothing", of="first loss")
     for step, (whole, piece) in enumerate(zip(reply["whole"], reply["pieces"], strict=True)):
-        expect_close(piece, whole, atol=1e-6, why="the same operations", of=f"loss of step {step}, stopped at 3 and 5")
+        expect_close(
+            piece, whole, atol=1e-6, why="the same operations", of=f"loss of step {step}, stopped at 3 and 5"
+        )
 
 
 # --- suite ------------------------------------------------------------------------------------------------------
@@ -102,7 +106,10 @@ def texts_of(paths):
 @cache
 def right():
     """Return the reference and two other whole implementations, by what they differ in."""
-    found = {"the reference": texts_of({name: SOURCE / name for name in public().FILES})}
+    reference = texts_of({name: SOURCE / name for name in public().FILES})
+    # Without what students get in its place, which would be in the way of edits.
+    given = r"^ *### GIVEN\n(?: *#(?!##).*\n)+"
+    found = {"the reference": {name: re.sub(given, "", text, flags=re.M) for name, text in reference.items()}}
     others = {}
     for path in sorted((SOURCE / "right").glob("*.py")):
         head = dict(re.findall(r"^# ([a-z]+): (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
@@ -132,7 +139,9 @@ def kills(sub):
 
 def expect_share(sub, share):
     found = kills(sub)
-    tell(f"Killed: {found.share(hard=False):.0%}; {share:.0%} are asked for. What survives is about: {found.about(hard=False)}.")
+    tell(
+        f"Killed: {found.share(hard=False):.0%}; {share:.0%} are asked for. What survives is about: {found.about(hard=False)}."
+    )
     sub.note("survivors", ", ".join(one.name for one in found.survivors) or "none")
     sub.note("one run of the suite, at most", round(found.longest, 2), "s")
     expect_at_least(found.share(hard=False), share, of="share of the mutants that the suite kills")
@@ -160,5 +169,7 @@ def the_suite_kills_nearly_all(sub):
 def the_suite_kills_hard_ones(sub):
     """The suite passes on three right implementations and kills 70 % of the hard mutants."""
     found = kills(sub)
-    tell(f"Killed: {found.share(hard=True):.0%}; 70% are asked for. What survives is about: {found.about(hard=True)}.")
+    tell(
+        f"Killed: {found.share(hard=True):.0%}; 70% are asked for. What survives is about: {found.about(hard=True)}."
+    )
     expect_at_least(found.share(hard=True), 0.7, of="share of the hard mutants that the suite kills")

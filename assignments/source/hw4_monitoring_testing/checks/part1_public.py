@@ -12,7 +12,19 @@ from grader.course import CourseError
 HERE = Path(__file__).parent
 FILES = ("corpus.py", "model.py", "optimizer.py", "training.py")
 NAMES = {
-    "corpus": ["PAD", "END", "FIRST", "WORDS", "IGNORED", "encode", "decode", "split", "order", "shard", "collate"],
+    "corpus": [
+        "PAD",
+        "END",
+        "FIRST",
+        "WORDS",
+        "IGNORED",
+        "encode",
+        "decode",
+        "split",
+        "order",
+        "shard",
+        "collate",
+    ],
     "model": ["IGNORED", "initial", "forward", "loss"],
     "optimizer": ["learning_rate", "clip", "adamw"],
     "training": ["start", "gradients_of", "train_step", "train", "save", "load", "evaluate"],
@@ -40,8 +52,16 @@ def random_config(sub, **settings):
     config |= settings
     width, shapes = config["width"], {"token": (258, config["width"]), "position": (24, config["width"])}
     for layer in range(2):
-        shapes |= {f"{layer}.norm1": (width,), f"{layer}.qkv": (width, 3 * width), f"{layer}.out": (width, width)}
-        shapes |= {f"{layer}.norm2": (width,), f"{layer}.up": (width, 4 * width), f"{layer}.down": (4 * width, width)}
+        shapes |= {
+            f"{layer}.norm1": (width,),
+            f"{layer}.qkv": (width, 3 * width),
+            f"{layer}.out": (width, width),
+        }
+        shapes |= {
+            f"{layer}.norm2": (width,),
+            f"{layer}.up": (width, 4 * width),
+            f"{layer}.down": (4 * width, width),
+        }
     weights = {name: sub.rng.normal(shape) / 3 for name, shape in (shapes | {"norm": (width,)}).items()}
     return config, weights
 
@@ -75,7 +95,12 @@ def collate_learns_nothing_from_padding(sub):
         expect_equal(found[place], expected, of=name)
 
 
-@check(item="fixes", points=0.1875, wall=WALL, hint="Which positions may a position attend to? Write a mask of 3 x 3 down.")
+@check(
+    item="fixes",
+    points=0.1875,
+    wall=WALL,
+    hint="Which positions may a position attend to? Write a mask of 3 x 3 down.",
+)
 def logits_depend_on_no_later_token(sub):
     """`forward` gives the logits of its formula, and those at a position depend on no later token."""
     config, weights = random_config(sub)
@@ -117,7 +142,13 @@ def evaluation_weighs_every_target_alike(sub):
     mean = total / sum(len(sequence) - 1 for sequence in sequences)
     found = reply["found"]
     expect(type(found) is dict and {"loss", "perplexity"} <= found.keys(), "evaluate returns other names")
-    expect_close(found["loss"], mean, atol=1e-3, why="float32; the mean over batches is off by 0.05 and more", of="loss")
+    expect_close(
+        found["loss"],
+        mean,
+        atol=1e-3,
+        why="float32; the mean over batches is off by 0.05 and more",
+        of="loss",
+    )
     expect_close(
         found["perplexity"], math.exp(mean), atol=2e-3 * math.exp(mean), why="float32", of="perplexity"
     )

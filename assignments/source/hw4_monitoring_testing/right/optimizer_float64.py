@@ -10,7 +10,9 @@ def learning_rate(step, config):
     rates = {"before": config["peak"] * (step + 1) / max(1, config["warmup"])}
     way = (step - config["warmup"]) / max(1, config["total"] - config["warmup"])
     way = 1.0 if way > 1 else way
-    rates["after"] = (config["peak"] + config["floor"]) / 2 + (config["peak"] - config["floor"]) / 2 * cos(pi * way)
+    rates["after"] = (config["peak"] + config["floor"]) / 2 + (config["peak"] - config["floor"]) / 2 * cos(
+        pi * way
+    )
     return rates["before" if step < config["warmup"] else "after"]
 
 

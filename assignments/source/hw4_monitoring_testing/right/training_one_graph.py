@@ -1,6 +1,6 @@
 # replaces: training.py
 # method: one graph for all micro-batches, torch.autograd.grad, and a list of what comes next
-# differs: its state has other entries, its random numbers are others, its metrics have one more, and it evaluates one by one
+# differs: its state has other entries, its random numbers are others, its metrics have one more
 import io
 import math
 import zlib
@@ -77,7 +77,9 @@ def load(data):
 
 @torch.no_grad()
 def evaluate(weights, sequences, config):
-    sums = [loss(forward(weights, *collate([one], config["most"])[:1], config), collate([one], config["most"])[1])
-            for one in sequences]
+    sums = [
+        loss(forward(weights, *collate([one], config["most"])[:1], config), collate([one], config["most"])[1])
+        for one in sequences
+    ]
     mean = math.fsum(float(value) for value, _ in sums) / sum(count for _, count in sums)
     return {"loss": mean, "perplexity": math.exp(mean)}
