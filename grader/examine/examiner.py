@@ -53,8 +53,9 @@ class Examiner:
 
         `isolation` is `namespaces` (everything that grading needs: namespaces and control groups), `plain`
         (nothing: a student's own machine), or `auto` (what there is; `weakness` says what is missing).
-        `programs` is what workers can do besides calling a function, see `Zygote`: the checks need `PROGRAMS`. One that was started earlier
-        may be handed over as `zygote`. Raises SandboxError where `namespaces` is asked for and cannot be had.
+        `programs` is what workers can do besides calling a function, see `Zygote`: checks need `PROGRAMS`. One that
+        was started earlier may be handed over as `zygote`. Raises SandboxError where `namespaces` is asked for and
+        cannot be had.
         """
         if isolation not in ISOLATIONS:
             raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")

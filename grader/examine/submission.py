@@ -203,7 +203,7 @@ class Submission(Asking):
         """Return the submission's test file `tests`, to be run with pytest against implementations.
 
         `names` are the public names of each module, which the tests may import: functions of plain data and tensors,
-        and constants. The implementation runs in another worker, so the tests see what it does and nothing else of it.
+        and constants. The implementation runs in another worker: the tests see what it does and nothing else of it.
         A run may take `wall` seconds, a call `patience`. Raises StudentError where the file is missing.
         """
         self._text(tests)

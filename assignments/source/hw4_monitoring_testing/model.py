@@ -50,7 +50,7 @@ def forward(weights: dict, tokens: torch.Tensor, config: dict, seed: int | None 
     config["dropout"], else divided by one minus that; every layer and place draws anew.
     Raises ValueError where there are more tokens than positions.
     """
-    batch, length = tokens.shape
+    length = tokens.shape[1]
     if length > config["most"]:
         raise ValueError(f"{length} tokens, but the model has {config['most']} positions")
     generator = None if seed is None else torch.Generator().manual_seed(seed)

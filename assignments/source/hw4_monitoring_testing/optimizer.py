@@ -57,8 +57,9 @@ def adamw(
     """Return weights and moments after step `step`, counted from 0; the arguments stay as they are.
 
     AdamW (Loshchilov and Hutter 2019). moments["first"][name] and moments["second"][name] are the running means of
-    the gradient and of its square, which begin as zeros; both are divided by 1 - beta ** (step + 1); epsilon is added to the root. Weights with
-    two dimensions or more lose rate * decay of themselves; others (norms) do not decay.
+    the gradient and of its square, which begin as zeros; both are divided by 1 - beta ** (step + 1);
+    epsilon is added to the root. Weights with two dimensions or more lose rate * decay of themselves; others (norms)
+    do not decay.
     """
     beta1, beta2 = config["beta1"], config["beta2"]
     new, first, second = {}, {}, {}

@@ -100,7 +100,7 @@ def test_order_is_a_permutation_by_seed_and_epoch():
 def test_shards_take_each_index_once():
     indices = [5, 3, 8, 1, 9, 0, 2]
     shards = [shard(indices, rank, 3) for rank in range(3)]
-    assert sorted(sum(shards, [])) == sorted(indices)
+    assert sorted(index for part in shards for index in part) == sorted(indices)
     assert sorted(map(len, shards)) == [2, 2, 3]
     for part in shards:
         assert part == [index for index in indices if index in part]
@@ -295,7 +295,7 @@ def test_micro_batches_are_one_batch():
 
 def test_gradients_are_slopes():
     weights, batches = big(), [collate(texts(5, 4), 9)]
-    value, gradients = gradients_of(weights, batches, CONFIG)
+    _, gradients = gradients_of(weights, batches, CONFIG)
     for name in ("0.qkv", "1.down", "norm"):
         direction = gradients[name] / gradients[name].norm()
         moved = {**weights, name: weights[name] + 1e-2 * direction}

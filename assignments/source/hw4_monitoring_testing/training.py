@@ -68,8 +68,9 @@ def train(state: dict, sequences: list[torch.Tensor], steps: int, config: dict) 
     """Return the state after `steps` more steps, and the metrics of each.
 
     A step takes `accumulate` micro-batches of `batch` sequences. An epoch takes each sequence once, in an order of
-    its own, but for those at its end that do not fill a step. What comes next follows from state["step"]: training that
-    was stopped and goes on does what it would have done. Raises ValueError where the sequences do not fill one step.
+    its own, but for those at its end that do not fill a step. What comes next follows from state["step"]: training
+    that was stopped and goes on does what it would have done. Raises ValueError where the sequences do not fill one
+    step.
     """
     size = config["batch"] * config["accumulate"]
     in_epoch = len(sequences) // size

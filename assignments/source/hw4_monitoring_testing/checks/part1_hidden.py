@@ -12,6 +12,11 @@ import torch.nn.functional as F
 from grader.checks import Failed, check, expect, expect_at_least, expect_close, load_mutants, tell
 
 SOURCE = Path(__file__).parents[1]
+WALL = 600  # seconds for some hundred runs of a suite
+MEANS_NOTHING = {
+    "zeros": "what a test returns means nothing",
+    "constant": "what a test returns means nothing",
+}
 
 
 @cache
@@ -127,49 +132,51 @@ def mutants():
 
 
 def kills(sub):
-    """Return what the suite kills, which is found out once for all checks; says to the student what survives."""
+    """Return what the suite kills, which is found out once for all checks, as it takes long."""
+
+    def run():
+        suite = sub.suite("test_training.py", public().NAMES, wall=public().ONE_RUN)
+        return suite.kills(right(), mutants())
+
     try:
-        suite = lambda: sub.suite("test_training.py", public().NAMES, wall=public().ONE_RUN)  # noqa: E731
-        found = sub.once("kills", lambda: suite().kills(right(), mutants()))
+        return sub.once("kills", run)
     except Failed as error:
-        tell(f"{error.why}")
+        tell(error.why)
         raise
-    return found
 
 
-def expect_share(sub, share):
+def expect_share(sub, share, *, hard=False):
+    """Fail unless the suite kills this share of the mutants of a kind; tell the student what survives."""
     found = kills(sub)
+    kind = "hard mutants" if hard else "mutants"
+    killed = found.share(hard)
     tell(
-        f"Killed: {found.share(hard=False):.0%}; {share:.0%} are asked for. What survives is about: {found.about(hard=False)}."
+        f"Kills {killed:.0%} of the {kind}; {share:.0%} are asked for. Survivors are about: {found.about(hard)}."
     )
     sub.note("survivors", ", ".join(one.name for one in found.survivors) or "none")
     sub.note("one run of the suite, at most", round(found.longest, 2), "s")
-    expect_at_least(found.share(hard=False), share, of="share of the mutants that the suite kills")
+    expect_at_least(killed, share, of=f"share of the {kind} that the suite kills")
 
 
-@check(item="suite", points=1, wall=600)
+@check(item="suite", points=1, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_half(sub):
     """The suite passes on three right implementations and kills half of the mutants."""
     expect_share(sub, 0.5)
 
 
-@check(item="suite", points=0.75, wall=600)
+@check(item="suite", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_seven_tenths(sub):
     """The suite passes on three right implementations and kills 70 % of the mutants."""
     expect_share(sub, 0.7)
 
 
-@check(item="suite", points=0.75, wall=600)
+@check(item="suite", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_nearly_all(sub):
     """The suite passes on three right implementations and kills 85 % of the mutants."""
     expect_share(sub, 0.85)
 
 
-@check(item="hardest", points=0.75, wall=600)
+@check(item="hardest", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_hard_ones(sub):
     """The suite passes on three right implementations and kills 70 % of the hard mutants."""
-    found = kills(sub)
-    tell(
-        f"Killed: {found.share(hard=True):.0%}; 70% are asked for. What survives is about: {found.about(hard=True)}."
-    )
-    expect_at_least(found.share(hard=True), 0.7, of="share of the hard mutants that the suite kills")
+    expect_share(sub, 0.7, hard=True)

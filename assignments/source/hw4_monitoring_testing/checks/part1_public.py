@@ -188,14 +188,17 @@ def expect_killed(sub, hard):
     )
 
 
-FLAKY = {"zeros": "what a test returns means nothing", "constant": "what a test returns means nothing"}
+MEANS_NOTHING = {
+    "zeros": "what a test returns means nothing",
+    "constant": "what a test returns means nothing",
+}
 
 
 @check(
     item="suite",
     points=0.5,
     wall=SUITE_WALL,
-    accepts=FLAKY,
+    accepts=MEANS_NOTHING,
     hint="checks/part1_mutants.toml shows the mutants. Ask of each: which call would give another answer?",
 )
 def the_suite_kills_what_is_published(sub):
@@ -207,7 +210,7 @@ def the_suite_kills_what_is_published(sub):
     item="hardest",
     points=0.25,
     wall=SUITE_WALL,
-    accepts=FLAKY,
+    accepts=MEANS_NOTHING,
     hint="With an epsilon as large as the root, it matters where it is added.",
 )
 def the_suite_kills_a_hard_one(sub):
