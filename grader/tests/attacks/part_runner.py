@@ -32,7 +32,7 @@ from grader.sandbox.packed import Packed
 from grader.tests.attacks.corpus import HERE, Attack, Outcome
 from grader.tests.attacks.watch import Canaries, Watch, files_left, groups_left, strays
 
-MODULES = ("softmax", "meter", "sync", "words", "lean", "speed", "ramp", "service")
+MODULES = ("softmax", "meter", "sync", "words", "lean", "speed", "ramp", "service", "test_ledger")
 _PATIENCE = (
     120.0  # seconds an attack may keep the examiner before that counts as harm; more on a slow machine
 )

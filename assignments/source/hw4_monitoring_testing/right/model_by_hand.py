@@ -28,7 +28,7 @@ def initial(config, seed):
         numbers = random.standard_normal(shape, dtype=np.float32) * 0.02
         if name.endswith((".out", ".down")):
             numbers /= np.sqrt(2 * config["layers"], dtype=np.float32)
-        weights[name] = torch.from_numpy(numbers)
+        weights[name] = torch.from_numpy(numbers).clone()
     return weights | {"norm": torch.ones(width)}
 
 

@@ -87,7 +87,7 @@ def load(data):
         for name in found.files:
             group, _, inner = name.partition("/")
             if inner:
-                state[group][inner] = torch.from_numpy(found[name])
+                state[group][inner] = torch.from_numpy(found[name]).clone()
             else:
                 state[group] = int(found[name])
     return state
