@@ -254,7 +254,9 @@ class _Teller:
 
     def _keep(self, report: Any, outcome: str) -> None:
         crash = getattr(report.longrepr, "reprcrash", None)
-        text = crash.message if crash else str(report.longrepr)[-MOST_TEXT:] if outcome == "failed" else ""
+        text = crash.message if crash else str(report.longrepr or "")
+        if not crash and (told := [line[1:].strip() for line in text.split("\n") if line.startswith("E ")]):
+            text = " ".join(told)  # of a file that cannot be imported pytest shows where, too
         name = report.nodeid.rpartition("::")[2] or report.nodeid
         self.tests.append([name[:200], outcome, text.replace(self._submission + "/", "")[:MOST_TEXT]])
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from grader.course import CourseError
-from grader.examine.checks import Check, Failed, StudentError, TimedOut
+from grader.examine.checks import Check, Failed, StudentError
 from grader.examine.submission import Submission
 from grader.examine.suite.mutants import Mutant, load_mutants
 from grader.sandbox.packed import Packed
@@ -122,16 +122,16 @@ def test_a_suite_that_fails_on_a_right_implementation_is_told_on_which(suite):
 
 
 def test_a_suite_that_takes_too_long_is_no_suite(suite):
-    text = "import time\ndef test_a():\n    end = time.process_time() + 1.5\n    while time.process_time() < end: pass"
-    with pytest.raises(TimedOut, match="the suite takes"):
+    text = "import time\ndef test_a():\n    while time.process_time() < 2: pass"
+    # On a busy machine its wall time is over before its processor time is too much.
+    with pytest.raises(Failed, match="the suite takes|did not end within"):
         suite(text, wall=1).kills({"plain": {"shop.py": RIGHT}}, [])
 
 
 def test_an_implementation_that_hangs_or_dies_fails_the_test_that_asked(suite):
     asks = "from shop import add\ndef test_a():\n    add({}, 1)\n"
-    hangs = suite(asks, patience=0.3).run(
-        {"shop.py": RIGHT.replace('print("nobody', 'while True: print("nobody')}
-    )
+    loops = RIGHT.replace('print("nobody', 'while True: print("nobody')
+    hangs = suite(asks, patience=0.3).run({"shop.py": loops})
     assert "longer than" in hangs.why
     dies = suite(asks).run(
         {"shop.py": RIGHT.replace("print(", "import os; os._exit(print(").replace('this")', 'this") or 0)')}
@@ -140,7 +140,7 @@ def test_an_implementation_that_hangs_or_dies_fails_the_test_that_asked(suite):
 
 
 def test_an_implementation_that_lacks_a_name_is_a_finding_of_its_own(suite):
-    with pytest.raises(StudentError, match="cannot be tested.*draw"):
+    with pytest.raises(StudentError, match=r"cannot be tested.*draw"):
         suite(SUITE).run({"shop.py": RIGHT.replace("def draw", "def drawn")})
 
 
