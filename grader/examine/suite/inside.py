@@ -272,7 +272,7 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
         database=None,
         max_examples=30,
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[*hypothesis.HealthCheck],  # pyright: ignore[reportArgumentType],
     )
     hypothesis.settings.register_profile("suite", fast)
     hypothesis.settings.load_profile("suite")

@@ -229,10 +229,9 @@ class Suite:
 
 def _read(message: dict[str, Any]) -> tuple[bool, str, str, int]:
     rows = message.get("tests")
-    well = isinstance(rows, list) and all(
+    if not isinstance(rows, list) or not all(
         type(row) is list and len(row) == 3 and all(type(text) is str for text in row) for row in rows
-    )
-    if not well:
+    ):
         return False, "", "the process of the tests said something else than asked", 0
     for name, outcome, text in rows:
         if outcome == "failed":

@@ -124,7 +124,7 @@ def test_a_suite_that_fails_on_a_right_implementation_is_told_on_which(suite):
 def test_a_suite_that_takes_too_long_is_no_suite(suite):
     text = "import time\ndef test_a():\n    while time.process_time() < 2: pass"
     # On a busy machine its wall time is over before its processor time is too much.
-    with pytest.raises(Failed, match="the suite takes|did not end within"):
+    with pytest.raises(Failed, match=r"the suite takes|did not end within"):
         suite(text, wall=1).kills({"plain": {"shop.py": RIGHT}}, [])
 
 
