@@ -258,6 +258,16 @@ ONE_CHECK = {
         "metrics_mean_over_tokens",
         "sampling_top_p_first",
     ],
+    "hw4_monitoring_testing": [
+        "collate_learns_from_padding",
+        "split_leaks",
+        "forward_sees_one_ahead",
+        "rate_rises_again",
+        "clip_each",
+        "gradients_mean_of_means",
+        "train_begins_the_epoch_again",
+        "evaluate_mean_of_means",
+    ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
 
