@@ -6,8 +6,10 @@ import pytest
 
 from grader.course import CourseError
 from grader.examine.checks import Check, Failed, StudentError
+from grader.examine.report import CheckResult
 from grader.examine.submission import Submission
 from grader.examine.suite.mutants import Mutant, load_mutants
+from grader.notebooks.verdicts import as_text
 from grader.sandbox.packed import Packed
 
 RIGHT = '''
@@ -182,3 +184,9 @@ def test_what_one_check_found_out_the_next_one_reads(examiner, tmp_path):
             with pytest.raises(Failed, match="no"):
                 sub.once("b", fails)
         assert len(runs) == 2
+
+
+def test_what_a_hidden_check_tells_is_all_that_shows_of_it():
+    result = CheckResult("secret", "i", 0.0, 1.0, "fail", "secret why", hidden=True, told=["about sums"])
+    assert "about sums" in as_text([result])
+    assert "secret" not in as_text([result])
