@@ -4,7 +4,17 @@ A check runs in the examiner, the trusted process. It sends inputs to workers, g
 and decides there, with helpers that no submission can reach. It is called with one argument, a `Submission`.
 """
 
-from grader.examine.checks import Failed, Line, StudentError, Undecided, check, gather, not_measured, record
+from grader.examine.checks import (
+    Failed,
+    Line,
+    StudentError,
+    Undecided,
+    check,
+    gather,
+    not_measured,
+    record,
+    tell,
+)
 from grader.examine.expect import (
     expect,
     expect_at_least,
@@ -25,6 +35,8 @@ from grader.examine.service.questions import Ended, Grpc, Http
 from grader.examine.service.serve import Server
 from grader.examine.service.stub import Batch, Model
 from grader.examine.submission import Submission
+from grader.examine.suite.mutants import Mutant, load_mutants
+from grader.examine.suite.trial import Kills, Suite, Tried
 
 __all__ = [
     "Answer",
@@ -34,9 +46,11 @@ __all__ = [
     "Grpc",
     "GrpcAnswer",
     "Http",
+    "Kills",
     "Line",
     "Load",
     "Model",
+    "Mutant",
     "PerRank",
     "Reply",
     "Rng",
@@ -44,6 +58,8 @@ __all__ = [
     "Server",
     "StudentError",
     "Submission",
+    "Suite",
+    "Tried",
     "Undecided",
     "check",
     "expect",
@@ -56,8 +72,10 @@ __all__ = [
     "expect_slope_at_most",
     "expect_traffic",
     "gather",
+    "load_mutants",
     "not_measured",
     "read_fields",
     "record",
+    "tell",
     "write_fields",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from grader.course import Course
-from grader.notebooks.wrong import apply_edits
+from grader.edits import apply_edits
 
 HOMEWORK = Course.load(Path(__file__).parents[1]).assignment("hw2_pipelines")
 PART = HOMEWORK.part(3)

@@ -49,7 +49,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POINTS = re.compile(r"\d{1,4}(\.\d{1,4})?")
-IGNORED = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", ".git", *TRIALS, "*_hidden.py"]
+IGNORED = [
+    ".ipynb_checkpoints",
+    "*.pyc",
+    "__pycache__",
+    "feedback",
+    ".git",
+    *TRIALS,
+    "*_hidden.py",
+    "*_hidden.toml",
+]
 
 
 def configure(config: Config, root: Path) -> None:

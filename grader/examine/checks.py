@@ -89,6 +89,7 @@ class Evidence:
 
     measured: list[dict[str, Any]] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)  # by the reason
+    told: list[str] = field(default_factory=list)  # what a student may read of a hidden check
 
     def add(self, name: str, value: float | str, unit: str = "", bound: str = "") -> None:
         if isinstance(value, float):
@@ -216,6 +217,16 @@ def not_measured(what: str, why: str) -> None:
         evidence.missing.setdefault(why, []).append(what)
 
 
+def tell(sentence: str) -> None:
+    """Let the student read this sentence, although the check is hidden: of it nothing else shows.
+
+    It must say nothing that the statement or the student's own work does not.
+    """
+    evidence = _evidence.get(None)
+    if evidence is not None:
+        evidence.told.append(sentence)
+
+
 @contextlib.contextmanager
 def gather() -> Iterator[Evidence]:
     """Keep apart what is recorded in this block; what is left in it at the end joins the rest, come what may."""
@@ -230,3 +241,4 @@ def gather() -> Iterator[Evidence]:
         if (outer := _evidence.get(None)) is not None:
             for why, what in inner.missing.items():
                 outer.missing.setdefault(why, []).extend(what)
+            outer.told += inner.told

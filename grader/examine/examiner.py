@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from grader.course import CourseError, Part
@@ -29,6 +28,7 @@ from grader.examine.place import Place
 from grader.examine.report import CheckResult, Report
 from grader.examine.shown import said, short
 from grader.examine.submission import Submission
+from grader.examine.suite import PROGRAMS
 from grader.sandbox.build import Limits, SandboxError, environment_folders
 from grader.sandbox.cgroup import CgroupError, Cgroups
 from grader.sandbox.packed import Packed
@@ -46,15 +46,16 @@ class Examiner:
         self,
         isolation: str = "auto",
         *,
-        programs: Mapping[str, str] = MappingProxyType({}),
+        programs: Mapping[str, str] = PROGRAMS,
         zygote: Zygote | None = None,
     ):
         """Start the zygote.
 
         `isolation` is `namespaces` (everything that grading needs: namespaces and control groups), `plain`
         (nothing: a student's own machine), or `auto` (what there is; `weakness` says what is missing).
-        `programs` is what workers can do besides calling a function, see `Zygote`; one that was started earlier
-        may be handed over as `zygote`. Raises SandboxError where `namespaces` is asked for and cannot be had.
+        `programs` is what workers can do besides calling a function, see `Zygote`: checks need `PROGRAMS`. One that
+        was started earlier may be handed over as `zygote`. Raises SandboxError where `namespaces` is asked for and
+        cannot be had.
         """
         if isolation not in ISOLATIONS:
             raise ValueError(f"isolation is {isolation!r}; it must be one of {', '.join(ISOLATIONS)}")
@@ -234,6 +235,7 @@ class Examiner:
             wall=round(time.perf_counter() - started, 3),
             timed_out=isinstance(failure, TimedOut),
             output=sub.output if sub.keep_output or verdict != "pass" else [],
+            told=evidence.told,
         )
         return result, sub.notes
 

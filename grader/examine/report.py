@@ -31,6 +31,7 @@ class CheckResult:
     wall: float = 0.0  # seconds
     timed_out: bool = False  # the submission did not answer in time, or stood still
     output: list[str] = field(default_factory=list)  # the last lines that its ranks printed
+    told: list[str] = field(default_factory=list)  # what a student may read where the check is hidden
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A submission as a check sees it: `sub.call`, `sub.ranks`, `sub.slope`, `sub.compare`, `sub.serve`."""
+"""A submission as a check sees it: `sub.call`, `sub.ranks`, `sub.slope`, `sub.compare`, `sub.serve`, `sub.suite`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from grader.examine import weaker
 from grader.examine.asking import Asking
 from grader.examine.checks import (
+    Failed,
     Line,
     StudentError,
     Undecided,
@@ -24,8 +25,11 @@ from grader.examine.run import Run
 from grader.examine.service.race import Rival
 from grader.examine.service.serve import Server
 from grader.examine.service.stub import Model
+from grader.examine.suite.trial import Suite
 from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
+
+T = TypeVar("T")
 
 
 class Submission(Asking):
@@ -193,6 +197,42 @@ class Submission(Asking):
         clock = "cpu" if by == "cpu" else "wall"
         self._race(target, against, start, inputs, threshold, verify, warmup, clock, cpus, wall)
 
+    def suite(
+        self, tests: str, names: Mapping[str, Sequence[str]], *, wall: float = 6, patience: float = 3
+    ) -> Suite:
+        """Return the submission's test file `tests`, to be run with pytest against implementations.
+
+        `names` are the public names of each module, which the tests may import: functions of plain data and tensors,
+        and constants. The implementation runs in another worker: the tests see what it does and nothing else of it.
+        A run may take `wall` seconds, a call `patience`. Raises StudentError where the file is missing.
+        """
+        self._text(tests)
+        return Suite(
+            *(self._place, self._limits, self.rng, tests, self._packed.read(tests), names),
+            wall=wall,
+            patience=patience,
+            deadline=self._deadline,
+            hear=self._hear_again,
+        )
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return `make()`, or what it gave or raised under this name for another check of the same examination.
+
+        For runs that are costly, and from which several checks read. What a killed worker has disturbed, or left
+        undecided, is not kept.
+        """
+        kept = self._packed.kept
+        if name not in kept:
+            lost = self._place.lost
+            try:
+                found = make(), None
+            except Failed as error:
+                found = None, error
+            if self._place.lost != lost:
+                return _given(*found)
+            kept[name] = found
+        return _given(*kept[name])
+
     def source(self, name: str) -> str:
         """Return the text of one of the student's files; raises StudentError where it is missing."""
         return self._text(name)
@@ -200,6 +240,10 @@ class Submission(Asking):
     def note(self, name: str, value: float | str, unit: str = "") -> None:
         """Record something measured without judging it."""
         record(name, value, unit)
+
+    def _hear_again(self, job: Job) -> None:
+        self._heard = False
+        self._hear(job)
 
     def _race(
         self,
@@ -261,3 +305,9 @@ class Submission(Asking):
             source=self._text,
             asked=self.asked,
         )
+
+
+def _given(value: Any, error: Failed | None) -> Any:
+    if error is not None:
+        raise error
+    return value

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3  # of nbgrader's cell metadata
 _BEGIN = re.compile(r"^\s*#+\s*BEGIN SOLUTION\b")
 _END = re.compile(r"^\s*#+\s*END SOLUTION\b")
+_GIVEN = re.compile(r"^\s*#+\s*GIVEN\b")
 _GRADE_ID = re.compile(r"[A-Za-z0-9_-]+")
 NO_ANSWER = "*Write your answer here.*"
 """What stands in a released notebook where a student is to write."""
@@ -43,8 +44,9 @@ def strip_solutions(
     """Return the module `text` as a student gets it, every `### BEGIN SOLUTION` region taken out.
 
     Inside a function a region becomes the line `instead(qualified name)`; at class or module level it leaves
-    nothing. Text without regions is returned unchanged. Raises CourseError, naming the file `name`, where
-    markers do not pair up or the stub would not compile.
+    nothing. What stands in a region after a line `### GIVEN`, behind `# `, is what students get in its place: code
+    with a bug that they are to find. Text without regions is returned unchanged. Raises CourseError, naming the file
+    `name`, where markers do not pair up or the stub would not compile.
     """
     regions = solution_regions(text, name)
     if not regions:
@@ -54,7 +56,10 @@ def strip_solutions(
     kept, position = [], 0
     for begin, end in regions:
         kept += lines[position:begin]
-        if owner := _innermost(functions, begin + 1):
+        given = _given(lines, begin, end)
+        if given < end and instead is not_implemented:
+            kept += [re.sub(r"^(\s*)# ?", r"\1", line) for line in lines[given + 1 : end]]
+        elif owner := _innermost(functions, begin + 1):
             indent = re.match(r"\s*", lines[begin]).group(0)
             kept.append(f"{indent}{instead(owner)}")
         position = end + 1
@@ -85,6 +90,22 @@ def solution_regions(text: str, name: str = "<module>") -> list[tuple[int, int]]
     if begin is not None:
         raise CourseError(f"{name}:{begin + 1}: BEGIN SOLUTION is never closed; add ### END SOLUTION")
     return regions
+
+
+def solution_of(text: str, region: tuple[int, int]) -> str:
+    """Return what a student is to find out of a region: the lines between its markers, up to `### GIVEN`."""
+    lines, (begin, end) = text.split("\n"), region
+    return "\n".join(lines[begin + 1 : _given(lines, begin, end)])
+
+
+def is_given(text: str) -> bool:
+    """Return whether students get a module with bugs to find (`### GIVEN`), not one with holes."""
+    return any(map(_GIVEN.match, text.split("\n")))
+
+
+def _given(lines: list[str], begin: int, end: int) -> int:
+    """Return the index of the line `### GIVEN` of a region, else that of its end."""
+    return next((index for index in range(begin, end) if _GIVEN.match(lines[index])), end)
 
 
 def _functions(text: str, name: str) -> list[tuple[int, int, str]]:

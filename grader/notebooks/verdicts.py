@@ -39,7 +39,7 @@ class Row:
 
 
 def rows(checks: Sequence[CheckResult]) -> list[Row]:
-    """Return a row per check. Of a hidden check nothing shows but its number, verdict and points.
+    """Return a row per check. Of a hidden check nothing shows but its number, verdict and points, and what it tells.
 
     That a check can be forged, and how, is for the instructor: the class page and `grader examine` say it.
     """
@@ -49,7 +49,8 @@ def rows(checks: Sequence[CheckResult]) -> list[Row]:
         waiting = [("", _WAITING[check.verdict])] if check.verdict in _WAITING else []
         if check.hidden:
             hidden += 1
-            found.append(Row(verdict, points, f"Hidden check {hidden}. {HIDDEN}", waiting))
+            told = [("", sentence) for sentence in check.told]
+            found.append(Row(verdict, points, f"Hidden check {hidden}. {HIDDEN}", waiting + told))
         else:
             found.append(Row(verdict, points, check.spec, waiting + _evidence(check)))
     return found

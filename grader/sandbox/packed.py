@@ -9,8 +9,9 @@ import os
 import stat
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from grader.text import plain
 from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, STAMP, TRIALS, walk
@@ -28,6 +29,8 @@ class Packed:
         """
         self.notes: list[str] = []
         self.folder = Path(folder)
+        self.kept: dict[str, Any] = {}
+        """What one examination has found out about these files and may be asked again, by a name."""
         contents: list[tuple[str, bytes]] = []
         total = 0
         for name in self._names(list(first)) if others else first:
@@ -38,6 +41,17 @@ class Packed:
             if data is not None:
                 contents.append((name, data))
                 total += len(data)
+        self._write(contents)
+
+    @classmethod
+    def of(cls, contents: Mapping[str, bytes]) -> Packed:
+        """Return files that lie in no folder: what they hold, by their names."""
+        made = cls.__new__(cls)
+        made.notes, made.folder, made.kept = [], Path(os.devnull), {}
+        made._write(list(contents.items()))
+        return made
+
+    def _write(self, contents: list[tuple[str, bytes]]) -> None:
         head = json.dumps([[name, len(data)] for name, data in contents]).encode()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the submission
         digest = hashlib.sha256()

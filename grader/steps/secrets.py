@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grader.book.keys import split_checks
 from grader.course import Assignment, CourseError
-from grader.notebooks.source import build_notebook, solution_regions
+from grader.notebooks.source import build_notebook, solution_of, solution_regions
 from grader.notebooks.template import grade_id, is_report
 
 _LONG = 40  # characters; a shorter solution may well stand in the text by chance
@@ -60,9 +60,8 @@ def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
         for name in part.files:
             path = part.source / name
             text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            lines = text.split("\n")
-            for begin, end in solution_regions(text, str(path)):
-                solution = squeeze("\n".join(lines[begin + 1 : end]))
+            for region in solution_regions(text, str(path)):
+                solution = squeeze(solution_of(text, region))
                 if len(solution) >= _LONG:
-                    found.append((f"the solution at {name}:{begin + 1}", solution))
+                    found.append((f"the solution at {name}:{region[0] + 1}", solution))
     return found

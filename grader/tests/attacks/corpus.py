@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-FAMILIES = ("verdict", "clock", "secrets", "harm", "accident", "steps", "service")
+FAMILIES = ("verdict", "clock", "secrets", "harm", "accident", "steps", "service", "suites")
 KINDS = ("parts", "notebooks", "files", "steps")
 
 

@@ -32,7 +32,7 @@ from grader.sandbox.packed import Packed
 from grader.tests.attacks.corpus import HERE, Attack, Outcome
 from grader.tests.attacks.watch import Canaries, Watch, files_left, groups_left, strays
 
-MODULES = ("softmax", "meter", "sync", "words", "lean", "speed", "ramp", "service")
+MODULES = ("softmax", "meter", "sync", "words", "lean", "speed", "ramp", "service", "test_ledger")
 _PATIENCE = (
     120.0  # seconds an attack may keep the examiner before that counts as harm; more on a slow machine
 )
@@ -101,6 +101,8 @@ class Stage:
             self._hand_in(self._neighbour, {})
             self._plant(stack)
             self._job = self._start_victim(stack)
+            # Threads that end jobs start with the first ones of a suite, and stay.
+            self.examiner.examine(self._part, self._neighbour, names=["a_suite_kills_what_is_published"])
             # The first run of each check imports its file and fills caches, which is no attack's doing.
             quiet = [self._run_neighbour() for _ in range(4)][1:]
             self._quiet = statistics.median(seconds for _, seconds in quiet)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from grader.course import Course, CourseError
 from grader.lean import nbformat
-from grader.notebooks.source import build_assignment, build_notebook, is_stale, strip_solutions, validate
+from grader.notebooks.source import (
+    build_assignment,
+    build_notebook,
+    is_given,
+    is_stale,
+    solution_of,
+    solution_regions,
+    strip_solutions,
+    validate,
+)
 
 MODULE = '''
 import math
@@ -183,3 +192,33 @@ def test_a_solution_in_a_file_that_no_part_lists_is_named(sample_course):
     extra.write_text("### BEGIN SOLUTION\nx = 1\n### END SOLUTION\n")
     problems = validate(Course.load(sample_course).assignment("hw1"))
     assert any("extra.py" in problem for problem in problems)
+
+
+BUGGY = """def mean(numbers):
+    total = sum(numbers)
+    ### BEGIN SOLUTION
+    return total / len(numbers)
+    ### GIVEN
+    # if not numbers:
+    #     return 0
+    # return total / 2
+    ### END SOLUTION
+"""
+
+
+def test_students_get_the_bug_in_place_of_the_solution():
+    names: dict = {}
+    exec(strip_solutions(BUGGY), names)
+    assert (names["mean"]([]), names["mean"]([1, 2, 3])) == (0, 3)
+    assert "len(numbers)" not in strip_solutions(BUGGY)
+    assert is_given(BUGGY)
+    assert not is_given(MODULE)
+
+
+def test_a_bug_is_no_part_of_the_solution_that_must_not_get_out():
+    (region,) = solution_regions(BUGGY)
+    assert solution_of(BUGGY, region).strip() == "return total / len(numbers)"
+
+
+def test_a_stand_in_does_not_get_the_bug():
+    assert "total / 2" not in strip_solutions(BUGGY, instead=lambda function: "return None")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.notebooks.wrong import apply_edits, wrong_solutions
+from grader.edits import apply_edits
+from grader.notebooks.wrong import wrong_solutions
 
 ORIGINAL = '''"""Sums."""
 import math

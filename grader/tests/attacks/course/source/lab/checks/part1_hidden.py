@@ -1,6 +1,8 @@
 """Hidden checks: @canary:hidden-check@ stands here and in the examiner's memory, and nowhere in a sandbox."""
 
+import runpy
 import time
+from pathlib import Path
 
 import torch
 
@@ -115,6 +117,45 @@ def a_service_answers_what_it_has_begun(sub):
     expect(ended.code in (0, -15), "the service did not end", yours=ended.error)
     expect(not ended.listening and not ended.survivors, "something of the service lives on")
     expect(sum(model.sizes) >= len(begun), "fewer questions came to the model than were answered")
+
+
+OTHERWISE = '''
+import itertools
+
+
+def balance(amounts):
+    return list(itertools.accumulate(amounts))
+
+
+def split(total, people):
+    """Give what does not divide to the last ones."""
+    few, more = divmod(total, people)
+    return [few] * (people - more) + [few + 1] * more
+
+
+def highest(amounts):
+    return sorted(amounts, reverse=True)[0] if amounts else _refuse()
+
+
+def _refuse():
+    raise ValueError
+'''
+EDITS = [
+    ("(place < total % people)", "0"),
+    ("return max(amounts)", "return max(amounts, key=abs)"),
+    ("range(people)", "range(people + 1)"),
+    ('raise ValueError("no amounts")', "return 0"),
+]
+
+
+@check(item="test_ledger", points=1, wall=120)
+def a_suite_kills_most(sub):
+    """The suite passes on two ledgers and kills three of four mutants."""
+    public = runpy.run_path(str(Path(__file__).with_name("part1_public.py")))
+    mutants = [public["mutant"](number, *edit) for number, edit in enumerate(EDITS, 1)]
+    right = {"published": {"ledger.py": public["LEDGER"]}, "otherwise": {"ledger.py": OTHERWISE}}
+    found = sub.suite("test_ledger.py", public["NAMES"], wall=3, patience=1).kills(right, mutants)
+    expect_at_least(found.share(), 0.75, of="share of mutants killed")
 
 
 def expect_nearest(found, points):

@@ -2,7 +2,16 @@
 
 import torch
 
-from grader.checks import Model, check, expect, expect_at_least, expect_at_most, expect_close, expect_equal
+from grader.checks import (
+    Model,
+    Mutant,
+    check,
+    expect,
+    expect_at_least,
+    expect_at_most,
+    expect_close,
+    expect_equal,
+)
 
 ROUNDING = "float32 arithmetic in another order"
 ROUNDING64 = "float64 arithmetic in another order"
@@ -81,6 +90,42 @@ def a_neighbour_gets_what_it_is_promised(sub):
     found = sub.call("neighbour:lives").result
     lacks = [name for name, works in found.items() if works is not True]
     expect(bool(found) and not lacks, f"does not work: {', '.join(lacks)}")
+
+
+LEDGER = '''
+def balance(amounts):
+    found = []
+    for amount in amounts:
+        found.append(amount + (found[-1] if found else 0))
+    return found
+
+
+def split(total, people):
+    """Give what does not divide to the first ones."""
+    return [total // people + (place < total % people) for place in range(people)]
+
+
+def highest(amounts):
+    if not amounts:
+        raise ValueError("no amounts")
+    return max(amounts)
+'''
+NAMES = {"ledger": ["balance", "split", "highest"]}
+
+
+def mutant(number, old, new):
+    """Return the ledger with one mistake."""
+    text = LEDGER.replace(old, new)
+    assert text != LEDGER
+    return Mutant(f"m{number}", "ledger.py", "a mistake", "sums", "none", False, {"ledger.py": text})
+
+
+@check(item="test_ledger", points=1, wall=60)
+def a_suite_kills_what_is_published(sub):
+    """The suite passes on the published ledger and kills a mutant that forgets what was there before."""
+    suite = sub.suite("test_ledger.py", NAMES, wall=3, patience=1)
+    found = suite.kills({"published": {"ledger.py": LEDGER}}, [mutant(0, "found[-1] if found else 0", "0")])
+    expect(not found.survivors, "the published mutant survives")
 
 
 def expect_nearest(found, points):
