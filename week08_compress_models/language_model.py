@@ -8,7 +8,7 @@ of three seeds lie in `pretrained/`, with the text that judges them. `python -m 
     bits_per_byte(model, validation())         # the quality of a model: lower is better; about a second
     calibration()                              # text for GPTQ, SmoothQuant, distillation: never judged
     training()                                 # 1.3 MB of bundled text to train a student on, equal everywhere
-    draft = load("draft")                      # DRAFT's shape, a twelfth of the weights, trained as long
+    draft = load("draft")                      # DRAFT's shape, a ninth of the weights, trained as long
 
 What the pages of the week need of it:
 
