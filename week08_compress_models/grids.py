@@ -62,9 +62,8 @@ def fit(blocks: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
         scale = blocks.abs().amax(1, keepdim=True) / high
         zero = torch.zeros_like(scale)
     else:
-        least = blocks.amin(1, keepdim=True).clamp(
-            max=0
-        )  # zero must be a level: padding and ReLU give exact zeros
+        # Zero must be a level: padding and ReLU give exact zeros.
+        least = blocks.amin(1, keepdim=True).clamp(max=0)
         scale = (blocks.amax(1, keepdim=True).clamp(min=0) - least) / (high - low)
         zero = (-least / scale.clamp(min=1e-12)).round()
     # As it will be stored; never zero, so that a row of zeros divides.

@@ -40,9 +40,7 @@ class QuantisedCache(Cache):
         if way == "token":
             return round_trip(x, self.grid)
         full = x.shape[2] // GROUP * GROUP
-        columns = x[:, :, :full].transpose(
-            2, 3
-        )  # (batch, heads, size, tokens): neighbours in a row are tokens
+        columns = x[:, :, :full].transpose(2, 3)  # neighbours in a row are now tokens
         return torch.cat((round_trip(columns, self.grid).transpose(2, 3), x[:, :, full:]), 2)
 
 

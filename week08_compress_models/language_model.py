@@ -1,9 +1,9 @@
 """The language model that week 8 compresses: small, of today's shape, trained, and the same on every machine.
 
 A decoder-only transformer on bytes: RMSNorm, rotary positions, grouped-query attention, gated MLP, no biases (the
-shape of Llama 3, Dubey et al. 2024). It has 0.66 million weights and was trained for 1,500 steps of 2,048 bytes, drawn
-from 28 MB of docstrings. The weights of the seeds in `SEEDS` lie in `pretrained/`, with the text that judges them; `train.py`
-made both.
+shape of Llama 3, Dubey et al. 2024). It has 0.66 million weights and was trained for 1,500 steps of 2,048 bytes,
+drawn from 28 MB of docstrings. The weights of the seeds in `SEEDS` lie in `pretrained/`, with the text that judges
+them; `train.py` made both.
 
     model = load(seed=0)                       # TEACHER's shape, float32, in eval mode; seeds are SEEDS
     bits_per_byte(model, validation())         # the quality of a model: lower is better; about a second

@@ -219,7 +219,7 @@ def test_a_cache_of_8_bits_hardly_changes_the_loss_and_one_of_2_bits_does():
 
 
 def test_an_8_billion_model_has_the_published_size():
-    assert kv_cache.WEIGHTS_8B == pytest.approx(7.5e9, rel=0.01)
+    assert pytest.approx(7.5e9, rel=0.01) == kv_cache.WEIGHTS_8B
     assert kv_cache.bytes_per_token(16, 16, 1000, 1) == (2 * kv_cache.WEIGHTS_8B, 131_072_000)
 
 
