@@ -19,7 +19,7 @@ from week08_compress_models.int8_speed import pack_int4, rounded
 # (out, in) of the layers of a block of Llama 3 8B: query, key and value in one; output; gate and up in one; down.
 BLOCK_8B = {"qkv": (6144, 4096), "out": (4096, 4096), "gate, up": (28_672, 4096), "down": (4096, 14_336)}
 SHAPES = scale(cpu={"qkv": (192, 128), "down": (128, 448)}, gpu=BLOCK_8B)
-BATCHES = scale(cpu=(1, 4), gpu=(1, 4, 16, 64, 256))
+BATCHES = scale(cpu=(1, 4), gpu=(1, 16, 256))
 MOST_COPIES = scale(cpu=2, gpu=64)
 GROUP = 32
 
@@ -56,9 +56,13 @@ def int8(weight: torch.Tensor) -> Route:
 
 
 def _compiled() -> Callable[..., torch.Tensor]:
+    import torch._dynamo.config
     import torch._inductor.config
 
     torch._inductor.config.coordinate_descent_tuning = True
+    torch._dynamo.config.recompile_limit = (
+        64  # each shape is compiled for itself; beyond 8 it would run eagerly
+    )
     return torch.compile(_widen, dynamic=False)
 
 

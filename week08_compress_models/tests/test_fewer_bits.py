@@ -249,6 +249,13 @@ def test_the_steps_of_decoding_run_on_this_device():
         assert sizes == sorted(sizes, reverse=True)
 
 
+def test_int8_weights_with_the_scale_taken_out_of_the_sum_are_those_written_out():
+    weight, x = torch.randn(24, 32), torch.randn(3, 32)
+    codes, scale = int8_speed.rounded(weight)
+    found = decode_gpu._widen(x, codes, scale.flatten())
+    torch.testing.assert_close(found, int8_speed.dequantise_then_multiply(x, codes, scale))
+
+
 def test_torchao_rounds_as_we_do_but_for_the_level_we_give_away():
     pytest.importorskip("torchao")
     model = lm.load("draft")
