@@ -1,0 +1,1 @@
+"""Week 8: optimising models for faster inference."""
