@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from week08_compress_models import storage
+from week08_compress_models.grids import Grid
 
 Attack = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 
@@ -67,7 +68,7 @@ class Rounded(nn.Module):
 
     def __init__(self, linear: nn.Linear, bits: int, both: bool, straight: bool):
         super().__init__()
-        self.weight = storage.on_grid(linear.weight, bits).weight()
+        self.weight = storage.on_grid(linear.weight, Grid(bits)).weight()
         self.bias, self.both, self.straight = linear.bias.detach(), both, straight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -153,3 +153,38 @@ def increases(rows: Mapping[str, list[Judged]], base: str) -> dict[str, tuple[fl
         )
         for name, found in rows.items()
     }
+
+
+HEADS = [
+    "form",
+    "bytes",
+    "pass, ms",
+    "one byte, ms",
+    "bits per byte more",
+    "95 %, by seeds",
+    "98 %, by windows",
+]
+
+
+def table(
+    rows: Mapping[str, list[Judged]],
+    more: Mapping[str, tuple[float, float, float]],
+    passes: bench.Comparison,
+    ones: bench.Comparison,
+) -> list[list[str]]:
+    """A row for each form under HEADS; the first form is what the others are compared with."""
+    lines = []
+    pooled = {name: torch.stack([one.losses for one in found]).mean(0) for name, found in rows.items()}
+    base = next(iter(pooled.values()))
+    for number, (name, found) in enumerate(rows.items(), start=1):
+        intervals = more[name], paired_interval(base, pooled[name])
+        lines.append(
+            [
+                f"{number} {name}",
+                f"{found[0].size:,}",
+                *(f"{1e3 * times.median(found[0].path):.1f}" for times in (passes, ones)),
+                f"{more[name][0]:+.4f}",
+                *(f"{low:+.4f} to {high:+.4f}" for _, low, high in intervals),
+            ]
+        )
+    return lines

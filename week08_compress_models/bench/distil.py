@@ -1,4 +1,4 @@
-"""Students of three seeds, alone and taught by the teacher of seed 0: `python -m week08_compress_models.bench.distil`.
+"""Students of three seeds, alone and taught by teacher 0: `python -m week08_compress_models.bench.distil`.
 
 Writes `bench/distil.json`, and the students' files `pretrained/student-WAY-SEED.safetensors`, which the seminar
 judges. `... SEED WAY` adds one of them.

@@ -21,7 +21,7 @@ def pieces(size: int, seed: int) -> transfer.Pieces:
 
 
 def main(seeds: list[int], ways: list[str]) -> None:
-    """Add these runs to the record: from the model of seed 0, and from random weights, on the samples of each seed."""
+    """Add these runs to the record: from the model of seed 0 or random weights, on the samples of each seed."""
     _, test = transfer.split()
     found = json.loads(transfer.RECORD.read_text()) if transfer.RECORD.exists() else {}
     for seed in seeds:

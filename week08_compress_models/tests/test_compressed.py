@@ -58,7 +58,7 @@ def test_float_sums_are_exact_up_to_the_length_that_is_said_and_not_far_beyond()
     a = torch.full((2, int8_products.MOST_EXACT), 127, dtype=torch.int8)
     assert torch.equal(int8_products.by_floats(a, a).long(), int8_products.exact(a, a))
     assert 127**2 * (int8_products.MOST_EXACT + 1) > 2**24
-    assert 127**2 * int8_products.MOST_INT32 < 2**31 <= 127**2 * (int8_products.MOST_INT32 + 1)
+    assert int8_products.MOST_INT32 * 127**2 < 2**31 <= (int8_products.MOST_INT32 + 1) * 127**2
 
 
 def test_a_row_of_zeros_stays_zero():
