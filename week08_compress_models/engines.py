@@ -6,7 +6,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,22 @@ from torch import Tensor, nn
 from effdl import bench
 from week08_compress_models import language_model as lm
 from week08_compress_models import running
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the advice that exporters and quantisers print and log."""
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "torch")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def mlp(width: int, seed: int = 0) -> nn.Module:
@@ -26,9 +42,7 @@ def mlp(width: int, seed: int = 0) -> nn.Module:
 
 def to_onnx(model: nn.Module, width: int, path: Path) -> None:
     """The module as an ONNX file with the names "x" (rows, width) and "y"; any number of rows."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quietly():
         torch.onnx.export(
             model,
             (torch.randn(3, width),),
@@ -46,15 +60,15 @@ def to_int8(source: Path, target: Path) -> None:
     """ONNX Runtime's own ten lines: weights in int8, a step a channel; activations in uint8, found as it runs."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_dynamic(
-        source,
-        target,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"MatMulConstBOnly": True},
-    )
+    with quietly():
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
 
 
 class Session(nn.Module):
@@ -77,7 +91,8 @@ class Session(nn.Module):
 
 def by_torchao(model: nn.Module) -> nn.Module:
     """A copy with torchao's dynamic int8 layers: weights a step a channel, activations a step a row."""
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    with quietly():  # it tells of kernels for GPUs that it cannot load
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
     model = copy.deepcopy(model)
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
