@@ -16,7 +16,6 @@ from week08_compress_models import int8_products, storage
 from week08_compress_models import language_model as lm
 from week08_compress_models.grids import Grid
 
-
 MOST_SECONDS = 12
 """What a comparison may take at most, unless two rounds take longer."""
 

@@ -33,13 +33,19 @@ def judge(yours: Callable) -> Callable[[int, int], list[float]]:
 
 
 def lesson(yours: Callable) -> Callable[[float, float], list[float]]:
-    """Exercise B: the text's loss of six steps in which a student learns by your loss, in bits."""
+    """Exercise B: your loss of some logits, and the text's loss of six steps in which a student learns by it.
+
+    The number itself, because Adam would not see a loss that is too small by a factor.
+    """
 
     def trial(temperature, share):
+        generator = torch.Generator().manual_seed(7)
+        mine, other = 2 * torch.randn(2, 40, 256, generator=generator)
+        value = yours(mine, other, torch.arange(40), temperature, share)
         student = lm.LanguageModel(students.STUDENT, seed=7)
         loss = functools.partial(yours, temperature=temperature, share=share)
         curve = students.train(student, 6, 7, lm.load(0), loss, batch=4, length=64, peak=2e-2)
-        return [round(bits, 2) for bits in curve]
+        return [round(float(value), 3), *(round(bits, 2) for bits in curve)]
 
     return trial
 

@@ -70,7 +70,7 @@ def test_a_mean_over_classes_does_not_pass_for_the_divergence():
 
     right = trials.lesson(students.distillation_loss)(3.0, 1.0)
     found = trials.lesson(careless)(3.0, 1.0)
-    assert np.abs(np.subtract(right, found)).max() > 0.05
+    assert right[0] > 100 * found[0]
 
 
 def test_packing_with_the_highest_bit_first_does_not_pass():
