@@ -1,5 +1,6 @@
 """The drawings of the seminar: training, students, the Pareto plot, transfer, robustness."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def learning(curve: Sequence[float], tokens: int, here: float, bundled: float, a
     )
     for (level, name, dash), colour in zip(levels, plots.COLOURS[1:], strict=False):
         ax.axhline(level, label=f"{name}: {level:.2f}", color=colour, linestyle=dash)
-    ax.set(xlabel="thousand bytes read", ylabel="bits per byte", ylim=(2, 8))
+    ax.set(xlabel="thousand bytes read", ylabel="bits per byte", ylim=(2, 9))
     ax.legend(fontsize=8)
     return figure
 
@@ -55,6 +56,7 @@ def pareto(
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.6), sharey=True)
     for ax, across in ((left, np.array(sizes) / 1e3), (right, np.array(times) * 1e3)):
+        labels: dict[tuple[float, float], tuple[tuple[float, float], list[str]]] = {}
         for place, (x, (mean, low, high)) in enumerate(zip(across, increases, strict=True)):
             colour = plots.COLOURS[0] if place in best else plots.COLOURS[1]
             y = max(mean, floor)
@@ -68,7 +70,10 @@ def pareto(
                 markerfacecolor=colour if place in best else "white",
                 linestyle="",
             )
-            ax.annotate(str(place + 1), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=9)
+            spot = round(math.log10(x), 1), round(math.log10(y), 1)
+            labels.setdefault(spot, ((x, y), []))[1].append(str(place + 1))
+        for spot, numbers in labels.values():
+            ax.annotate(", ".join(numbers), spot, xytext=(5, 4), textcoords="offset points", fontsize=9)
         ax.set(xscale="log", yscale="log")
         ax.grid(which="minor", visible=False)
     left.set(xlabel="bytes of the file, thousand", ylabel="bits per byte more than 16-bit weights in float32")
