@@ -1,0 +1,1 @@
+"""What draws in this week: `fewer_bits` for the lecture."""

@@ -1,0 +1,107 @@
+"""Outliers: a few channels of activations that are much larger than the rest, planted, found, and taken away.
+
+Large language models have them (Dettmers et al., LLM.int8(), NeurIPS 2022; Sun et al., Massive activations, COLM 2024);
+a small one has hardly any. `plant` makes them without changing what the model computes.
+"""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from week08_compress_models.grids import QuantisedLinear
+from week08_compress_models.gptq import Hessians  # noqa: F401  (shown beside these on the page)
+from week08_compress_models.language_model import LanguageModel
+
+
+def readers(block: nn.Module) -> list[tuple[nn.RMSNorm, list[nn.Linear]]]:
+    """The norms of a block, each with the layers that read what it writes."""
+    attention, mlp = block.attention, block.mlp
+    return [
+        (block.norm1, [attention.query, attention.key, attention.value]),
+        (block.norm2, [mlp.gate, mlp.up]),
+    ]
+
+
+@torch.no_grad()
+def plant(model: LanguageModel, factor: float, channels: int = 2, seed: int = 0) -> LanguageModel:
+    """A copy in which some channels behind every norm are `factor` times as large, and their readers that much smaller.
+
+    The product of both is what it was: the function is the same up to the rounding of float32.
+    """
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    for block in model.blocks:
+        for norm, layers in readers(block):
+            chosen = torch.randperm(len(norm.weight), generator=generator)[:channels]
+            norm.weight[chosen] *= factor
+            for layer in layers:
+                layer.weight[:, chosen] /= factor
+    return model
+
+
+class Largest:
+    """The largest magnitude of every input channel of some layers, collected while a `with` block runs the model."""
+
+    def __init__(self, layers: dict[str, nn.Module]):
+        self.layers, self.found, self.handles = layers, {}, []
+
+    def __enter__(self):
+        for name, layer in self.layers.items():
+            hook = lambda _, inputs, name=name: self._add(name, inputs[0])  # noqa: E731
+            self.handles.append(layer.register_forward_pre_hook(hook))
+        return self
+
+    def __exit__(self, *_):
+        for handle in self.handles:
+            handle.remove()
+
+    def _add(self, name: str, x: torch.Tensor) -> None:
+        most = x.detach().abs().flatten(0, -2).amax(0)
+        self.found[name] = torch.maximum(self.found[name], most) if name in self.found else most
+
+
+@torch.no_grad()
+def smooth(model: LanguageModel, tokens: torch.Tensor, alpha: float = 0.5) -> LanguageModel:
+    """SmoothQuant: a copy in which difficulty moves from activations to weights, channel by channel.
+
+    Channel j behind a norm is divided by max|x_j|^alpha / max|w_j|^(1 - alpha), and its readers' columns are multiplied
+    by it (Xiao et al., SmoothQuant, ICML 2023). Nothing is left to do while the model runs.
+    """
+    model = copy.deepcopy(model)
+    first = {f"{place}.{i}": layers[0] for place, block in enumerate(model.blocks) for i, (_, layers) in enumerate(readers(block))}
+    with Largest(first) as largest:
+        model(tokens)
+    for place, block in enumerate(model.blocks):
+        for i, (norm, layers) in enumerate(readers(block)):
+            inputs = largest.found[f"{place}.{i}"].clamp(min=1e-5)
+            weights = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(0).clamp(min=1e-5)
+            factor = inputs**alpha / weights ** (1 - alpha)
+            norm.weight /= factor
+            for layer in layers:
+                layer.weight *= factor
+    return model
+
+
+def hadamard(size: int) -> torch.Tensor:
+    """The Hadamard matrix (size, size), ±1/√size: orthogonal and symmetric. The size must be a power of two."""
+    if size & (size - 1):
+        raise ValueError(f"size={size} is no power of two")
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    return matrix / math.sqrt(size)
+
+
+class Rotated(nn.Module):
+    """A linear layer that turns its input before it rounds it; its weight was turned to match, so that both cancel."""
+
+    def __init__(self, inner: QuantisedLinear):
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("turn", hadamard(inner.weight.shape[1]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in) to (..., out)."""
+        return self.inner(x @ self.turn)
