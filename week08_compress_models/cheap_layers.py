@@ -80,7 +80,7 @@ def low_rank(layer: nn.Linear, rank: int, inputs: torch.Tensor | None = None) ->
 
 
 def two_thin(outputs: int, inputs: int, rank: int) -> nn.Sequential:
-    """Two layers without bias through `rank` numbers, with random weights: for the clock, which does not read them."""
+    """Two layers without bias through `rank` numbers, with random weights: enough for the clock."""
     return nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=False))
 
 

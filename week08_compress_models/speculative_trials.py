@@ -33,6 +33,11 @@ class Batch:
     per_call: float
     judging: float
 
+    def row(self, name: str) -> list:
+        """The cells of a table: name, price of a pass, of a guess, gain predicted and measured, share of judging."""
+        numbers = [f"{n:.2f}" for n in (self.price, self.draft, self.predicted)]
+        return [name, *numbers, self.gain, f"{self.judging:.0%}"]
+
 
 @torch.inference_mode()
 def by_batch(
