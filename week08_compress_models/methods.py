@@ -146,7 +146,13 @@ def all_judged(
 
 
 def increases(rows: Mapping[str, list[Judged]], base: str) -> dict[str, tuple[float, float, float]]:
-    """Bits per byte more than `base` of the same seed, on the same windows: mean over seeds and its 95 % interval."""
+    """Bits per byte more than `base` of the same seed, on the same windows: mean over seeds and its 95 % interval.
+
+    With one seed, its mean over windows and their 98 % interval.
+    """
+    if len(rows[base]) == 1:
+        (full,) = rows[base]
+        return {name: paired_interval(full.losses, found[0].losses) for name, found in rows.items()}
     return {
         name: students.mean_and_interval(
             [float((mine.losses - full.losses).mean()) for mine, full in zip(found, rows[base], strict=True)]
@@ -187,4 +193,6 @@ def table(
                 *(f"{low:+.4f} to {high:+.4f}" for _, low, high in intervals),
             ]
         )
+        if len(found) == 1:
+            lines[-1][5] = "one seed"
     return lines
