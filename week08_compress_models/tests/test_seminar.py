@@ -95,16 +95,12 @@ def test_one_step_for_all_rows_does_not_pass_for_one_for_each():
 
 
 @pytest.mark.skipif(int8_products.triton is None, reason=f"needs {int8_products.NEEDS_TRITON}")
-def test_a_kernel_without_masks_does_not_pass():
-    import triton.language as tl
-
-    def careless(a_ptr, b_ptr, out_ptr, rows, columns, k, ROWS, COLUMNS, STEP):
-        row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-        column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-        inside = (row[:, None] < rows) & (column[None, :] < columns)
-        tl.store(out_ptr + row[:, None] * columns + column[None, :], 7, mask=inside)
-
-    assert trials.interpreted(careless)(50, 33, 70) > 1000
+def test_a_kernel_that_fills_its_tiles_with_ones_does_not_pass():
+    given = {"tl": int8_products.tl}
+    exec(SEMINAR["F"].solution.replace("other=0", "other=1"), given)
+    careless = trials.interpreted(given["kernel_of_mine"])
+    assert careless(32, 32, 32) == 0
+    assert careless(50, 33, 70) > 1000
 
 
 def test_features_that_count_the_padding_do_not_pass():
