@@ -15,7 +15,7 @@ import torch
 from week08_compress_models import language_model as lm
 from week08_compress_models import students as d
 
-STEPS, BATCH, TEMPERATURE, SHARE = 400, 16, 1.0, 0.7
+STEPS, BATCH, TEMPERATURE, SHARE = 800, 8, 1.0, 0.7
 
 
 def main(seeds: list[int], ways: list[str]) -> None:
