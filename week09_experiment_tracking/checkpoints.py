@@ -72,7 +72,11 @@ def resumed(folder: str, steps: int = 100, kill_after: int = 55, every: int = 20
 
     _, whole = run("whole")
     status, nothing = run("killed", kill=kill_after)
-    found: dict[str, Any] = {"status": status, "finished": bool(nothing), "step": load(place / "killed")["log"]["steps"]}
+    found: dict[str, Any] = {
+        "status": status,
+        "finished": bool(nothing),
+        "step": load(place / "killed")["log"]["steps"],
+    }
     for without in ("", *FORGOTTEN):
         name = f"resumed {without}"
         (place / name).write_bytes((place / "killed").read_bytes())

@@ -150,7 +150,10 @@ def deterministic(function: Callable[[], object], fill: bool = False) -> Callabl
     """The same call under `use_deterministic_algorithms`; `fill` also fills new memory, as PyTorch does by default."""
 
     def call() -> object:
-        before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = fill
         try:

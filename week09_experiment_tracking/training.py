@@ -43,7 +43,9 @@ class Training:
         if not self.order:
             self.order = torch.randperm(len(self.pictures)).tolist()
         batch, self.order = self.order[:BATCH], self.order[BATCH:]
-        x = self.pictures[batch] + torch.from_numpy(np.random.normal(0, 0.05, (len(batch), 64)).astype(np.float32))
+        x = self.pictures[batch] + torch.from_numpy(
+            np.random.normal(0, 0.05, (len(batch), 64)).astype(np.float32)
+        )
         x = x.flip(1) if random.random() < 0.1 else x
         loss = nn.functional.cross_entropy(self.net(x), self.labels[batch])
         self.optimizer.zero_grad()
