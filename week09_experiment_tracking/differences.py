@@ -147,7 +147,7 @@ def drawn(draw: str, workers: int) -> list[float]:
 
 
 def deterministic(function: Callable[[], object], fill: bool = False) -> Callable[[], object]:
-    """The same call under `use_deterministic_algorithms`; `fill` also fills new memory, as PyTorch does by default."""
+    """The same call under `use_deterministic_algorithms`; `fill` also fills new memory, as is the default."""
 
     def call() -> object:
         before = (

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,8 @@ def log_for_ever(way: str, folder: str) -> None:
         forever(lambda step, value: run.log(step, loss=value))
     elif way == "a line, print to a file":
         place.mkdir(parents=True)
-        file = open(place / "log.jsonl", "w")
-        forever(lambda step, value: print(json.dumps([step, 0, {"loss": value}]), file=file))
+        with open(place / "log.jsonl", "w") as file:
+            forever(lambda step, value: print(json.dumps([step, 0, {"loss": value}]), file=file))
     elif way == "all of it at the end":
         kept: list[tuple[int, float]] = []
         forever(lambda step, value: kept.append((step, value)))
@@ -63,7 +64,7 @@ def steps_read(way: str, folder: Path) -> list[int]:
 def killed(way: str, folder: str, after: int) -> dict[str, int]:
     """Kill such a program when it has said `after` steps: how many were acknowledged, and how many can be read."""
     command = [sys.executable, "-m", "week09_experiment_tracking.killed", way, folder]
-    errors = open(f"{folder}.errors", "w+b")
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 (the child's, to the end of this function)
     child = subprocess.Popen(command, env=children.environment(), stdout=subprocess.PIPE, stderr=errors)
     said = 0
     for _ in child.stdout:
@@ -74,7 +75,9 @@ def killed(way: str, folder: str, after: int) -> dict[str, int]:
     said += len(child.stdout.read().splitlines())
     child.wait()
     if said < after:
-        raise RuntimeError(f"{way}: {Path(errors.name).read_text(errors='replace')[-500:]}")
+        errors.seek(0)
+        raise RuntimeError(f"{way}: {errors.read().decode(errors='replace')[-500:]}")
+    errors.close()
     if way == "wandb":
         _settled(Path(folder))
     steps = steps_read(way, Path(folder))

@@ -58,9 +58,9 @@ CALLS = {
 
 
 def compared(folder: Path, pairs: int = 7) -> tuple[dict[str, bench.Ratio], float, float]:
-    """What logging a step costs, in steps of training (interleaved); seconds of a step; W&B's processor seconds beside.
+    """What logging a step costs, in steps of training, interleaved; seconds of a step; what W&B spends beside.
 
-    The last is what W&B's own process works for one call, on another core if there is one.
+    The last is in processor seconds of W&B's own process for one call, on another core if there is one.
     """
     training = Training()
     with ways(folder) as calls:

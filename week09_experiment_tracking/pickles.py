@@ -1,8 +1,8 @@
 """What a checkpoint file can do, who sees it coming, and who refuses it.
 
-A pickle is a program for a small machine. Two of its instructions are enough for harm: one fetches any function by its
-name, one calls it. The files here are harmless: what they call makes an empty folder or a small file in the current
-folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names (a
+A pickle is a program for a small machine. Two of its instructions are enough for harm: one fetches any function by
+its name, one calls it. The files here are harmless: what they call makes an empty folder or a small file in the
+current folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names (a
 deny-list). An allow-list knows the few names that a checkpoint needs, and refuses all others.
 """
 
@@ -29,6 +29,7 @@ import torch
 from week09_experiment_tracking.children import Fork
 
 MARK = "mark"
+LISTS = ("weights_only", "fickling's list", "our list")
 
 
 class Calls:

@@ -1,7 +1,7 @@
-"""A small project of five stages, as a folder: for our pipeline, for DVC and for make. And the edits that are made to it.
+"""A small project of five stages, as a folder for our pipeline, for DVC and for make; and the edits made to it.
 
-Each stage is a program of a few lines. When it runs, it adds its name to the file that the variable RAN names, so that
-what really ran is counted in the same way whoever started it.
+Each stage is a program of a few lines. When it runs, it adds its name to the file that the variable RAN names, so
+that what really ran is counted in the same way whoever started it.
 """
 
 import json
@@ -167,7 +167,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], frozenset[str]]] = {
     "train.rate: again to the second": (_param("train", "rate", 0.25), frozenset()),
     "model.json: deleted": (lambda root: (root / "model.json").unlink(), frozenset()),
 }
-"""Edits, made one after the other, and the stages whose command has to run: those that see an input for the first time.
+"""Edits, made one after the other, and the stages whose command has to run: those with an input that is new.
 
 With the row more, the first three quarters of the rows are still the same: `features` and `train` see nothing new.
 Of the last three, two can be answered from an earlier run. Before the other one, data and code had changed.
@@ -242,7 +242,7 @@ def _dvc(folder: Path) -> Callable[[Path], None]:
 
 
 def hidden(root: str) -> dict[str, list[str]]:
-    """What our pipeline runs again when something changes that no hash of a file sees; and when a file always differs."""
+    """What our pipeline runs again when something changes that no file shows; and when a file always differs."""
     folder = lay(Path(root))
     log = folder.parent / f"{folder.name}.ran"
     os.environ.update(environment() | {"RAN": str(log)})

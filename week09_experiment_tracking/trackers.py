@@ -91,7 +91,7 @@ def _client(folder: Path) -> Any:
 
 
 def empty_database() -> Path:
-    """An MLflow database without a run, in the cache: MLflow lays it out in some ten seconds, by all its migrations."""
+    """An MLflow database without a run, in the cache: MLflow lays it out in some ten seconds, by migrations."""
     import mlflow
 
     kept = cache_folder() / f"mlflow-{mlflow.__version__}.db"

@@ -57,7 +57,7 @@ class Training:
         return self.losses[-1]
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors, numbers and lists: `weights_only=True` can load it."""
+        """Everything that the next step depends on, in tensors, numbers and lists, for `weights_only=True`."""
         kind, words, *rest = np.random.get_state()
         version, numbers, gauss = random.getstate()
         return {
@@ -72,7 +72,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any], without: str = "") -> None:
-        """Go on from a state. `without` names a part that is left as a fresh run has it: what is usually forgotten."""
+        """Go on from a state. `without` names a part that stays as a fresh run has it: what people forget."""
         parts = {name: value for name, value in state.items() if name != without}
         self.net.load_state_dict(parts["weights"])
         self.steps, self.losses = parts["log"]["steps"], list(parts["log"]["losses"])
