@@ -2,8 +2,8 @@
 
 A pickle is a program for a small machine. Two of its instructions are enough for harm: one fetches any function by
 its name, one calls it. The files here are harmless: what they call makes an empty folder or a small file in the
-current folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names (a
-deny-list). An allow-list knows the few names that a checkpoint needs, and refuses all others.
+current folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names
+(a deny-list). An allow-list knows the few names that a checkpoint needs, and refuses all others.
 """
 
 import bz2
