@@ -379,6 +379,11 @@ def cannot_hold() -> dict[str, str]:
     return said
 
 
+def everything() -> dict[str, Any]:
+    """All tables of this module, from one process."""
+    return {"table": table(), "wrapped": wrapped(), "formats": formats(), "cannot hold": cannot_hold()}
+
+
 def state(millions: int = 8) -> "OrderedDict[str, torch.Tensor]":
     """So many million float32 weights in sixteen tensors."""
     return OrderedDict((f"layer{i}.weight", torch.randn(millions * 1_000_000 // 16)) for i in range(16))

@@ -16,8 +16,13 @@ safetensors = pytest.importorskip("safetensors.torch")
 
 
 @pytest.fixture(scope="module")
-def reports():
-    return children.call("pickles", "table")
+def everything():
+    return children.call("pickles", "everything")
+
+
+@pytest.fixture(scope="module")
+def reports(everything):
+    return everything["table"]
 
 
 def test_every_payload_acts_when_loaded_and_no_honest_file_does(reports):
@@ -39,8 +44,8 @@ def test_the_scanner_knows_the_usual_suspects_and_not_all_others(reports):
     assert sum(reports[name]["picklescan reports"] for name in pickles.payloads()) < len(pickles.payloads())
 
 
-def test_every_wrapping_acts_and_compressed_ones_are_not_seen():
-    found = children.call("pickles", "wrapped")
+def test_every_wrapping_acts_and_compressed_ones_are_not_seen(everything):
+    found = everything["wrapped"]
     assert all(row["marks"] for row in found.values())
     assert found["pickle"]["picklescan"] == "reported"
     assert found["joblib, compressed"]["picklescan"] != "reported"
@@ -52,8 +57,8 @@ def test_our_list_takes_what_is_on_it_and_says_what_is_not():
     assert pickles.load_listed(pickle.dumps({"a": [1, 2.5]})) == {"a": [1, 2.5]}
 
 
-def test_crafted_files_are_refused_by_the_library_and_by_our_reader():
-    found = children.call("pickles", "formats")
+def test_crafted_files_are_refused_by_the_library_and_by_our_reader(everything):
+    found = dict(everything["formats"])
     assert found.pop("good") == {"safetensors": "loads", "ours": "loads", "zipfile": "no archive"}
     assert all(
         row[reader].startswith("refused") for row in found.values() for reader in ("safetensors", "ours")
