@@ -83,7 +83,11 @@ def stored(sizes: Mapping[str, Sequence[float]]) -> Figure:
 def apart(panels: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Figure:
     """Relative distance of the weights of two runs by step, a panel for each learning rate; logarithmic."""
     figure, axes = plt.subplots(1, len(panels), figsize=(7, 2.9), sharey=True)
+    drawn = {
+        name for lines in panels.values() for name, distances in lines.items() if any(distances.values())
+    }
     for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        lines = {name: distances for name, distances in lines.items() if name in drawn}
         for (name, distances), marker in zip(lines.items(), plots.MARKERS, strict=False):
             points = {step: d for step, d in distances.items() if step > 0 and d > 0}
             ax.loglog(list(points), list(points.values()), marker=marker, markersize=4, label=name)

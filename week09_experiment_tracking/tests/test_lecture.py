@@ -39,7 +39,9 @@ def test_figures_draw_what_they_are_given():
         figures.costs({"a": Ratio(0.1, 0.05, 0.2), "b": Ratio(9, 8, 10)}),
         figures.edits({"x": frozenset("a")}, {"ours": {"x": ["a"]}, "make": {"x": []}}),
         figures.stored({"whole": [1, 2], "cut": [1, 1.1]}),
-        figures.apart({"one": {"a": {0: 0.0, 1: 1e-8, 2: 1e-7}}, "two": {"a": {0: 0.0, 1: 0.0}}}),
+        figures.apart(
+            {"one": {"a": {0: 0.0, 1: 1e-8, 2: 1e-7}}, "two": {"a": {0: 0.0, 1: 0.0}, "b": {1: 0.0}}}
+        ),
         figures.resumed([3.0, 2.0, 1.0], {"a": [3.0, 2.5, 1.5]}, 1),
     ]
     assert all(figure.axes for figure in made)
