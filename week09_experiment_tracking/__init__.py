@@ -1,0 +1,1 @@
+"""Week 9: experiment tracking, versioning and testing."""
