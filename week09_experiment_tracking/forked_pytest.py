@@ -6,6 +6,7 @@ A worker imports what tests need, and forks for each version. The fork lays a co
 files, runs pytest in it, and ends; whatever a faulty version does, the next one starts from the same state.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -122,10 +123,8 @@ def _apart(folder: Path, changes: Mapping[str, str], options: Sequence[str]) -> 
             break
         said += piece
     for process in (child, -child):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     os.waitpid(child, 0)
     os.close(reading)
     found = {name: passed for name, passed in map(json.loads, said.splitlines())}

@@ -40,7 +40,7 @@ FAULTS = (
         "return images.astype(np.float32) / LARGEST",
         "return ((images - images.mean()) / (images.std() + 1e-6)).astype(np.float32)",
     ),
-    Fault("after evaluation the model stays in eval()", False, "classifier/training.py", "    model.train(mode)\n", ""),
+    Fault("evaluation leaves the model in eval()", False, "classifier/training.py", "    model.train(mode)\n", ""),
     Fault(
         "the last batch is not evaluated",
         False,
@@ -71,6 +71,8 @@ def planted(folder: Path, faults: tuple[Fault, ...] = FAULTS) -> dict[str, Mappi
     for fault in faults:
         text = (folder / fault.file).read_text(encoding="utf-8")
         if text.count(fault.old) != 1:
-            raise ValueError(f"{fault.name}: {fault.file} has the text {text.count(fault.old)} times, not once")
+            raise ValueError(
+                f"{fault.name}: {fault.file} has the text {text.count(fault.old)} times, not once"
+            )
         found[fault.name] = {fault.file: text.replace(fault.old, fault.new)}
     return found

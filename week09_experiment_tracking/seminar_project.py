@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def digits() -> np.ndarray:
-    """The 1,797 digits of scikit-learn in a fixed random order, (1797, 65) int64: 64 pixels, 0 to 16, and the label."""
+    """scikit-learn's digits in a fixed random order, (1797, 65) int64: 64 pixels, 0 to 16, and the label."""
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("the digits come with scikit-learn: pip install scikit-learn")
@@ -83,6 +83,46 @@ def write_table(path: Path, table: np.ndarray) -> None:
     np.savetxt(path, table, fmt="%d", delimiter=",")
 
 
+EVAL = ("    right = 0\n    for i", "    right = 0\n    model.eval()\n    for i")
+TRAIN = ("    perm = torch.randperm", "    model.train()\n    perm = torch.randperm")
+"""Repairs of the script, as edits: evaluate with eval(), and train with train() again."""
+
+
+REPEAT = """
+import contextlib, io, json, os, runpy, sys
+said = []
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        runpy.run_path("train.py")
+    said.append(out.getvalue().splitlines())
+print(json.dumps(said))
+"""
+
+
+def script(folder: Path, *versions: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Run the script once for each version (a list of repairs), each in a folder of its own; the lines they print.
+
+    All run in one process, one after the other, because the import of PyTorch takes longer than the script.
+    """
+    folders = []
+    for number, repairs in enumerate(versions):
+        text = SCRIPT.read_text(encoding="utf-8")
+        for old, new in repairs:
+            if text.count(old) != 1:
+                raise ValueError(f"the script has {old!r} {text.count(old)} times, not once")
+            text = text.replace(old, new)
+        folders.append(folder / str(number))
+        folders[-1].mkdir(parents=True)
+        (folders[-1] / "train.py").write_text(text, encoding="utf-8")
+    return json.loads(Project(folder).python("-c", REPEAT, *map(str, folders)).stdout)
+
+
+def best(lines: Sequence[str]) -> float:
+    """The accuracy that the script prints in capital letters, in percent."""
+    return next(float(line.split()[-1]) for line in lines if line.startswith("BEST"))
+
+
 class Project:
     """A copy of the project in a folder of its own."""
 
@@ -93,7 +133,13 @@ class Project:
         """Run a program there; its output is text. Raises Failed if it ends with an error and `check` is true."""
         environ = environment(self.folder.parent) | variables
         done = subprocess.run(
-            command, cwd=self.folder, env=environ, text=True, capture_output=True, timeout=DEADLINE, check=False
+            command,
+            cwd=self.folder,
+            env=environ,
+            text=True,
+            capture_output=True,
+            timeout=DEADLINE,
+            check=False,
         )
         if check and done.returncode:
             words = (done.stdout + done.stderr)[-2000:]
@@ -159,7 +205,9 @@ def stages(said: str) -> dict[str, str]:
 
 def lay(folder: Path) -> Project:
     """The project's files in a new folder, with the digits as its raw data; no git and no DVC yet."""
-    shutil.copytree(PIPELINE, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hypothesis"))
+    shutil.copytree(
+        PIPELINE, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hypothesis")
+    )
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True)
     write_table(raw / "scanner1.csv", digits()[:-KEPT_BACK])

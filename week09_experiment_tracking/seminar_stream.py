@@ -14,10 +14,10 @@ from scipy import ndimage
 from effdl import prometheus
 from week09_experiment_tracking.seminar_project import KEPT_BACK, Project, digits, environment
 
-ASKEW = 25.0
+ASKEW = 20.0
 """Degrees by which the second scanner turns its images."""
 CLEAN, TURNED = 300, 300  # of the images that were kept back: those of the stream's parts
-RATE = 150.0  # images a second
+RATE = 300.0  # images a second
 EVERY = 0.25  # seconds between two scrapes, and between two evaluations of the rules
 
 
@@ -36,7 +36,7 @@ def stream(count: int, askew: bool, seed: int = 0) -> np.ndarray:
 
 
 def second_scanner() -> np.ndarray:
-    """Rows of 64 pixels and a label, (300, 65): images of the second scanner for which somebody has told the digit."""
+    """Images of the second scanner with their labels, (300, 65): 64 pixels and the digit."""
     later = digits()[-TURNED:]
     return np.column_stack([turned(later[:, :64].astype(np.uint8)), later[:, 64]])
 
@@ -76,7 +76,9 @@ def consumer(project: Project) -> Iterator[Consumer]:
         if not said:
             raise RuntimeError("consume.py ended before it served")
         found = Consumer(child, int(said))
-        reader = threading.Thread(target=lambda: found.lines.extend(iter(lambda: child.stdout.readline().decode(), "")))
+        reader = threading.Thread(
+            target=lambda: found.lines.extend(iter(lambda: child.stdout.readline().decode(), ""))
+        )
         reader.start()
         try:
             yield found
@@ -104,7 +106,7 @@ class Watched:
     level: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
 
 
-def watched(project: Project, rules: str, alert: str = "Drift", healthy: int = 500) -> Watched:
+def watched(project: Project, rules: str, alert: str = "Drift", healthy: int = 600) -> Watched:
     """Serve `healthy` images of the first scanner and then those of the second, until the alert fires.
 
     Raises TimeoutError if it does not fire within 30 s.
@@ -127,7 +129,9 @@ def watched(project: Project, rules: str, alert: str = "Drift", healthy: int = 5
         finally:
             stop.set()
             sender.join()
-        for labels, times, values in watch.series("drift_level", time.time() - began + healthy / RATE + 1, EVERY):
+        for labels, times, values in watch.series(
+            "drift_level", time.time() - began + healthy / RATE + 1, EVERY
+        ):
             found.level[labels["feature"]] = [moment - began for moment in times], values
     found.alarm = served.alarms()[0].strip()
     found.images = int(found.alarm.rpartition(" ")[2]) - healthy

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from prometheus_client import Counter, Gauge, start_http_server
+from week09_experiment_tracking.drift import Cusum
 
 from classifier.inference import Classifier, features
-from week09_experiment_tracking.drift import Cusum
 
 FEATURES = ["ink", "confidence"]
 IMAGES = Counter("images", "Images read from the stream")

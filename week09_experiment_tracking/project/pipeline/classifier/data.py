@@ -15,7 +15,9 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A row of a table has 64 pixels and the label; its source is the number of its table. Raises ValueError for a pixel
     or a label out of range.
     """
-    tables = [np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=2) for path in sorted(folder.glob("*.csv"))]
+    tables = [
+        np.loadtxt(path, delimiter=",", dtype=np.int64, ndmin=2) for path in sorted(folder.glob("*.csv"))
+    ]
     table, source = np.concatenate(tables), np.repeat(np.arange(len(tables)), [len(one) for one in tables])
     images, labels = table[:, :-1], table[:, -1]
     if images.min() < 0 or images.max() > LARGEST or labels.min() < 0 or labels.max() > 9:

@@ -1,10 +1,11 @@
 """Data: what a split and a batch promise."""
 
 import numpy as np
-from classifier import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from classifier import data
 
 quick = settings(max_examples=15, deadline=None, database=None, derandomize=True)
 some_images = arrays(np.uint8, st.tuples(st.integers(1, 12), st.just(64)), elements=st.integers(0, 16))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from classifier import data, inference, model, training
 
 PARAMS = {
