@@ -18,7 +18,7 @@ FORGOTTEN = ("optimizer", "schedule", "torch generator", "numpy generator", "pyt
 
 
 def save(state: dict[str, Any], file: Path) -> None:
-    """Write a checkpoint beside its place, force it to the disk, rename: the old one is there until the new one is."""
+    """Write a checkpoint beside its place, force it to the disk, rename: the old one is there until then."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_whole(file, buffer.getvalue())
@@ -49,7 +49,7 @@ def _train(file: str, steps: int, every: int, without: str, pipe: int) -> None:
 
 
 def resumed(folder: str, steps: int = 100, kill_after: int = 55, every: int = 20) -> dict[str, Any]:
-    """One run to the end without a stop; one that is killed, and then resumed: with everything, and with one omission.
+    """One run without a stop; one that is killed, and then resumed: with everything, and with one omission each.
 
     Returns for each omission ("" for none) whether all bits of weights, optimizer and losses are those of the
     uninterrupted run, the first step with another loss (0 for none), and the relative distance of the weights.
@@ -72,7 +72,11 @@ def resumed(folder: str, steps: int = 100, kill_after: int = 55, every: int = 20
 
     _, whole = run("whole")
     status, nothing = run("killed", kill=kill_after)
-    found: dict[str, Any] = {"status": status, "finished": bool(nothing), "step": load(place / "killed")["log"]["steps"]}
+    found: dict[str, Any] = {
+        "status": status,
+        "finished": bool(nothing),
+        "step": load(place / "killed")["log"]["steps"],
+    }
     for without in ("", *FORGOTTEN):
         name = f"resumed {without}"
         (place / name).write_bytes((place / "killed").read_bytes())

@@ -35,7 +35,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def compose(files: Mapping[str, Tree], overrides: list[str] | tuple[str, ...] = (), name: str = "config") -> Tree:
+def compose(
+    files: Mapping[str, Tree], overrides: list[str] | tuple[str, ...] = (), name: str = "config"
+) -> Tree:
     """The tree of `files[name]`, with its groups chosen, values set and references resolved.
 
     `files` maps names such as `config` and `model/wide` to trees. The list `defaults` of the first one says which
@@ -171,7 +173,8 @@ def validate(kind: type, tree: Mapping[str, Any], where: str = "") -> Any:
 def sweep(text: list[str]) -> list[list[str]]:
     """Every combination of overrides with several values: `["lr=0.1,0.2", "seed=0,1"]` gives four lists."""
     choices = [
-        [f"{path}={value}" for value in values.split(",")] for path, _, values in (t.partition("=") for t in text)
+        [f"{path}={value}" for value in values.split(",")]
+        for path, _, values in (t.partition("=") for t in text)
     ]
     return [list(combination) for combination in itertools.product(*choices)]
 

@@ -147,10 +147,13 @@ def drawn(draw: str, workers: int) -> list[float]:
 
 
 def deterministic(function: Callable[[], object], fill: bool = False) -> Callable[[], object]:
-    """The same call under `use_deterministic_algorithms`; `fill` also fills new memory, as PyTorch does by default."""
+    """The same call under `use_deterministic_algorithms`; `fill` also fills new memory, as is the default."""
 
     def call() -> object:
-        before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+        before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = fill
         try:

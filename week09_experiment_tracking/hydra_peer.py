@@ -39,7 +39,9 @@ def random_overrides(seed: int) -> list[str]:
     plain = [path for path in paths(tree) if path not in ("epochs", "seed") and not path.endswith("kind")]
     texts = [f"model={model}", f"optimizer={optimizer}", f"seed={rng.randrange(99)}"]
     texts += [f"{path}={rng.choice(values)}" for path in rng.sample(plain, rng.randrange(3))]
-    texts += [f"+{rng.choice(['extra', 'model.extra', 'new.deep.er'])}={rng.choice(values)}"] * (rng.random() < 0.5)
+    texts += [f"+{rng.choice(['extra', 'model.extra', 'new.deep.er'])}={rng.choice(values)}"] * (
+        rng.random() < 0.5
+    )
     return texts
 
 
@@ -111,5 +113,7 @@ def readings(texts: list[str]) -> list[list[str]]:
     rows = []
     for text in texts:
         plain, omega = yaml.safe_load(f"x: {text}")["x"], OmegaConf.create(f"x: {text}")["x"]
-        rows.append([text, *(f"{value!r} ({type(value).__name__})" for value in (plain, omega, parsed(text)))])
+        rows.append(
+            [text, *(f"{value!r} ({type(value).__name__})" for value in (plain, omega, parsed(text)))]
+        )
     return rows

@@ -1,9 +1,9 @@
 """What a checkpoint file can do, who sees it coming, and who refuses it.
 
-A pickle is a program for a small machine. Two of its instructions are enough for harm: one fetches any function by its
-name, one calls it. The files here are harmless: what they call makes an empty folder or a small file in the current
-folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names (a
-deny-list). An allow-list knows the few names that a checkpoint needs, and refuses all others.
+A pickle is a program for a small machine. Two of its instructions are enough for harm: one fetches any function by
+its name, one calls it. The files here are harmless: what they call makes an empty folder or a small file in the
+current folder, which is a scratch folder of a process of its own. A scanner reads the program and looks for bad names
+(a deny-list). An allow-list knows the few names that a checkpoint needs, and refuses all others.
 """
 
 import bz2
@@ -29,6 +29,7 @@ import torch
 from week09_experiment_tracking.children import Fork
 
 MARK = "mark"
+LISTS = ("weights_only", "fickling's list", "our list")
 
 
 class Calls:
@@ -162,6 +163,14 @@ def by_torch(weights_only: bool) -> Callable[[bytes], Any]:
     return lambda content: torch.load(io.BytesIO(content), weights_only=weights_only)
 
 
+def by_fickling(content: bytes) -> Any:
+    """torch.load with fickling's allow-list for machine learning in place of pickle's unpickler."""
+    from fickling.hook import activate_safe_ml_environment
+
+    activate_safe_ml_environment()
+    return by_torch(False)(content)
+
+
 def table() -> dict[str, dict[str, bool]]:
     """For each payload and each honest object: who marks it, who reports it, who refuses it."""
     torch.set_num_threads(1)
@@ -172,12 +181,14 @@ def table() -> dict[str, dict[str, bool]]:
             "marks when loaded": loaded(content, by_torch(False))["marked"],
             "picklescan reports": picklescan_says(content),
             "fickling reports": fickling_says(content),
-            "weights_only refuses": bool(loaded(content, by_torch(True))["refused"]),
-            "weights_only marks": loaded(content, by_torch(True))["marked"],
         }
-        plain = pickle.dumps(thing.state_dict() if hasattr(thing, "state_dict") else _without_tensors(thing))
-        own = loaded(plain, load_listed)
-        rows[name] |= {"our list refuses": bool(own["refused"]), "our list marks": own["marked"]}
+        lists = {
+            "weights_only": loaded(content, by_torch(True)),
+            "fickling's list": loaded(content, by_fickling),
+            "our list": loaded(pickle.dumps(_without_tensors(thing)), load_listed),
+        }
+        rows[name] |= {f"{which} refuses": bool(came["refused"]) for which, came in lists.items()}
+        rows[name]["marks under a list"] = any(came["marked"] for came in lists.values())
     return rows
 
 
@@ -190,6 +201,19 @@ def _without_tensors(thing: Any) -> Any:
     if isinstance(thing, list | tuple):
         return type(thing)(_without_tensors(value) for value in thing)
     return thing
+
+
+def exercise_cases() -> list[tuple[tuple, Any]]:
+    """Pickles with lists, for the exercise: what loads, and what is refused by its first unlisted name."""
+    ordered = {("collections", "OrderedDict")}
+    return [
+        ((pickle.dumps([1, "a", 2.5]), set()), [1, "a", 2.5]),
+        ((pickle.dumps(OrderedDict(a=1)), ordered), OrderedDict(a=1)),
+        ((pickle.dumps(OrderedDict(a=1)), set()), "refused: collections.OrderedDict"),
+        ((pickle.dumps(Calls(len, "abc")), ordered), "refused: builtins.len"),
+        ((pickle.dumps([OrderedDict(), Calls(divmod, 7, 2)]), ordered), "refused: builtins.divmod"),
+        ((pickle.dumps(Calls(divmod, 7, 2)), {("builtins", "divmod")}), (3, 1)),
+    ]
 
 
 # --- the same pickle, in other wrappings
@@ -215,7 +239,11 @@ def containers() -> dict[str, tuple[bytes, Callable[[bytes], Any], str]]:
         "pickle": (plain, pickle.loads, ".pkl"),
         "torch.save": (file_of(thing), by_torch(False), ".pt"),
         "torch.save, old format": (old.getvalue(), by_torch(False), ".pt"),
-        "NumPy, array of objects": (array.getvalue(), lambda c: np.load(io.BytesIO(c), allow_pickle=True), ".npy"),
+        "NumPy, array of objects": (
+            array.getvalue(),
+            lambda c: np.load(io.BytesIO(c), allow_pickle=True),
+            ".npy",
+        ),
         "joblib, compressed": (job.getvalue(), lambda c: joblib.load(io.BytesIO(c)), ".joblib"),
         "pandas, compressed": (__import__("lzma").compress(plain), of_pandas, ".pkl.xz"),
         "a pickle in a pickle": (pickle.dumps(Calls(_rebuild, plain)), pickle.loads, ".pkl"),
@@ -349,6 +377,11 @@ def cannot_hold() -> dict[str, str]:
         except Exception as error:
             said[name] = f"refused: {str(error).strip().splitlines()[0][:60]}"
     return said
+
+
+def everything() -> dict[str, Any]:
+    """All tables of this module, from one process."""
+    return {"table": table(), "wrapped": wrapped(), "formats": formats(), "cannot hold": cannot_hold()}
 
 
 def state(millions: int = 8) -> "OrderedDict[str, torch.Tensor]":

@@ -1,7 +1,7 @@
-"""A small project of five stages, as a folder: for our pipeline, for DVC and for make. And the edits that are made to it.
+"""A small project of five stages, as a folder for our pipeline, for DVC and for make; and the edits made to it.
 
-Each stage is a program of a few lines. When it runs, it adds its name to the file that the variable RAN names, so that
-what really ran is counted in the same way whoever started it.
+Each stage is a program of a few lines. When it runs, it adds its name to the file that the variable RAN names, so
+that what really ran is counted in the same way whoever started it.
 """
 
 import json
@@ -78,7 +78,14 @@ def command(name: str) -> str:
 def stages(watched: dict[str, tuple[str, ...]] | None = None) -> list[Stage]:
     """The five stages for our pipeline."""
     return [
-        Stage(name, command(name), (f"{name}.py", *READS[name]), PARAMS[name], MAKES[name], (watched or {}).get(name, ()))
+        Stage(
+            name,
+            command(name),
+            (f"{name}.py", *READS[name]),
+            PARAMS[name],
+            MAKES[name],
+            (watched or {}).get(name, ()),
+        )
         for name in PROGRAMS
     ]
 
@@ -153,11 +160,14 @@ EDITS: dict[str, tuple[Callable[[Path], None], frozenset[str]]] = {
     "a parameter that no stage uses": (_param("unused", "value", 2), frozenset()),
     "raw.csv: touched": (_touch, frozenset()),
     "raw.csv: other content, old time": (_restore_backup, frozenset(PROGRAMS)),
-    "train.rate: back to the first value": (_param("train", "rate", 0.5), frozenset({"train", "evaluate", "report"})),
+    "train.rate: back to the first value": (
+        _param("train", "rate", 0.5),
+        frozenset({"train", "evaluate", "report"}),
+    ),
     "train.rate: again to the second": (_param("train", "rate", 0.25), frozenset()),
     "model.json: deleted": (lambda root: (root / "model.json").unlink(), frozenset()),
 }
-"""Edits, made one after the other, and the stages whose command has to run: those that see an input for the first time.
+"""Edits, made one after the other, and the stages whose command has to run: those with an input that is new.
 
 With the row more, the first three quarters of the rows are still the same: `features` and `train` see nothing new.
 Of the last three, two can be answered from an earlier run. Before the other one, data and code had changed.
@@ -171,7 +181,10 @@ def after_edits(root: str, runner: str) -> dict[str, list[str]]:
     os.environ.update(environment() | {"RAN": str(log)})
     run = {"ours": _run_ours, "dvc": _dvc(folder) if runner == "dvc" else None, "make": _run_make}[runner]
     found = {}
-    for name, edit in {"nothing: the first run": lambda root: None, **{k: v[0] for k, v in EDITS.items()}}.items():
+    for name, edit in {
+        "nothing: the first run": lambda root: None,
+        **{k: v[0] for k, v in EDITS.items()},
+    }.items():
         log.write_text("")
         edit(folder)
         run(folder)
@@ -229,7 +242,7 @@ def _dvc(folder: Path) -> Callable[[Path], None]:
 
 
 def hidden(root: str) -> dict[str, list[str]]:
-    """What our pipeline runs again when something changes that no hash of a file sees; and when a file always differs."""
+    """What our pipeline runs again when something changes that no file shows; and when a file always differs."""
     folder = lay(Path(root))
     log = folder.parent / f"{folder.name}.ran"
     os.environ.update(environment() | {"RAN": str(log)})
@@ -263,5 +276,3 @@ def has_make() -> bool:
         return False
     words = subprocess.run(["make", "--version"], capture_output=True, text=True).stdout.split()
     return words[:2] == ["GNU", "Make"] and tuple(map(int, words[2].split(".")[:2])) >= (4, 3)
-
-

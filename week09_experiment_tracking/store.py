@@ -4,6 +4,7 @@ The name of an object is the SHA-256 of its bytes. So equal content is stored on
 name, and a reader can check what it got. DVC's cache and Git's objects are such stores.
 """
 
+import gzip
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -105,6 +106,11 @@ def stored(versions: Iterable[bytes], cut: Callable[[bytes], list[bytes]]) -> li
         seen |= {digest(piece): len(piece) for piece in cut(version)}
         sizes.append(sum(seen.values()))
     return sizes
+
+
+def gzipped(versions: Iterable[bytes]) -> list[bytes]:
+    """Each version as gzip would store it, without a time in its header."""
+    return [gzip.compress(version, 6, mtime=0) for version in versions]
 
 
 def versions(count: int, lines: int = 20_000, seed: int = 0) -> list[bytes]:

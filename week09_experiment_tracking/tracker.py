@@ -1,9 +1,9 @@
 """A tracker in one file of lines: whatever was logged before a SIGKILL is there after it.
 
-A run is a folder. `run.json` says what it is; it is written once, whole, when the run begins. `log.jsonl` gets one line
-for each call of :meth:`Run.log`, by one `write` on a file that was opened to append. The kernel has the bytes when the
-call returns, and keeps them when the process is killed. (It does not keep them when the machine loses its power: for
-that the line must also reach the disk, which `durable=True` waits for.)
+A run is a folder. `run.json` says what it is; it is written once, whole, when the run begins. `log.jsonl` gets one
+line for each call of :meth:`Run.log`, by one `write` on a file that was opened to append. The kernel has the bytes
+when the call returns, and keeps them when the process is killed. (It does not keep them when the machine loses its
+power: for that the line must also reach the disk, which `durable=True` waits for.)
 
 A reader takes every line that ends and that parses. Only the last line can be torn, and only if the disk was full or
 the power went; then it was never acknowledged.

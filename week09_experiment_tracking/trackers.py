@@ -9,14 +9,20 @@ Nothing here needs a server, an account or a network.
 
 import contextlib
 import json
+import logging
 import os
+import shutil
 import struct
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from effdl.data import cache_folder
 from week09_experiment_tracking import tracker
+from week09_experiment_tracking.children import wait_until
 from week09_experiment_tracking.tracker import Found
 
 
@@ -40,13 +46,20 @@ def _wandb(folder: Path, facts: Mapping[str, Any]) -> Iterator[Log]:
     import wandb
 
     quiet = wandb.Settings(
-        silent=True, console="off", disable_git=True, x_disable_meta=True, x_disable_stats=True, init_timeout=300
+        silent=True,
+        console="off",
+        disable_git=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        init_timeout=300,
     )
     run = wandb.init(project="week09", dir=str(folder), mode="offline", config=dict(facts), settings=quiet)
     try:
         yield _Wandb(run)
     finally:
         run.finish()
+        # finish() returns while a process of W&B's own still writes: a reader waits for the last record.
+        wait_until(lambda: _read_wandb(folder).finished, seconds=30)
 
 
 class _Mlflow:
@@ -54,30 +67,65 @@ class _Mlflow:
         self._client, self._run = client, run
 
     def log(self, step: int, **metrics: float) -> None:
+        self.log_many([(step, metrics)])
+
+    def log_many(self, rows: list[tuple[int, Mapping[str, float]]]) -> None:
+        """Several steps in one transaction: what a loop should collect before it calls."""
         from mlflow.entities import Metric
 
-        now = tracker.time.time_ns() // 1_000_000
-        self._client.log_batch(self._run, [Metric(key, value, now, step) for key, value in metrics.items()])
+        now = time.time_ns() // 1_000_000
+        entries = [Metric(key, value, now, step) for step, metrics in rows for key, value in metrics.items()]
+        self._client.log_batch(self._run, entries)
 
 
 def _client(folder: Path) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import logging
+    from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow.tracking import MlflowClient
+    file = Path(folder).resolve() / "mlflow.db"
+    if not file.exists():
+        shutil.copy(empty_database(), file)
+    return MlflowClient(f"sqlite:///{file}")
 
-    return MlflowClient(f"sqlite:///{Path(folder).resolve()}/mlflow.db")
+
+def empty_database() -> Path:
+    """An MLflow database without a run, in the cache: MLflow lays it out in some ten seconds, by migrations."""
+    import mlflow
+
+    kept = cache_folder() / f"mlflow-{mlflow.__version__}.db"
+    if not kept.exists():
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+            tracker.write_whole(kept, (Path(folder) / "mlflow.db").read_bytes())
+    return kept
+
+
+def prepare() -> float:
+    """Have the empty database ready; the seconds that it took, 0 where it was."""
+    began = time.monotonic()
+    empty_database()
+    return time.monotonic() - began
 
 
 @contextmanager
 def _mlflow(folder: Path, facts: Mapping[str, Any]) -> Iterator[Log]:
     client = _client(folder)
     known = client.get_experiment_by_name("week09")
-    experiment = known.experiment_id if known else client.create_experiment("week09", str(Path(folder) / "files"))
+    experiment = (
+        known.experiment_id if known else client.create_experiment("week09", str(Path(folder) / "files"))
+    )
     run = client.create_run(experiment).info.run_id
-    for key, value in facts.items():  # MLflow keeps text: a fact that is to come back as it was goes in as JSON
+    for (
+        key,
+        value,
+    ) in facts.items():  # MLflow keeps text: a fact that is to come back as it was goes in as JSON
         client.log_param(run, key, json.dumps(value, sort_keys=True))
     try:
         yield _Mlflow(client, run)

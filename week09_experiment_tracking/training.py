@@ -43,7 +43,9 @@ class Training:
         if not self.order:
             self.order = torch.randperm(len(self.pictures)).tolist()
         batch, self.order = self.order[:BATCH], self.order[BATCH:]
-        x = self.pictures[batch] + torch.from_numpy(np.random.normal(0, 0.05, (len(batch), 64)).astype(np.float32))
+        x = self.pictures[batch] + torch.from_numpy(
+            np.random.normal(0, 0.05, (len(batch), 64)).astype(np.float32)
+        )
         x = x.flip(1) if random.random() < 0.1 else x
         loss = nn.functional.cross_entropy(self.net(x), self.labels[batch])
         self.optimizer.zero_grad()
@@ -55,7 +57,7 @@ class Training:
         return self.losses[-1]
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, as tensors, numbers and lists: `weights_only=True` can load it."""
+        """Everything that the next step depends on, in tensors, numbers and lists, for `weights_only=True`."""
         kind, words, *rest = np.random.get_state()
         version, numbers, gauss = random.getstate()
         return {
@@ -70,7 +72,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any], without: str = "") -> None:
-        """Go on from a state. `without` names a part that is left as a fresh run has it: what is usually forgotten."""
+        """Go on from a state. `without` names a part that stays as a fresh run has it: what people forget."""
         parts = {name: value for name, value in state.items() if name != without}
         self.net.load_state_dict(parts["weights"])
         self.steps, self.losses = parts["log"]["steps"], list(parts["log"]["losses"])
