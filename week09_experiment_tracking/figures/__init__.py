@@ -1,0 +1,1 @@
+"""What draws in this week: `evidence` for lecture 2."""
