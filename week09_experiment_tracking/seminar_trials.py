@@ -1,5 +1,6 @@
 """What checks a reader's code in the seminar: Hydra, DVC, MLflow, pytest, processes that are killed, Prometheus."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -255,6 +256,8 @@ def resumed(yours: Callable, project: Project) -> Callable[[int], str]:
     """
 
     def trial(step):
+        with contextlib.suppress(AttributeError, TypeError):  # a stub needs no process to be seen
+            yours(None)
         line = [sys.executable, "-m", __name__]
         environ = seminar_project.environment(project.folder.parent)
         done = subprocess.run(
@@ -263,10 +266,7 @@ def resumed(yours: Callable, project: Project) -> Callable[[int], str]:
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr.decode()[-500:].strip().splitlines()[-1])
-        said = json.loads(done.stdout)
-        if said == "not written":
-            raise NotImplementedError
-        return said
+        return json.loads(done.stdout)
 
     return trial
 
@@ -292,8 +292,6 @@ def _resumed_worker() -> None:
             try:
                 part()
                 status = 0
-            except NotImplementedError:
-                status = 3
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(status)
@@ -324,10 +322,7 @@ def _resumed_worker() -> None:
                 run.step()
             export(run.model, Path(folder, "resumed.npz"))
 
-        status = [forked(part) for part in (uninterrupted, killed, goes_on)] if yours else []
-        if status[1] == 3:
-            print(json.dumps("not written"))
-            return
+        status = [forked(part) for part in (uninterrupted, killed, goes_on)]
         if status != [0, -signal.SIGKILL, 0]:
             sys.exit(1)
         same = Path(folder, "whole.npz").read_bytes() == Path(folder, "resumed.npz").read_bytes()
