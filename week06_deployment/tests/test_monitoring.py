@@ -22,14 +22,6 @@ from week06_deployment import histograms, incident, monitoring
 needs_prometheus = pytest.mark.skipif(not monitoring.installed(), reason="Prometheus is not installed")
 
 
-def alive(process):
-    """Whether a process runs still; what nobody has waited for yet does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def own_children():
     return [child.pid for child in psutil.Process().children(recursive=True)]
 
@@ -110,21 +102,6 @@ def test_nothing_of_service_and_prometheus_is_left_even_if_the_block_fails():
     for port in ports:
         with pytest.raises(OSError, match=r"refused|111"):
             monitoring.get(f"http://127.0.0.1:{port}/")
-
-
-def test_a_program_that_ends_before_it_listens_is_named_at_once():
-    with (
-        pytest.raises(RuntimeError, match="ended with 3"),
-        monitoring.process(["sh", "-c", "exit 3"]) as child,
-    ):
-        monitoring.port_of(child)
-
-
-def test_a_program_that_ignores_sigterm_is_killed():
-    with monitoring.process(["sh", "-c", "trap '' TERM; sleep 60 & wait; sleep 60"]) as child:
-        family = monitoring.until(lambda: psutil.Process(child.pid).children(), "its child is there")
-        monitoring.stop(child, patience=0.2)
-    assert not any(alive(member) for member in family)
 
 
 def test_a_service_answers_refuses_and_hides_its_metrics_labels_from_strangers():

@@ -1,0 +1,135 @@
+"""Run tests on one faulty kit after another, each in a process of its own, with a deadline.
+
+A worker imports PyTorch once and forks for every kit: a fork takes milliseconds, an import seconds. Whatever a faulty
+kit does (never end, change PyTorch, take the process down), the next one starts from the same state.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+KIT = Path(__file__).with_name("kit.py")
+EACH = 3.0
+"""Seconds of processor time that a test may take; those of the pool take a tenth of one. (Not of the clock: a busy
+machine is no fault.)"""
+
+
+class Late(BaseException):
+    """A test has had its time."""
+
+
+def outcomes(sources: Mapping[str, str], tests: Sequence[str] = (), workers: int = 2, first: bool = False):
+    """What each test says of each kit: {kit: {test: (failed, seconds)}}.
+
+    Args:
+        sources: name and whole source of each kit.
+        tests: names of tests of the pool; all without.
+        workers: processes that fork. They need a system that can (Linux, macOS).
+        first: stop at a kit's first failure, as a developer would. Then later tests are missing.
+    """
+    names = list(sources)
+    calls = [
+        {"kits": {name: sources[name] for name in names[i::workers]}, "tests": list(tests), "first": first}
+        for i in range(workers)
+    ]
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in calls
+    ]
+    try:
+        for job, call in zip(jobs, calls, strict=True):
+            job.stdin.write(json.dumps(call))
+            job.stdin.close()
+        found = {}
+        for job in jobs:
+            found.update(json.loads(job.stdout.read()))
+            if job.wait():
+                raise RuntimeError(f"a worker ended with status {job.returncode}")
+    finally:
+        for job in jobs:
+            job.kill()
+            job.wait()
+    return {name: {test: tuple(result) for test, result in found[name].items()} for name in names}
+
+
+def _worker() -> None:
+    import torch
+
+    from week09_experiment_tracking.evidence import kit
+    from week09_experiment_tracking.evidence.pool import POOL
+
+    torch.set_num_threads(1)
+    call = json.loads(sys.stdin.read())
+    tests = [test for test in POOL if not call["tests"] or test.name in call["tests"]]
+    for test in tests:
+        test.run(kit)  # what a test imports on its first call, the children find in memory
+    print(json.dumps({name: _apart(source, tests, call["first"]) for name, source in call["kits"].items()}))
+
+
+def _apart(source: str, tests: Sequence, first: bool) -> dict[str, tuple[bool, float]]:
+    """Run the tests on one kit in a child; a test that the child did not live to finish has failed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reading)
+            _examine(source, tests, first, writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    end, text = time.monotonic() + 5 * EACH * (1 + len(tests)), b""  # for what only waits
+    while select.select([reading], [], [], max(0, end - time.monotonic()))[0]:
+        if not (piece := os.read(reading, 65536)):
+            break
+        text += piece
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    found = {name: (failed, seconds) for name, failed, seconds in map(json.loads, text.splitlines())}
+    for test in tests:
+        if test.name not in found and not (first and any(failed for failed, _ in found.values())):
+            found[test.name] = (True, EACH)
+    return found
+
+
+def _examine(source: str, tests: Sequence, first: bool, writing: int) -> None:
+    """In the child: make the kit, run the tests, write a line for each."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Hypothesis tells at length what failed
+    os.dup2(2, 1)
+
+    def late(number, frame):
+        raise Late
+
+    signal.signal(signal.SIGVTALRM, late)
+    kit, broken = types.ModuleType("kit"), False
+    sys.modules["kit"] = kit
+    try:
+        exec(compile(source, "kit.py", "exec"), kit.__dict__)
+    except Exception:
+        broken = True
+    for test in tests:
+        start, failed = time.process_time(), broken
+        signal.setitimer(signal.ITIMER_VIRTUAL, EACH)
+        try:
+            test.run(kit)
+        except (Exception, Late):
+            failed = True
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        line = json.dumps([test.name, failed, time.process_time() - start])
+        os.write(writing, line.encode() + b"\n")
+        if failed and first:
+            return
+
+
+if __name__ == "__main__":
+    _worker()

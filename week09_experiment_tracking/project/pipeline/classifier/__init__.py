@@ -1,0 +1,1 @@
+"""A classifier of handwritten digits: what was one script, as functions that can be tested."""
