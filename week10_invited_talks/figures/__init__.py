@@ -1,0 +1,1 @@
+"""What draws, for the companions."""
