@@ -1,8 +1,8 @@
 """The products of a decoding step at the shapes of an 8-billion model, as a share of the device's bandwidth.
 
 Weights are random: a product takes as long whatever it multiplies. On a GPU: bfloat16; int8 whose widening
-`torch.compile` fuses into the product; int4 by PyTorch's own kernel. On a CPU the same code runs in tiny shapes with the
-CPU's kernels, so that it is tested where there is no GPU; its shares mean nothing there.
+`torch.compile` fuses into the product; int4 by PyTorch's own kernel. On a CPU the same code runs in tiny shapes
+with the CPU's kernels, so that it is tested where there is no GPU; its shares mean nothing there.
 """
 
 import math
@@ -83,7 +83,9 @@ def int4(weight: torch.Tensor) -> Route:
 ROUTES = {"bfloat16": bfloat16, "int8 weights": int8, "int4 weights": int4}
 
 
-def repeated(make: Callable[[torch.Tensor], Route], shape: tuple[int, int], batch: int) -> tuple[Product, int]:
+def repeated(
+    make: Callable[[torch.Tensor], Route], shape: tuple[int, int], batch: int
+) -> tuple[Product, int]:
     """One call that multiplies with several copies of a layer, so that none is still in a cache; and its bytes.
 
     On a GPU the calls are recorded as a CUDA graph: launching a kernel takes longer than a small layer does.

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from week08_compress_models.grids import Grid, decode, encode, fit, round_trip
-from week08_compress_models.language_model import LanguageModel, linears
+from week08_compress_models.language_model import LanguageModel
 
 
 def gptq(weight: torch.Tensor, hessian: torch.Tensor, grid: Grid, damp: float = 0.01) -> torch.Tensor:
@@ -41,9 +41,7 @@ def output_error(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Ten
     """Mean squared error of the layer's output over that of an output of nothing: 0 is perfect, 1 is useless."""
     difference, whole = (rounded - weight).double(), weight.double()
     hessian = hessian.double()
-    return float(
-        torch.trace(difference @ hessian @ difference.T) / torch.trace(whole @ hessian @ whole.T)
-    )
+    return float(torch.trace(difference @ hessian @ difference.T) / torch.trace(whole @ hessian @ whole.T))
 
 
 class Hessians:
@@ -77,8 +75,9 @@ def compress_by_gptq(
 ) -> tuple[LanguageModel, list[tuple[str, float, float]]]:
     """A copy whose blocks are rounded by GPTQ, from the first to the last; tokens (n, length) are calibration text.
 
-    The inputs of a block come from the blocks before it *as they are after rounding*, so that it can make good for them.
-    Also returns for each layer its name and two output errors, by rounding to nearest and by GPTQ, on those inputs.
+    The inputs of a block come from the blocks before it *as they are after rounding*, so that it can make good for
+    them. Also returns for each layer its name and two output errors, by rounding to nearest and by GPTQ, on those
+    inputs.
     """
     model = copy.deepcopy(model)
     x, errors = model.embedding(tokens), []
@@ -99,6 +98,3 @@ def compress_by_gptq(
 def linears_of(block: nn.Module) -> dict[str, nn.Linear]:
     """The linear layers of one block by name."""
     return {name: layer for name, layer in block.named_modules() if isinstance(layer, nn.Linear)}
-
-
-__all__ = ["Hessians", "compress_by_gptq", "gptq", "linears", "linears_of", "output_error"]

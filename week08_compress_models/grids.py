@@ -1,14 +1,14 @@
 """Grids: from real numbers to few integers and back, and how many bits that takes when everything is counted.
 
-A grid has 2^bits evenly spaced levels: number = scale · (code - zero). Who shares a scale is a choice: the whole tensor,
-a channel (a row of a weight matrix, a token of activations), or a group of neighbours in a row.
+A grid has 2^bits evenly spaced levels: number = scale · (code - zero). Who shares a scale is a choice: the whole
+tensor, a channel (a row of a weight matrix, a token of activations), or a group of neighbours in a row.
 
 Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference, CVPR 2018;
 Gholami et al., A survey of quantization methods for efficient neural network inference, 2021.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from torch import nn
 from week08_compress_models.language_model import linears
 
 SCALE_BITS = 16  # scales are stored as float16
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+"""Takes a tensor, gives one of the same shape with rounded numbers."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def fit(blocks: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
         scale = blocks.abs().amax(1, keepdim=True) / high
         zero = torch.zeros_like(scale)
     else:
-        least = blocks.amin(1, keepdim=True).clamp(max=0)  # zero must be a level: padding and ReLU give exact zeros
+        # Zero must be a level: padding and ReLU give exact zeros.
+        least = blocks.amin(1, keepdim=True).clamp(max=0)
         scale = (blocks.amax(1, keepdim=True).clamp(min=0) - least) / (high - low)
         zero = (-least / scale.clamp(min=1e-12)).round()
     # As it will be stored; never zero, so that a row of zeros divides.
@@ -84,6 +87,11 @@ def round_trip(x: torch.Tensor, grid: Grid) -> torch.Tensor:
     return decode(encode(blocks, scale, zero, grid), scale, zero).view(x.shape)
 
 
+def nearest(grid: Grid) -> Rounding:
+    """The function that rounds any tensor to the nearest numbers of the grid."""
+    return lambda x: round_trip(x, grid)
+
+
 def round_fp8(x: torch.Tensor, share: str | int = "channel") -> torch.Tensor:
     """Each number replaced by the nearest of E4M3 (4 bits of exponent, 3 of mantissa), after scaling to its range.
 
@@ -101,7 +109,7 @@ class QuantisedLinear(nn.Module):
     the rounding of float32 (`tests/` compares them). With share="channel" each token has its own scale.
     """
 
-    def __init__(self, weight: torch.Tensor, activations: Callable[[torch.Tensor], torch.Tensor]):
+    def __init__(self, weight: torch.Tensor, activations: Rounding):
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.activations = activations
@@ -113,8 +121,8 @@ class QuantisedLinear(nn.Module):
 
 def compress(
     model: nn.Module,
-    weights: Callable[[torch.Tensor], torch.Tensor],
-    activations: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    weights: Rounding,
+    activations: Rounding | None = None,
 ) -> nn.Module:
     """A copy of the model with every linear layer of its blocks rounded; inputs of the layers too if asked."""
     model = copy.deepcopy(model)
@@ -149,11 +157,11 @@ class StraightThrough(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, weight: torch.Tensor, grid: Grid) -> torch.Tensor:  # noqa: D102
+    def forward(ctx, weight: torch.Tensor, grid: Grid) -> torch.Tensor:
         return round_trip(weight, grid)
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # noqa: D102
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return gradient, None
 
 
@@ -167,8 +175,3 @@ class TrainedRound(nn.Module):
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight on its grid."""
         return StraightThrough.apply(weight, self.grid)
-
-
-def losses(found: Mapping[str, float], reference: str) -> dict[str, float]:
-    """What each row loses against the reference, in bits per byte."""
-    return {name: value - found[reference] for name, value in found.items()}

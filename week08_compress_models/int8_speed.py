@@ -1,7 +1,7 @@
 """One linear layer in float32 and in few bits, by every route that a CPU has: who is faster, at which size?
 
-All functions take x (rows, in) and give (rows, out). Weights are rounded per channel, activations per row where they are
-rounded at all.
+All functions take x (rows, in) and give (rows, out). Weights are rounded per channel, activations per row where
+they are rounded at all.
 """
 
 import functools
@@ -64,7 +64,9 @@ def torchao_quietly():
     return torchao.quantization
 
 
-def onnx_sessions(weight: torch.Tensor, threads: int = 1) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def onnx_sessions(
+    weight: torch.Tensor, threads: int = 1
+) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     """The layer in ONNX Runtime, in float32 and after its `quantize_dynamic`: {"float32": run, "int8": run}."""
     import numpy as np
     import onnx
@@ -148,7 +150,7 @@ def fused(rows: int, out: int, size: int, seed: int = 0) -> dict[str, Layer]:
 
 
 def pack_int4(weight: torch.Tensor, group: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two codes in a byte, in the order that PyTorch's CPU kernel wants, and scales and middles (in/group, out, 2)."""
+    """Two codes in a byte, as PyTorch's CPU kernel wants them, and scales and middles (in/group, out, 2)."""
     blocks = weight.view(weight.shape[0], -1, group)
     low, high = blocks.amin(2), blocks.amax(2)
     scale = (high - low).clamp(min=1e-6) / 15
@@ -162,4 +164,3 @@ def pack_int4(weight: torch.Tensor, group: int = 32) -> tuple[torch.Tensor, torc
 def by_rows(counts: tuple[int, ...], out: int, size: int, pairs: int = 5) -> dict[int, bench.Comparison]:
     """`fused` at each number of rows, which is the batch when a language model decodes."""
     return {rows: bench.compare(fused(rows, out, size), pairs=pairs, warmup=1) for rows in counts}
-

@@ -1,8 +1,11 @@
 """Keys and values in few bits: per token, or keys per channel as KIVI does.
 
-Attention reads a whole cache for every new token, so that bytes of the cache are time. Liu et al., KIVI: a tuning-free
-asymmetric 2bit quantization for KV cache, ICML 2024.
+Attention reads a whole cache for every new token, so that bytes of the cache are time. Liu et al., KIVI: a
+tuning-free asymmetric 2bit quantization for KV cache, ICML 2024.
 """
+
+import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -37,20 +40,20 @@ class QuantisedCache(Cache):
         if way == "token":
             return round_trip(x, self.grid)
         full = x.shape[2] // GROUP * GROUP
-        columns = x[:, :, :full].transpose(2, 3)  # (batch, heads, size, tokens): neighbours in a row are tokens
+        columns = x[:, :, :full].transpose(2, 3)  # neighbours in a row are now tokens
         return torch.cat((round_trip(columns, self.grid).transpose(2, 3), x[:, :, full:]), 2)
 
 
 @torch.no_grad()
-def bits_per_byte(model: LanguageModel, windows: torch.Tensor, make) -> float:
+def bits_per_byte(model: LanguageModel, windows: torch.Tensor, make: Callable[[], Cache]) -> float:
     """As `language_model.bits_per_byte`, with every window read through the cache that `make()` gives."""
     logits = model(windows[:, :-1], make())
-    return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()).item() / 0.6931471805599453
+    return F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()).item() / math.log(2)
 
 
 @torch.no_grad()
 def spread(model: LanguageModel, tokens: torch.Tensor) -> dict[str, float]:
-    """How much larger the largest channel is than the median one, over blocks and heads: {"keys": 4.1, "values": 2.0}.
+    """How much larger the largest channel is than the median one, such as {"keys": 4.1, "values": 2.0}.
 
     A channel's size is its largest magnitude over tokens; the median over blocks and heads of largest over median.
     """
@@ -58,7 +61,9 @@ def spread(model: LanguageModel, tokens: torch.Tensor) -> dict[str, float]:
     model(tokens, cache)
     found = {}
     for i, name in enumerate(("keys", "values")):
-        sizes = torch.stack([kept[i].abs().amax((0, 2)) for kept in cache.kept.values()])  # (blocks, heads, size)
+        sizes = torch.stack(
+            [kept[i].abs().amax((0, 2)) for kept in cache.kept.values()]
+        )  # blocks, heads, size
         found[name] = float((sizes.amax(-1) / sizes.median(-1).values).median())
     return found
 

@@ -1,10 +1,11 @@
 """The language model that week 8 compresses: small, of today's shape, trained, and the same on every machine.
 
 A decoder-only transformer on bytes: RMSNorm, rotary positions, grouped-query attention, gated MLP, no biases (the
-shape of Llama 3, Dubey et al. 2024). It has 0.66 million weights and was trained on 28 MB of docstrings; the weights
-of three seeds lie in `pretrained/`, with the text that judges them. `python -m week08_compress_models.train` made them.
+shape of Llama 3, Dubey et al. 2024). It has 0.66 million weights and was trained for 1,500 steps of 2,048 bytes,
+drawn from 28 MB of docstrings. The weights of the seeds in `SEEDS` lie in `pretrained/`, with the text that judges
+them; `train.py` made both.
 
-    model = load(seed=0)                       # TEACHER's shape, float32, in eval mode; seeds 0, 1, 2
+    model = load(seed=0)                       # TEACHER's shape, float32, in eval mode; seeds are SEEDS
     bits_per_byte(model, validation())         # the quality of a model: lower is better; about a second
     calibration()                              # text for GPTQ, SmoothQuant, distillation: never judged
     training()                                 # 1.3 MB of bundled text to train a student on, equal everywhere
@@ -12,10 +13,11 @@ of three seeds lie in `pretrained/`, with the text that judges them. `python -m 
 
 What the pages of the week need of it:
 
-- **Every weight matrix is an `nn.Linear` without bias** (`linears(model)` lists those of the blocks by name), so that a
-  method of quantisation, pruning or low rank replaces modules, or writes into `weight`.
+- **Every weight matrix is an `nn.Linear` without bias** (`linears(model)` lists those of the blocks by name), so
+  that a method of quantisation, pruning or low rank replaces modules, or writes into `weight`.
 - **A student**: `LanguageModel(DRAFT, seed=1)` has the shape of the bundled draft, untrained. The draft was trained
-  alone on the whole corpus for as many steps as the teacher: it is what distillation must beat only if it gets as long.
+  alone on the whole corpus for as many steps as the teacher: it is what distillation must beat only if it gets as
+  long.
 - **Speculative decoding**: `model(tokens, cache)` appends to a `Cache`, and `cache.cut(length)` takes rejected tokens
   back. Draft and teacher share the vocabulary: the 256 bytes.
 """
@@ -35,11 +37,13 @@ import torch.nn.functional as F
 from torch import nn
 
 FOLDER = Path(__file__).parent / "pretrained"
+SEEDS = (0,)
+"""Seeds of the bundled models of TEACHER's shape."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of a model. A block has width · (2 width + 2 width · kv_heads / heads + 3 hidden) weights, and two norms."""
+    """Sizes of a model; a block has width · (2 width + 2 width · kv_heads / heads + 3 hidden) weights, and norms."""
 
     width: int = 128
     blocks: int = 4
@@ -99,7 +103,9 @@ def _angles(end: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
 def rotate(x: torch.Tensor, start: int) -> torch.Tensor:
     """Turn each pair of numbers by an angle that grows with the token's place; x (batch, heads, tokens, size)."""
     end = start + x.shape[2]
-    cos, sin = (table[start:end].to(x) for table in _angles(max(256, 2 ** math.ceil(math.log2(end))), x.shape[3]))
+    cos, sin = (
+        table[start:end].to(x) for table in _angles(max(256, 2 ** math.ceil(math.log2(end))), x.shape[3])
+    )
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
@@ -131,7 +137,11 @@ class Attention(nn.Module):
             key, value = cache.append(block, key, value)
         shared = self.config.heads // self.config.kv_heads
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
-        seen = None if start == 0 else torch.ones(new, start + new, dtype=torch.bool, device=x.device).tril(start)
+        seen = (
+            None
+            if start == 0
+            else torch.ones(new, start + new, dtype=torch.bool, device=x.device).tril(start)
+        )
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=start == 0)
         return self.out(mixed.transpose(1, 2).reshape(batch, new, -1))
 
@@ -240,7 +250,9 @@ def training() -> torch.Tensor:
     return torch.from_numpy(np.frombuffer(text("training"), dtype=np.uint8).astype(np.int64))
 
 
-def batch_of(codes: torch.Tensor, step: int, batch: int = 32, length: int = 256, seed: int = 0) -> torch.Tensor:
+def batch_of(
+    codes: torch.Tensor, step: int, batch: int = 32, length: int = 256, seed: int = 0
+) -> torch.Tensor:
     """Windows (batch, length + 1) int64 drawn by `seed` and `step`; codes is one long tensor of bytes."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     starts = torch.randint(len(codes) - length, (batch,), generator=generator)
@@ -297,13 +309,13 @@ def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load(seed: int | str = 0) -> LanguageModel:
-    """The bundled model of a seed (0, 1 or 2), or "draft": float32 weights that were stored as float16; eval mode.
+    """The bundled model of one of SEEDS, or "draft": float32 weights that were stored as float16; eval mode.
 
     Each call gives a new model, which the caller may change.
     """
     path = FOLDER / ("draft.safetensors" if seed == "draft" else f"teacher-{seed}.safetensors")
     if not path.exists():
-        raise FileNotFoundError(f"{path.name} is not bundled: seeds are 0, 1, 2 and 'draft'")
+        raise FileNotFoundError(f"{path.name} is not bundled: there are {SEEDS} and 'draft'")
     model = LanguageModel(DRAFT if seed == "draft" else TEACHER)
     model.load_state_dict(load_safetensors(path))
     return model.eval()

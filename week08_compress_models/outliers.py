@@ -1,7 +1,7 @@
 """Outliers: a few channels of activations that are much larger than the rest, planted, found, and taken away.
 
-Large language models have them (Dettmers et al., LLM.int8(), NeurIPS 2022; Sun et al., Massive activations, COLM 2024);
-a small one has hardly any. `plant` makes them without changing what the model computes.
+Large language models have them (Dettmers et al., LLM.int8(), NeurIPS 2022; Sun et al., Massive activations, COLM
+2024); a small one has hardly any. `plant` makes them without changing what the model computes.
 """
 
 import copy
@@ -10,9 +10,8 @@ import math
 import torch
 from torch import nn
 
-from week08_compress_models.grids import QuantisedLinear
-from week08_compress_models.gptq import Hessians  # noqa: F401  (shown beside these on the page)
-from week08_compress_models.language_model import LanguageModel
+from week08_compress_models.grids import QuantisedLinear, Rounding
+from week08_compress_models.language_model import LanguageModel, linears
 
 
 def readers(block: nn.Module) -> list[tuple[nn.RMSNorm, list[nn.Linear]]]:
@@ -26,7 +25,8 @@ def readers(block: nn.Module) -> list[tuple[nn.RMSNorm, list[nn.Linear]]]:
 
 @torch.no_grad()
 def plant(model: LanguageModel, factor: float, channels: int = 2, seed: int = 0) -> LanguageModel:
-    """A copy in which some channels behind every norm are `factor` times as large, and their readers that much smaller.
+    """A copy in which some channels behind every norm are `factor` times as large, and their readers that much
+    smaller.
 
     The product of both is what it was: the function is the same up to the rounding of float32.
     """
@@ -66,21 +66,20 @@ class Largest:
 def smooth(model: LanguageModel, tokens: torch.Tensor, alpha: float = 0.5) -> LanguageModel:
     """SmoothQuant: a copy in which difficulty moves from activations to weights, channel by channel.
 
-    Channel j behind a norm is divided by max|x_j|^alpha / max|w_j|^(1 - alpha), and its readers' columns are multiplied
-    by it (Xiao et al., SmoothQuant, ICML 2023). Nothing is left to do while the model runs.
+    Channel j behind a norm is divided by max|x_j|^alpha / max|w_j|^(1 - alpha), and its readers' columns are
+    multiplied by it (Xiao et al., SmoothQuant, ICML 2023). Nothing is left to do while the model runs.
     """
     model = copy.deepcopy(model)
-    first = {f"{place}.{i}": layers[0] for place, block in enumerate(model.blocks) for i, (_, layers) in enumerate(readers(block))}
-    with Largest(first) as largest:
+    pairs = [pair for block in model.blocks for pair in readers(block)]
+    with Largest({str(i): layers[0] for i, (_, layers) in enumerate(pairs)}) as largest:
         model(tokens)
-    for place, block in enumerate(model.blocks):
-        for i, (norm, layers) in enumerate(readers(block)):
-            inputs = largest.found[f"{place}.{i}"].clamp(min=1e-5)
-            weights = torch.stack([layer.weight.abs().amax(0) for layer in layers]).amax(0).clamp(min=1e-5)
-            factor = inputs**alpha / weights ** (1 - alpha)
-            norm.weight /= factor
-            for layer in layers:
-                layer.weight *= factor
+    for i, (norm, layers) in enumerate(pairs):
+        inputs = largest.found[str(i)].clamp(min=1e-5)
+        weights = torch.cat([layer.weight.abs() for layer in layers]).amax(0).clamp(min=1e-5)
+        factor = inputs**alpha / weights ** (1 - alpha)
+        norm.weight /= factor
+        for layer in layers:
+            layer.weight *= factor
     return model
 
 
@@ -95,7 +94,7 @@ def hadamard(size: int) -> torch.Tensor:
 
 
 class Rotated(nn.Module):
-    """A linear layer that turns its input before it rounds it; its weight was turned to match, so that both cancel."""
+    """A linear layer that turns its input before it rounds it; its weight was turned to match: both cancel."""
 
     def __init__(self, inner: QuantisedLinear):
         super().__init__()
@@ -105,3 +104,23 @@ class Rotated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
         return self.inner(x @ self.turn)
+
+
+@torch.no_grad()
+def rotate(model: LanguageModel, weights: Rounding, activations: Rounding) -> LanguageModel:
+    """A copy whose linear layers are `Rotated`: weights W·H and inputs x·H are rounded, and (x·H)(W·H)ᵀ = x·Wᵀ."""
+    model = copy.deepcopy(model)
+    for name, layer in linears(model).items():
+        parent, _, child = name.rpartition(".")
+        turned = layer.weight @ hadamard(layer.weight.shape[1])
+        inner = QuantisedLinear(weights(turned), activations)
+        setattr(model.get_submodule(parent), child, Rotated(inner))
+    return model
+
+
+@torch.no_grad()
+def largest_inputs(model: LanguageModel, tokens: torch.Tensor, layer: str) -> torch.Tensor:
+    """The largest magnitude of each input channel of one layer on some text, as the layer's product sees it."""
+    with Largest({layer: model.get_submodule(layer)}) as largest:
+        model(tokens)
+    return largest.found[layer]
