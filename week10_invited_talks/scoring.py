@@ -1,6 +1,7 @@
 """A recurrent decoder with additive attention, whose scores are kept or computed again: Echo in small.
 
-Zheng, Vijaykumar and Pekhimenko, *Echo: Compiler-based GPU Memory Footprint Reduction for LSTM RNN Training*, ISCA 2020.
+Zheng, Vijaykumar and Pekhimenko, *Echo: Compiler-based GPU Memory Footprint Reduction for LSTM RNN Training*,
+ISCA 2020.
 """
 
 import torch
