@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,8 +35,11 @@ def load(file: Path) -> dict[str, Any]:
     return torch.load(file, weights_only=True)
 
 
-def _train(file: str, steps: int, every: int, without: str, pipe: int) -> None:
-    """Train to the end, from the checkpoint if there is one; say every step, and at last what came out."""
+def _train(file: str, steps: int, every: int, without: str, kill: int) -> None:
+    """Train to the end, from the checkpoint if there is one, and keep what came out; or end by SIGKILL at a step.
+
+    The process sends the signal to itself: from outside it would arrive some steps later on a busy machine.
+    """
     training = Training()
     if Path(file).exists():
         training.load(load(Path(file)), without)
@@ -43,7 +47,8 @@ def _train(file: str, steps: int, every: int, without: str, pipe: int) -> None:
         training.step()
         if every and training.steps % every == 0:
             save(training.state(), Path(file))
-        os.write(pipe, f"{training.steps}\n".encode())
+        if training.steps == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
     found = {"digest": training.digest(), "losses": training.losses, "net": training.net.state_dict()}
     torch.save(found, f"{file}.end")
 
@@ -61,11 +66,7 @@ def resumed(folder: str, steps: int = 100, kill_after: int = 55, every: int = 20
 
     def run(name: str, without: str = "", kill: int = 0) -> tuple[int, dict[str, Any]]:
         saves = every if kill else 0
-        child = Fork(lambda pipe: _train(str(place / name), steps, saves, without, pipe))
-        while kill and int(child.line()) < kill:
-            pass
-        if kill:
-            child.kill()
+        child = Fork(lambda _: _train(str(place / name), steps, saves, without, kill))
         status, _ = child.end()
         end = place / f"{name}.end"
         return status, torch.load(end) if end.exists() else {}

@@ -123,6 +123,15 @@ def best(lines: Sequence[str]) -> float:
     return next(float(line.split()[-1]) for line in lines if line.startswith("BEST"))
 
 
+EACH = """
+import json, sys
+from dvc.cli import main
+for command in json.loads(sys.argv[1]):
+    if status := main(command):
+        sys.exit(status)
+"""
+
+
 class Project:
     """A copy of the project in a folder of its own."""
 
@@ -157,6 +166,10 @@ class Project:
     def dvc(self, *arguments: str) -> str:
         """Run DVC there and return what it says."""
         return self.python("-m", "dvc", *arguments).stdout
+
+    def dvc_each(self, *commands: Sequence[str]) -> None:
+        """Run several DVC commands in one process, which starts DVC once; stop at the first that fails."""
+        self.python("-c", EACH, json.dumps(commands))
 
     def repro(self) -> dict[str, str]:
         """`dvc repro`; what it did with each stage: "ran", "from the cache" or "-"."""
@@ -206,7 +219,9 @@ def stages(said: str) -> dict[str, str]:
 def lay(folder: Path) -> Project:
     """The project's files in a new folder, with the digits as its raw data; no git and no DVC yet."""
     shutil.copytree(
-        PIPELINE, folder, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hypothesis")
+        PIPELINE,
+        folder,
+        ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hypothesis", ".ruff_cache"),
     )
     raw = folder / "data" / "raw"
     raw.mkdir(parents=True)
@@ -218,7 +233,9 @@ def create(folder: Path, remote: Path) -> Project:
     """`lay`, then git and DVC: the raw data are DVC's, pushed to a remote that is a folder."""
     project = lay(folder)
     project.git("init", "--quiet", "--initial-branch=main")
-    project.dvc("init", "--quiet")
-    project.dvc("remote", "add", "--quiet", "--default", "shelf", str(remote))
-    project.dvc("add", "--quiet", "data/raw")
+    project.dvc_each(
+        ("init", "--quiet"),
+        ("remote", "add", "--quiet", "--default", "shelf", str(remote)),
+        ("add", "--quiet", "data/raw"),
+    )
     return project

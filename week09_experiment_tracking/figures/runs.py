@@ -14,7 +14,8 @@ def survived(found: Mapping[str, Mapping[str, int]]) -> Figure:
     """Steps that can be read after a SIGKILL, of those that had been acknowledged."""
     figure, ax = plt.subplots(figsize=(6.4, 2.1))
     shares = [100 * min(row["read"] / row["acknowledged"], 1) for row in found.values()]
-    bars = ax.barh(list(found), shares, **plots.bar_styles(1)[0])
+    names = [{"wandb": "W&B offline", "mlflow": "MLflow on SQLite"}.get(name, name) for name in found]
+    bars = ax.barh(names, shares, **plots.bar_styles(1)[0])
     labels = [f"{row['read']} of {row['acknowledged']}" for row in found.values()]
     ax.bar_label(bars, labels, padding=3, fontsize=9)
     ax.set(xlabel="% of the acknowledged steps that can be read", xlim=(0, 125))

@@ -46,7 +46,7 @@ def names(ours, **more):
 
 
 def test_no_exercise_of_the_seminar_was_overlooked():
-    assert list(SEMINAR) == list("ABCDEFGH")
+    assert list(SEMINAR) == list("ABCDEFGHI")
     assert all(exercise.solution for exercise in SEMINAR.values())
 
 
@@ -115,6 +115,10 @@ def test_solution_d_kills_the_three_survivors_and_an_empty_test_kills_none(ours)
     assert SEMINAR["D"].verdict(names(ours), solved=True)
     empty = trials.survivors(lambda: "def test_nothing():\n    pass\n", ours)
     assert [empty(name) for name in ("as it is", *trials.SURVIVORS)] == ["passes"] * 4
+
+
+@pytest.mark.slow
+def test_a_file_without_tests_and_one_that_is_no_python_are_told_apart_from_a_right_one(ours):
     assert trials.survivors(lambda: "", ours)("as it is") == "no test was found"
     assert trials.survivors(lambda: "def test(:", ours)("as it is") == "killed"
 
@@ -145,10 +149,16 @@ def test_solution_f_goes_on_to_the_bit_and_without_any_part_it_does_not(ours):
         assert trials.resumed(without(part), ours)(21) == "another network"
 
 
+@pytest.mark.slow
 @needs_prometheus
 def test_solution_g_fires_after_the_drift_and_not_before(ours):
     assert not SEMINAR["G"].verdict(names(ours), solved=False)
     assert SEMINAR["G"].verdict(names(ours), solved=True)
+
+
+def test_solution_i_is_a_quantile_of_the_mean_of_several_seeds():
+    assert not SEMINAR["I"].verdict({}, solved=False)
+    assert SEMINAR["I"].verdict({}, solved=True)
 
 
 @pytest.mark.slow
