@@ -123,11 +123,13 @@ def routes(rows: int, out: int, size: int, engines: bool = True, seed: int = 0) 
 
 
 @torch.no_grad()
-def race(shapes: dict[str, tuple[int, int, int]], pairs: int = 7) -> dict[str, bench.Comparison]:
-    """All routes at each shape (rows, out, in), interleaved: {name of the shape: times}."""
+def race(shapes: dict[str, tuple[int, int, int]], pairs: int = 9) -> dict[str, bench.Comparison]:
+    """All routes at each shape (rows, out, in), interleaved: {name of the shape: times}. Short calls are repeated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {name: bench.compare(routes(*shape), pairs=pairs) for name, shape in shapes.items()}
+        return {
+            name: bench.compare(routes(*shape), pairs=pairs, min_time=5e-4) for name, shape in shapes.items()
+        }
 
 
 def fused(rows: int, out: int, size: int, seed: int = 0) -> dict[str, Layer]:
@@ -162,5 +164,9 @@ def pack_int4(weight: torch.Tensor, group: int = 32) -> tuple[torch.Tensor, torc
 
 @torch.no_grad()
 def by_rows(counts: tuple[int, ...], out: int, size: int, pairs: int = 5) -> dict[int, bench.Comparison]:
-    """`fused` at each number of rows, which is the batch when a language model decodes."""
-    return {rows: bench.compare(fused(rows, out, size), pairs=pairs, warmup=1) for rows in counts}
+    """`fused` at each number of rows, which is the batch when a language model decodes; four times as many pairs for
+    up to four rows, whose calls are short and wait for memory."""
+    return {
+        rows: bench.compare(fused(rows, out, size), pairs=pairs * (4 if rows <= 4 else 1), warmup=1)
+        for rows in counts
+    }

@@ -108,7 +108,7 @@ class Rotated(nn.Module):
 
 @torch.no_grad()
 def rotate(model: LanguageModel, weights: Rounding, activations: Rounding) -> LanguageModel:
-    """A copy whose linear layers are `Rotated`: weights W·H and inputs x·H are rounded, and (x·H)(W·H)ᵀ = x·Wᵀ."""
+    """A copy whose linear layers are `Rotated`: weights W·Q and inputs x·Q are rounded, and (x·Q)(W·Q)ᵀ = x·Wᵀ."""
     model = copy.deepcopy(model)
     for name, layer in linears(model).items():
         parent, _, child = name.rpartition(".")

@@ -103,10 +103,13 @@ def alone_accuracies(architectures: Sequence[Architecture], steps: int) -> list[
 # Latency --------------------------------------------------------------------------------------------------
 
 
-def latency_table(batch: int, pairs: int = 10) -> dict[tuple[int, int], float]:
+def latency_table(
+    batch: int, whole: Sequence[Architecture] = (), pairs: int = 40
+) -> tuple[dict[tuple[int, int], float], list[float]]:
     """Seconds of each (place, choice): a network with this layer alone, less one without any, which is (-1, 0).
 
-    Places with pictures of one size share a measurement: it takes nine networks, not 625.
+    Places with pictures of one size share a measurement: it takes nine networks, not 625. Seconds of `whole` networks
+    come second; they are timed by turns with the nine, so that a busy minute of the machine touches both.
     """
     without, x = (0,) * PLACES, torch.rand(batch, 1, 8, 8)
     known = list(itertools.product((0, 2), range(1, len(CHOICES))))
@@ -114,29 +117,21 @@ def latency_table(batch: int, pairs: int = 10) -> dict[tuple[int, int], float]:
     for place, choice in known:
         one = (*without[:place], choice, *without[place + 1 :])
         calls[one] = alone(one).eval()
+    known_networks = list(calls)
+    calls |= {a: alone(a).eval() for a in whole if a not in calls}
     with torch.inference_mode():
         times = bench.compare({str(a): lambda n=n: n(x) for a, n in calls.items()}, pairs=pairs, warmup=3)
     rest = times.median(str(without))
     table = {(-1, 0): rest} | {(place, 0): 0.0 for place in range(PLACES)}
-    for one in calls:
+    for one in known_networks:
         for place in (p for p in (0, 2) if one[p]):
             table[place, one[place]] = table[place + 1, one[place]] = times.median(str(one)) - rest
-    return table
+    return table, [times.median(str(a)) for a in whole]
 
 
 def predicted(architecture: Architecture, table: Mapping[tuple[int, int], float]) -> float:
     """Seconds of a whole network as the sum of the table's entries."""
     return table[-1, 0] + sum(table[place, choice] for place, choice in enumerate(architecture))
-
-
-def latencies(architectures: Sequence[Architecture], batch: int, pairs: int = 10) -> list[float]:
-    """Seconds of whole networks, measured."""
-    x = torch.rand(batch, 1, 8, 8)
-    networks = {str(a): alone(a).eval() for a in architectures}
-    with torch.inference_mode():
-        calls = {name: lambda n=network: n(x) for name, network in networks.items()}
-        times = bench.compare(calls, pairs=pairs, warmup=3)
-    return [times.median(str(a)) for a in architectures]
 
 
 def macs(architecture: Architecture) -> int:

@@ -1,6 +1,7 @@
 """Handwritten digits of 8 x 8 pixels, small networks for them, and a loop that trains.
 
-The digits come with scikit-learn: 1,797 of 43 people. The first 1,200 train, the other 597 come from other writers.
+The digits come with scikit-learn: 1,797 of 13 people (the test set of UCI's optdigits). The first 1,200 train; of the
+other 597 most come from other writers.
 
 Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
 """

@@ -28,14 +28,14 @@ class Batch:
 
     gain: bench.Ratio
     predicted: float
-    price: float
+    price: bench.Ratio
     draft: float
     per_call: float
     judging: float
 
     def row(self, name: str) -> list:
-        """The cells of a table: name, price of a pass, of a guess, gain predicted and measured, share of judging."""
-        numbers = [f"{n:.2f}" for n in (self.price, self.draft, self.predicted)]
+        """The cells of a table: name, tokens of a call, price of a pass, of a guess, both gains, share of judging."""
+        numbers = [f"{n:.2f}" for n in (self.per_call, self.price.value, self.draft, self.predicted)]
         return [name, *numbers, self.gain, f"{self.judging:.0%}"]
 
 
@@ -48,18 +48,25 @@ def by_batch(
     new: int = 24,
     begin: int = 64,
     pairs: int = 4,
+    least: int = 16,
 ) -> list[Batch]:
     """How many times as fast each batch writes with a draft, beside what single passes predict.
 
     The prediction: tokens of a call, over the time of a pass of guesses + 1 rows and the guesses, in passes of 1.
+    A small batch is run on one part of the prompts after another, until it has written for `least` of them: a single
+    short text may be an easy or a hard one.
     """
     found = []
     for size in sizes:
-        prompts = lm.validation(size)[:, :begin]
-        runs = {}
+        prompts = lm.validation(max(size, least))[:, :begin]
+        parts, runs = prompts.split(size), {}
+        prompts = parts[0]
 
-        def go(name: str, with_draft, prompts=prompts, runs=runs) -> None:
-            runs[name] = speculative.decode(model, prompts, new, with_draft, guesses, seed=1, on_average=True)
+        def go(name: str, with_draft, parts=parts, runs=runs) -> None:
+            runs[name] = [
+                speculative.decode(model, part, new, with_draft, guesses, seed=i, on_average=True)
+                for i, part in enumerate(parts)
+            ]
 
         times = bench.compare(
             {"plain": lambda: go("plain", None), "guessed": lambda: go("guessed", draft)},
@@ -75,13 +82,21 @@ def by_batch(
             "all": lambda d=decoder, x=prompts, e=ends: d(x[:, : guesses + 1], e).softmax(-1),
             "guess": lambda s=says, x=texts, e=ends: torch.multinomial(s(x, e), 1),
         }
-        single = bench.compare(calls, pairs=12, warmup=2)
+        single = bench.compare(calls, pairs=25, warmup=2)
         one, whole, guess = (single.median(name) for name in calls)
-        per_call = runs["guessed"].per_call
-        judging = whole * runs["guessed"].calls / times.median("guessed")
+        count = sum(run.calls for run in runs["guessed"])
+        per_call = sum(run.written for run in runs["guessed"]) / (count * size)
+        judging = whole * count / times.median("guessed")
         predicted = per_call / ((whole + guesses * guess) / one)
         found.append(
-            Batch(times.ratio("plain", "guessed"), predicted, whole / one, guess / one, per_call, judging)
+            Batch(
+                times.ratio("plain", "guessed"),
+                predicted,
+                single.ratio("all", "one"),
+                guess / one,
+                per_call,
+                judging,
+            )
         )
     return found
 
