@@ -255,6 +255,26 @@ ONE_CHECK = {
         "metrics_mean_over_tokens",
         "sampling_top_p_first",
     ],
+    "hw4_monitoring_testing": [
+        "config_merges_one_level",
+        "config_keeps_the_quotes",
+        "config_plus_needs_its_parents",
+        "config_interpolates_relative",
+        "config_reference_key_error",
+        "config_eats_the_defaults",
+        "fingerprint_sorts_the_top",
+        "sweep_loses_flags",
+        "rerun_new_parameters_are_known",
+        "rerun_missing_file_is_a_hash",
+        "rerun_decides_at_once",
+        "stages_read_what_they_write",
+        "stages_depend_on_the_parameter_file",
+        "monitor_metrics_by_feature",
+        "monitor_metrics_raw_labels",
+        "monitor_forgets_the_sums",
+        "monitor_skips_empty_rows",
+        "run_length_of_one_deviation",
+    ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
 
@@ -339,6 +359,20 @@ SAID = [
         "static_batches_end_together",
         "static, cost (",
         "keeps its place, and its cost",
+    ),
+    (
+        "hw4_monitoring_testing",
+        "rerun_missing_file_is_a_hash",
+        "impossible_pipelines_are_refused",
+        "a file that does not exist: no PipelineError",
+        "say its name",
+    ),
+    (
+        "hw4_monitoring_testing",
+        "monitor_metrics_by_feature",
+        "metrics_say_what_happened",
+        "a line of drift_alarms_total does not stand behind the TYPE line",
+        "the lines of a family stand together",
     ),
 ]
 

@@ -238,7 +238,8 @@ def outputs_and_commands_are_watched(sub):
 @check(
     item="rerun",
     points=0.1,
-    hint="A circle has no first stage; two stages that write one file would take turns for ever.",
+    hint="A circle has no first stage; two stages that write one file would take turns for ever. What does not "
+    "exist has no hash and no value: say its name.",
 )
 def impossible_pipelines_are_refused(sub):
     """PipelineError that names them: a circle of three, one output of two stages, a missing file and parameter."""

@@ -177,7 +177,7 @@ def samples(text):
     item="monitor",
     points=0.1,
     hint="A counter is there before it has counted anything. In labels, a backslash, a double quote and a line feed "
-    "are written with a backslash.",
+    "are written with a backslash; the lines of a family stand together.",
 )
 def metrics_say_what_happened(sub):
     """Your alarms and missing values, counted; sums before the first alarm; names with a quote and a backslash."""
@@ -185,6 +185,9 @@ def metrics_say_what_happened(sub):
     rows = public().some_rows(sub, settings, 90)
     rows[30:40, 1] = math.nan
     rows[20] = math.nan
+    # In the first row, one of the two sums of each feature is 1, and the other 0.
+    for place, (mean, std) in enumerate(zip(settings["mean"], settings["std"], strict=True)):
+        rows[0, place] = mean + 1.5 * (-1) ** place * std
     found, right = told(sub, settings, rows), public().watch(settings, rows)
     first = next(number for number, each in enumerate(found) if each[0])
     for number in (0, first - 1, 39, 89):

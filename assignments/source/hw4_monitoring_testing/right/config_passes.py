@@ -1,5 +1,6 @@
 # replaces: config.py
 # method: paths as tuples in one flat table, references filled in by passes until none is left; the sweep counts runs
+import contextlib
 import json
 import re
 
@@ -94,10 +95,8 @@ def override(table, text):
     if sign == "~":
         cut(table, path)
         return
-    try:
+    with contextlib.suppress(json.JSONDecodeError):
         value = json.loads(value)
-    except json.JSONDecodeError:
-        pass
     put(table, path, value)
 
 

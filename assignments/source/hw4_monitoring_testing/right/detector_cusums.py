@@ -1,5 +1,5 @@
 # replaces: detector.py
-# method: cumulative sums of likelihood ratios, for means, deviations and all features together; one threshold by simulation
+# method: cumulative sums for means, deviations and all features together; one threshold by simulation
 import numpy as np
 from scipy.stats import norm
 

@@ -1,5 +1,5 @@
 # replaces: detector.py
-# method: means and squares over the last 4 to 64 rows, from running totals in a deque, each against what it is at its largest
+# method: means and squares over the last 4 to 64 rows, from running totals in a deque
 from collections import deque
 
 import numpy as np

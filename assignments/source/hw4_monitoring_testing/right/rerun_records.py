@@ -1,5 +1,5 @@
 # replaces: rerun.py
-# method: a heap of ready stages, and a lock entry that keeps every hash and value by its name; extra names in it are ignored
+# method: a heap of ready stages, and a lock entry with every hash and value by its name
 import heapq
 
 

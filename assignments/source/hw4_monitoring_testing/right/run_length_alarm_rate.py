@@ -1,5 +1,5 @@
 # replaces: run_length.py
-# method: sums in closed form from cumulative sums and their minima; alarms per row of chains that start anew, by a secant
+# method: sums in closed form from their minima; alarms per row of chains that start anew, by a secant
 import math
 
 import numpy as np
