@@ -184,7 +184,7 @@ def metrics_say_what_happened(sub):
     settings = public().some_settings(sub, ["age", 'width in "', "C:\\share", "two\nlines"])
     rows = public().some_rows(sub, settings, 90)
     rows[30:40, 1] = math.nan
-    rows[20] = math.nan
+    rows[85] = math.nan
     # In the first row, one of the two sums of each feature is 1, and the other 0.
     for place, (mean, std) in enumerate(zip(settings["mean"], settings["std"], strict=True)):
         rows[0, place] = mean + 1.5 * (-1) ** place * std
