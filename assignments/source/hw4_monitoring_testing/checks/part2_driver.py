@@ -23,6 +23,8 @@ def composed(cases):
             answer = {"config": compose(files, name, list(overrides))}
         except ConfigError as error:
             answer = {"error": str(error)}
+        except NotImplementedError:
+            raise
         except Exception as error:
             answer = {"raised": f"{type(error).__name__}: {error}"}
         found.append({**answer, "files": files})

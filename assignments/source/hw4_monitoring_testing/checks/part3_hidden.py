@@ -48,7 +48,7 @@ def many_features_share_one_run_length(sub):
     """Ten features that depend on each other (correlation 0.9): a run length of 250 for all together, within 25 %."""
     chance, features = public().generator(sub), 10
     mixed = np.linalg.cholesky(np.full((features, features), 0.9) + 0.1 * np.eye(features))
-    mean, std = chance.uniform(-50, 50, features), chance.uniform(1, 30, features)
+    mean, std = chance.uniform(-50, 50, features), chance.permutation(np.geomspace(1, 30, features))
     draw = lambda rows: mean + std * (chance.standard_normal((rows, features)) @ mixed.T)  # noqa: E731
     public().expect_run_length(sub, draw, slack=0.5, wanted=250, of="ten features")
 
