@@ -273,7 +273,6 @@ ONE_CHECK = {
         "monitor_metrics_raw_labels",
         "monitor_forgets_the_sums",
         "monitor_skips_empty_rows",
-        "run_length_of_one_deviation",
     ],
 }
 """Mistakes of those that a check of something else once charged a second time, or easily would."""
