@@ -23,19 +23,29 @@ def composed(cases):
             answer = {"config": compose(files, name, list(overrides))}
         except ConfigError as error:
             answer = {"error": str(error)}
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            answer = {"raised": f"{type(error).__name__}: {error}"}
         found.append({**answer, "files": files})
     return found
 
 
 def twice(files, name, overrides):
     """Return the configuration of `overrides`, then that of none: what the first call changed shows in the second."""
-    from config import compose
+    from config import ConfigError, compose
 
     first = compose(files, name, list(overrides))
     for value in first.values():
         if isinstance(value, dict):
             value.clear()
-    return [compose(files, name, list(overrides)), compose(files, name)]
+    found = []
+    for again in (list(overrides), []):
+        try:
+            found.append({"config": compose(files, name, again)})
+        except ConfigError as error:
+            found.append({"error": str(error)})
+    return found
 
 
 def fingerprints(configs):
@@ -141,7 +151,11 @@ def reproduced(stages, files, params, edits, ignores):
                     break
                 ran.append(name)
                 stage = stages[name]
-                files |= {path: written(name, stage, path, files, params, ignores) for path in stage["outs"]}
+                try:
+                    new = {path: written(name, stage, path, files, params, ignores) for path in stage["outs"]}
+                except (KeyError, TypeError) as error:
+                    return [*found, {"stuck": f"next_stage answers {name}, for which there is no {error}"}]
+                files |= new
                 digests = {path: digest(text) for path, text in files.items()}
                 lock[name] = json.loads(
                     json.dumps(entry(copy.deepcopy(stage), digests, copy.deepcopy(params)))

@@ -105,7 +105,11 @@ def files_stay_as_they_are(sub):
     }
     names = ("the second call, with the same overrides", "a call without overrides")
     for of, mine, right in zip(names, public().listed(found, 2, "the reply"), (changed, plain), strict=True):
-        differs = public().difference(mine, right)
+        expect(type(mine) is dict, "the driver's reply is damaged")
+        expect(
+            "error" not in mine, f"{of}: ConfigError, {str(mine.get('error'))[:150]}; the first call was fine"
+        )
+        differs = public().difference(mine.get("config"), right)
         if differs:
             expect_equal(public().shown(differs[1]), public().shown(differs[2]), of=f"{differs[0]}, {of}")
 
@@ -234,7 +238,8 @@ def outputs_and_commands_are_watched(sub):
 @check(
     item="rerun",
     points=0.1,
-    hint="A circle has no first stage; two stages that write one file would take turns for ever.",
+    hint="A circle has no first stage; two stages that write one file would take turns for ever. What does not "
+    "exist has no hash and no value: say its name.",
 )
 def impossible_pipelines_are_refused(sub):
     """PipelineError that names them: a circle of three, one output of two stages, a missing file and parameter."""
@@ -263,7 +268,11 @@ def impossible_pipelines_are_refused(sub):
         answer = sub.call("driver:reproduced", *given, [], [], wall=public().WALL).result
         right = type(answer) is list and len(answer) == 1 and type(answer[0]) is dict
         expect(right, "the driver's reply is damaged")
-        expect("error" in answer[0], f"{said}: no PipelineError", yours=str(answer[0].get("ran"))[:100])
+        expect(
+            "error" in answer[0],
+            f"{said}: no PipelineError",
+            yours=str(answer[0].get("stuck", answer[0].get("ran")))[:150],
+        )
         expect(
             word in str(answer[0]["error"]),
             f"{said}: the message does not name {word}",
@@ -305,7 +314,7 @@ def parameters_reach_their_stages(sub):
     hint="A stage depends on the files that it opens, and not on those from which they were made.",
 )
 def an_edit_runs_no_more_than_it_must(sub):
-    """A comment in each script, spaces in raw.csv, another label, a result edited by hand: no stage runs in vain."""
+    """A comment in each script, spaces in raw.csv, another label: no stage runs in vain."""
     stages, files = public().stages_of(sub), public().a_project(sub)
     whole = dict(files)
     for name in public().NAMES:

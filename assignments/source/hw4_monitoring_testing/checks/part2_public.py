@@ -7,6 +7,7 @@ import random
 import runpy
 import string
 import types
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def expect_composed(sub, cases):
     ):
         expect(type(answer) is dict, "the driver's reply is damaged")
         said = f"{name}{', ' + ' '.join(overrides) if overrides else ''}"
+        if "raised" in answer:
+            raise Failed(f"{said}: {str(answer['raised'])[:150]}", expected=shown(right))
         if "error" in answer:
             raise Failed(f"{said}: ConfigError, {str(answer['error'])[:150]}", expected=shown(right))
         expect(type(answer.get("config")) is dict, f"{said}: compose returned no dictionary")
@@ -86,6 +89,8 @@ def expect_refused(sub, cases):
     for (name, _, overrides, key), answer in zip(cases, listed(found, len(cases), "the reply"), strict=True):
         expect(type(answer) is dict, "the driver's reply is damaged")
         said = f"{name}, {' '.join(overrides)}" if overrides else name
+        if "raised" in answer:
+            raise Failed(f"{said}: no ConfigError, but another exception", yours=str(answer["raised"])[:150])
         expect("error" in answer, f"{said}: no ConfigError", yours=shown(answer.get("config")))
         expect(
             key in str(answer["error"]),
@@ -103,12 +108,12 @@ def some_files(sub):
             "defaults": [{one: small}, {two: warm}],
             a: value(),
             b: {c: value(), d: {c: value()}},
-            two: {a: value()},
+            two: {a: value(), c: {a: value(), b: value()}},
         },
         f"{one}/{small}": {a: value(), b: {c: [value(), value()], d: value()}},
         f"{one}/{large}": {a: value() + 1000, c: "many"},
-        f"{two}/{cold}": {a: value(), d: None},
-        f"{two}/{warm}": {a: value() + 1000, b: True},
+        f"{two}/{cold}": {a: value(), d: None, c: {a: value()}},
+        f"{two}/{warm}": {a: value() + 1000, b: True, c: {a: value() + 1000, d: value()}},
     }
     names = {"one": one, "two": two, "a": a, "b": b, "c": c, "d": d}
     return files, {**names, "small": small, "large": large, "cold": cold, "warm": warm}
@@ -117,17 +122,18 @@ def some_files(sub):
 @check(
     item="config",
     points=0.1,
-    hint="Each file of a group stands under the name of the group. Two dictionaries are merged key by key; what "
-    "comes later wins. Without _self_ the file's own content comes last.",
+    hint="Each file of a group stands under the name of the group. Two dictionaries are merged key by key, "
+    "and those in them too; what comes later wins. Without _self_ the file's own content comes last.",
 )
 def files_are_merged(sub):
     """Two groups and the file's own keys, which win where both name one; with `_self_` first, the groups win."""
     files, n = some_files(sub)
     own = {key: value for key, value in files["config"].items() if key != "defaults"}
     one, two = files[f"{n['one']}/{n['small']}"], files[f"{n['two']}/{n['warm']}"]
-    right = {**own, n["one"]: one, n["two"]: {**two, **own[n["two"]]}}
+    mine, c = own[n["two"]], n["c"]
+    right = {**own, n["one"]: one, n["two"]: {**two, **mine, c: {**two[c], **mine[c]}}}
     first = {**files, "config": {**own, "defaults": ["_self_", *files["config"]["defaults"]]}}
-    right_first = {**own, n["one"]: one, n["two"]: {**own[n["two"]], **two}}
+    right_first = {**own, n["one"]: one, n["two"]: {**mine, **two, c: {**mine[c], **two[c]}}}
     cases = [("no _self_", files, [], right), ("_self_ first", first, [], right_first)]
     expect_composed(sub, cases)
 
@@ -155,6 +161,7 @@ def overrides_change_the_run(sub):
         ("a float", files, [f"{a}=3e-4"], {**base, a: 0.0003}),
         ("true", files, [f"{a}=true"], {**base, a: True}),
         ("null", files, [f"{a}=null"], {**base, a: None}),
+        ("text in quotes", files, [f'{a}="{number}"'], {**base, a: str(number)}),
         ("text with =", files, [f"{a}=x=1"], {**base, a: "x=1"}),
         ("a list", files, [f"{a}=[1, {number}]"], {**base, a: [1, number]}),
         ("+", files, [f"+{b}.{new}.{a}={number}"], {**base, b: {**own[b], new: {a: number}}}),
@@ -246,12 +253,21 @@ def expect_runs(sub, stages, files, params, edits, rights, ignores=()):
     for (said, _), answer, right in zip([("the first run", None), *edits], found, rights, strict=False):
         expect(type(answer) is dict, "the driver's reply is damaged")
         expect("error" not in answer, f"{said}: PipelineError, {str(answer.get('error'))[:150]}")
+        expect("stuck" not in answer, f"{said}: {str(answer.get('stuck'))[:150]}")
         ran = answer.get("ran")
         expect(type(ran) is list, "the driver's reply is damaged")
         limit = 3 * len(stages)
-        expect(len(ran) < limit, f"{said}: next_stage never answers None", yours=", ".join(map(str, ran[:8])))
+        expect(
+            len(ran) < limit,
+            f"{said}: next_stage never answers None; what entry returns comes back from JSON, tuples as lists",
+            yours=", ".join(map(str, ran[:8])),
+        )
         # Sorted: in which order they come is another check's matter.
-        expect_equal(sorted(map(str, ran)), sorted(right), of=f"stages that run, {said}")
+        ran, right = sorted(map(str, ran)), sorted(right)
+        late, vain = (Counter(one) - Counter(two) for one, two in ((right, ran), (ran, right)))
+        words = [f"{', '.join(late)} should run, and does not"] if late else []
+        words += [f"{', '.join(vain)} runs in vain"] if vain else []
+        expect(not words, f"{said}: {'; '.join(words)}", yours=", ".join(ran), spec=", ".join(right))
 
 
 def a_pipeline(sub):
@@ -498,8 +514,10 @@ def stages_name_their_files(sub):
     for name in NAMES:
         one = stages[name]
         for path in one["deps"]:
-            there = any(named(each, [path]) for each in (*files, *writers))
-            expect(there, f"{name} depends on {path}, which does not exist and no stage writes")
+            # `files` has by now what the stages before this one write.
+            there = any(named(each, [path]) for each in files)
+            expect(there, f"{name} depends on {path}, which is not there before {name} runs")
+            expect(path != "params.yaml", f"{name} depends on params.yaml: any edit of it would run {name}")
         visible = {
             path: text for path, text in files.items() if path == "params.yaml" or named(path, one["deps"])
         }
