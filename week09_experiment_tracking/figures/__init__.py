@@ -1,1 +1,1 @@
-"""What draws in this week: `evidence` for lecture 2."""
+"""What draws in this week: `runs` for lecture 1, `evidence` for lecture 2."""
