@@ -50,7 +50,7 @@ KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean, 0.1": lambda z: z + 0.1,
     "mean, 0.3": lambda z: z + 0.3,
     "mean, 1": lambda z: z + 1,
-    "spread, 1.5 times": lambda z: 1.5 * z,
+    "spread × 1.5": lambda z: 1.5 * z,
 }
 """Drifts of one feature, in standard deviations."""
 

@@ -6,7 +6,6 @@ statement that is left out, `min` for `max`.
 """
 
 import ast
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,13 +50,15 @@ def mutants(source: str, about: tuple[str, ...] = ()) -> list[Mutant]:
     for top in tree.body:
         if isinstance(top, ast.FunctionDef | ast.ClassDef) and (not about or top.name in about):
             for node in list(ast.walk(top)):
-                for old, new in _changes(node):
+                for old, new, fields in _changes(node):
                     # The change is made in place, written out, and taken back: nodes keep their identity.
-                    line = getattr(node, "lineno", top.lineno)
-                    before, kept = ast.unparse(node), dict(node.__dict__)
-                    node.__dict__.update(copy.copy(new))
+                    line, before = getattr(node, "lineno", top.lineno), ast.unparse(node)
+                    kept = dict(node.__dict__)
+                    node.__dict__.update(fields)
                     if ast.unparse(node) != before:
-                        found.append((top.name, line, old or before, ast.unparse(node), ast.unparse(tree)))
+                        found.append(
+                            (top.name, line, old or before, new or ast.unparse(node), ast.unparse(tree))
+                        )
                     node.__dict__.clear()
                     node.__dict__.update(kept)
     return [Mutant(number, *rest) for number, rest in enumerate(sorted(found, key=lambda m: m[1]))]
@@ -70,35 +71,35 @@ def _without_docstrings(tree: ast.Module) -> None:
             node.body = node.body[1:] or [ast.Pass()]
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[str, dict]]:
-    """The ways to change a node: fields that get another value, with a word for the old text, if not all of it."""
+def _changes(node: ast.AST) -> Iterator[tuple[str, str, dict]]:
+    """The ways to change a node: words for the old and the new text ("": the node's own), fields with new values."""
     match node:
-        case ast.BinOp(op=op):
-            yield from (("", {"op": other()}) for other in SWAPS.get(type(op), ()))
-        case ast.AugAssign(op=op):
-            yield from (("", {"op": other()}) for other in SWAPS.get(type(op), ()))
+        case ast.BinOp(op=op) | ast.AugAssign(op=op):
+            yield from (("", "", {"op": other()}) for other in SWAPS.get(type(op), ()))
         case ast.Compare(ops=[op]):
-            yield from (("", {"ops": [other()]}) for other in SWAPS.get(type(op), ()))
+            yield from (("", "", {"ops": [other()]}) for other in SWAPS.get(type(op), ()))
         case ast.BoolOp(op=op):
-            yield "", {"op": ast.Or() if isinstance(op, ast.And) else ast.And()}
+            yield "", "", {"op": ast.Or() if isinstance(op, ast.And) else ast.And()}
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
+            pass  # the constant below has this mutant
         case ast.UnaryOp(op=ast.USub() | ast.Invert() | ast.Not() as op):
             others = {ast.USub: ast.UAdd, ast.Invert: ast.Not, ast.Not: ast.Invert}
-            yield "", {"op": others[type(op)]()}
+            yield "", "", {"op": others[type(op)]()}
         case ast.Constant(value=bool() as value):
-            yield "", {"value": not value}
+            yield "", "", {"value": not value}
         case ast.Constant(value=int() | float() as value):
-            yield "", {"value": value + 1}
+            yield "", "", {"value": value + 1}
             if value:
-                yield "", {"value": -value}
+                yield "", "", {"value": -value}
         case ast.Name(id=name) if name in NAMES:
-            yield "", {"id": NAMES[name]}
+            yield "", "", {"id": NAMES[name]}
         case ast.If():
-            yield from (
-                (f"if {ast.unparse(node.test)}", {"test": ast.Constant(value)}) for value in (True, False)
-            )
+            for value in (True, False):
+                yield f"if {ast.unparse(node.test)}", f"if {value}", {"test": ast.Constant(value)}
     for field in ("body", "orelse"):
         statements = getattr(node, field, None)
         if isinstance(statements, list):
             for i, statement in enumerate(statements):
                 if isinstance(statement, ast.Expr | ast.Assign | ast.AugAssign):
-                    yield ast.unparse(statement), {field: [*statements[:i], ast.Pass(), *statements[i + 1 :]]}
+                    left = [*statements[:i], ast.Pass(), *statements[i + 1 :]]
+                    yield ast.unparse(statement), "(left out)", {field: left}

@@ -77,6 +77,11 @@ def run() -> dict:
     return {"mutants": len(states), "killed": states.count("killed"), "seconds": round(seconds, 1)}
 
 
+def recorded() -> dict:
+    """The recorded run."""
+    return json.loads(RESULT.read_text(encoding="utf-8"))
+
+
 if __name__ == "__main__":
     about = {
         "mutmut": version("mutmut"),

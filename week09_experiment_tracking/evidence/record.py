@@ -42,7 +42,6 @@ class Kills:
 
     tests: list[str]
     styles: list[str]
-    seconds: np.ndarray
     mutants: list[Mutant]
     bugs: list[str]
     of_mutants: np.ndarray
@@ -65,7 +64,7 @@ def main() -> None:
     if wrong:
         raise SystemExit(f"these tests fail on the kit as it is: {', '.join(wrong)}")
     result = {
-        "seconds": {name: round(found["original"][name][1], 4) for name in names},
+        "tests": names,
         "failed": {
             kit: "".join("01"[found[kit][name][0]] for name in names) for kit in kits if kit != "original"
         },
@@ -82,13 +81,12 @@ def recorded() -> Kills:
     known = {test.name: test.style for test in POOL}
     all_mutants = mutants(trial.KIT.read_text(encoding="utf-8"))
     expected = [str(mutant.number) for mutant in all_mutants] + list(bugs())
-    if list(result["seconds"]) != list(known) or list(result["failed"]) != expected:
+    if result["tests"] != list(known) or list(result["failed"]) != expected:
         raise ValueError("the kit, its bugs or its tests changed: run python -m ...evidence.record again")
     failed = np.array([[letter == "1" for letter in row] for row in result["failed"].values()]).T
     return Kills(
         list(known),
         list(known.values()),
-        np.array(list(result["seconds"].values())),
         all_mutants,
         list(bugs()),
         failed[:, : len(all_mutants)],

@@ -88,7 +88,7 @@ def scores(samples: Mapping[str, np.ndarray], truth: float) -> Figure:
     ax.axvline(truth, color=plots.INK, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(samples)), samples)
     ax.invert_yaxis()
-    ax.set(xlabel="updates to the target")
+    ax.set(xlabel="updates to the target", xlim=(min(map(np.min, samples.values())) - 10, None))
     return figure
 
 

@@ -52,12 +52,12 @@ def test_a_small_function_has_the_mutants_that_one_counts_by_hand():
             "a < b -> a <= b",
             "a < b -> a >= b",
             "a < b and b -> a < b or b",
-            "if a < b and b -> if True:\n    a += 1",
-            "if a < b and b -> if False:\n    a += 1",
+            "if a < b and b -> if True",
+            "if a < b and b -> if False",
             "a += 1 -> a -= 1",
             "1 -> 2",
             "1 -> -1",
-            "a += 1 -> if a < b and b:\n    pass",
+            "a += 1 -> (left out)",
             "min -> max",
             "-b -> +b",
         ]
@@ -97,9 +97,7 @@ def test_a_bound_lets_the_stated_share_of_normal_numbers_through():
 def test_correlation_is_one_where_bugs_are_the_mutants_again():
     rng = np.random.default_rng(0)
     failed = rng.random((20, 60)) < 0.1
-    same = record.Kills(
-        [str(i) for i in range(20)], ["x"] * 20, np.ones(20), [None] * 60, ["b"] * 60, failed, failed
-    )
+    same = record.Kills([str(i) for i in range(20)], ["x"] * 20, [None] * 60, ["b"] * 60, failed, failed)
     value, low, high = score.correlation(same, score.suites(20, 100, range(2, 15)), draws=50)
     assert value == pytest.approx(1)
     assert low <= high <= 1

@@ -50,6 +50,13 @@ def test_every_search_keeps_one_of_the_settings_and_pays(name):
     assert result.units >= 81
 
 
+def test_a_search_in_a_narrowed_space_stays_in_it():
+    among = search.best_quarter()
+    bill = search.Bill(search.table(), 0, among)
+    assert search.METHODS["halving, 27 from 3"](bill, 0) in among
+    assert set(bill.trained) <= set(among)
+
+
 def test_optimism_of_a_single_draw_is_small_beside_that_of_many():
     found = search.optimism(counts=(1, 64), repeats=100)
     assert found[64][1] / found[64][0] > found[1][1] / found[1][0]
