@@ -4,6 +4,7 @@ The layers are those of Llama without positions, with LayerNorm in place of RMSN
 on a CPU too). Weights are random: neither bytes nor time depend on their values.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,6 +85,12 @@ class Stack:
         self.caches = [random(2, batch, s.groups, context, s.size) for _ in range(s.layers)]
         self.head = random(s.vocabulary, s.width) if s.vocabulary else None
         self.parts = [s.width, s.groups * s.size, s.groups * s.size]
+
+    def for_rows(self, batch: int, context: int) -> "Stack":
+        """A stack of the very same weights, with caches for another batch."""
+        other, sizes = copy.copy(self), (2, batch, self.shape.groups, context, self.shape.size)
+        other.caches = [torch.randn(sizes).to(self.ones) for _ in self.caches]
+        return other
 
     def end(self, x: torch.Tensor) -> torch.Tensor:
         """The last norm, and the output layer where the shape has one."""

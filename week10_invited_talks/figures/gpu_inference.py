@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from effdl import plots
 
@@ -17,6 +18,7 @@ def passes(
     for (name, values), marker in zip(lines.items(), plots.MARKERS, strict=False):
         ax.loglog(rows, [1e3 * each for each in values], marker=marker, label=name)
     ax.set_xticks(rows, [str(n) for n in rows])
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.minorticks_off()
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="rows, each a sequence", ylabel="time of a pass, ms")
