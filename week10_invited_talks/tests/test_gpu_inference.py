@@ -28,6 +28,15 @@ def test_fusing_by_hand_changes_no_result(shape, batch):
 
 
 @torch.no_grad()
+def test_a_stack_for_other_rows_shares_its_weights_and_no_cache():
+    stack = decoding.Stack(SHAPES[0], 1, context=5)
+    other = stack.for_rows(3, 7)
+    assert other.weights is stack.weights
+    assert other.fused(torch.randn(3, 32)).shape == (3, 32)
+    assert stack.caches[0].shape == (2, 1, 4, 5, 8)
+
+
+@torch.no_grad()
 def test_heads_that_share_keys_get_what_repeated_keys_would_give():
     shape = SHAPES[2]
     stack, q = decoding.Stack(shape, 2, context=5), torch.randn(2, shape.width)
