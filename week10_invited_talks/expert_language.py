@@ -97,7 +97,7 @@ def train(layout: Layout | None, seed: int, steps: int, rate: float = 0.0, auxil
 
 @torch.no_grad()
 def choices(trained: Trained) -> torch.Tensor:
-    """The experts (sequences, length, k) that a trained model chooses on 64 stretches of text it was not trained on."""
+    """The experts (sequences, length, k) that a trained model chooses on 64 stretches of fresh text."""
     tokens, _ = text_batch(1, 64, CONFIG.length, 999)
     trained.model(tokens)
     return trained.model.blocks[0].mlp.experts.view(64, CONFIG.length, -1)

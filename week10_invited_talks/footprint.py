@@ -121,7 +121,9 @@ class Reduced:
         return codes.to(self.dtype) * self.step
 
 
-def encoded(encode: Callable[[torch.Tensor], "Sparse | Reduced"], at_least: int = 4096) -> saved_tensors_hooks:
+def encoded(
+    encode: Callable[[torch.Tensor], "Sparse | Reduced"], at_least: int = 4096
+) -> saved_tensors_hooks:
     """Within this block autograd keeps floating-point tensors of at least so many values as `encode` makes them.
 
     Parameters and inputs stay as they are: they are there anyway.
@@ -131,7 +133,9 @@ def encoded(encode: Callable[[torch.Tensor], "Sparse | Reduced"], at_least: int 
         large = tensor.is_floating_point() and tensor.numel() >= at_least
         return encode(tensor.detach()) if large and not tensor.is_leaf else tensor
 
-    return saved_tensors_hooks(pack, lambda kept: kept.tensor() if isinstance(kept, (Sparse, Reduced)) else kept)
+    return saved_tensors_hooks(
+        pack, lambda kept: kept.tensor() if isinstance(kept, (Sparse, Reduced)) else kept
+    )
 
 
 class _Applied(nn.Module):
@@ -145,9 +149,7 @@ class _Applied(nn.Module):
         return self.function.apply(x)
 
 
-def network(
-    channels: list[int], size: int, *, gist: bool, deep: int = 2, colours: int = 3
-) -> nn.Module:
+def network(channels: list[int], size: int, *, gist: bool, deep: int = 2, colours: int = 3) -> nn.Module:
     """A net in VGG's manner: stages of `deep` convolutions and a pooling, for images of `size` pixels, and ten classes.
 
     With `gist`, ReLU and pooling are those above.

@@ -123,7 +123,7 @@ def busiest(experts: torch.Tensor, count: int) -> float:
 
 
 def nodes_of_others(experts: torch.Tensor, count: int, nodes: int) -> torch.Tensor:
-    """How many copies of each token leave its node: (2, T), one a choice, and one a node. Token t lives on t mod nodes."""
+    """Copies of each token that leave its node, (2, T): one a choice, one a node. Token t lives on t mod nodes."""
     where = experts // (count // nodes)
     home = (torch.arange(len(experts)) % nodes).unsqueeze(1)
     visited = torch.zeros(len(experts), nodes).scatter(1, where, 1.0).scatter(1, home, 0.0)

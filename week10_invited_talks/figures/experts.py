@@ -14,8 +14,9 @@ def capacity(factors: Sequence[float], bills: Mapping[float, Sequence[tuple[floa
     for place, (ax, title) in enumerate(zip(axes, ("choices dropped", "places empty"), strict=True)):
         for (skew, values), marker in zip(bills.items(), plots.MARKERS, strict=False):
             ax.plot(factors, [100 * each[place] for each in values], marker=marker, label=f"skew {skew:g}")
-        ax.set(title=title, xlabel="capacity, in fair shares")
+        ax.set(title=title, xlabel="capacity, in fair shares", xscale="log")
         ax.set_xticks(factors, [f"{f:g}" for f in factors])
+        ax.minorticks_off()
     axes[0].set(ylabel="%", ylim=(0, 100))
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc="outside right center")
     return figure
@@ -34,5 +35,6 @@ def touched(
         ax.minorticks_off()
     left.set(title="experts touched", ylabel="share", ylim=(0, 1.03))
     right.set(title="experts read for a token", yscale="log", ylabel="experts")
+    right.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right center")
     return figure

@@ -111,7 +111,9 @@ def test_limited_routing_stays_on_its_nodes_and_takes_the_best_there():
 
 
 def test_copies_that_leave_a_node():
-    experts = torch.tensor([[0, 1, 2, 6], [0, 1, 4, 5]])  # nodes 0 0 1 3 from home 0; nodes 0 0 2 2 from home 1
+    experts = torch.tensor(
+        [[0, 1, 2, 6], [0, 1, 4, 5]]
+    )  # nodes 0 0 1 3 from home 0; nodes 0 0 2 2 from home 1
     assert routing.nodes_of_others(experts, 8, 4).tolist() == [[2.0, 4.0], [2.0, 2.0]]
 
 
