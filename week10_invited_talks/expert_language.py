@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from effdl.transformer import MLP, Config, Transformer, next_token_loss, text_batch
+from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week10_invited_talks.routing import Experts, busiest, choose
 
 CONFIG = Config(length=32, width=32, heads=2, blocks=1)
@@ -78,7 +78,8 @@ def train(layout: Layout | None, seed: int, steps: int, rate: float = 0.0, auxil
     """
     model = Transformer(CONFIG, seed)
     block = model.blocks[0]
-    block.mlp = MLP(CONFIG) if layout is None else Layer(layout, rate, seed)
+    if layout is not None:
+        block.mlp = Layer(layout, rate, seed)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(steps):
         tokens, targets = text_batch(step, 16, CONFIG.length, seed)
