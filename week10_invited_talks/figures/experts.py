@@ -35,6 +35,7 @@ def touched(
         ax.minorticks_off()
     left.set(title="experts touched", ylabel="share", ylim=(0, 1.03))
     right.set(title="experts read for a token", yscale="log", ylabel="experts")
+    right.minorticks_off()
     right.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right center")
     return figure
