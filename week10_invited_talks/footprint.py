@@ -151,11 +151,7 @@ class _Applied(nn.Module):
 
 
 def network(channels: list[int], size: int, *, gist: bool, deep: int = 2, colours: int = 3) -> nn.Module:
-<<<<<<< HEAD
     """A net in VGG's manner: stages of `deep` convolutions and a pooling, for `size` pixels a side, and ten classes.
-=======
-    """A net in VGG's manner: stages of `deep` convolutions and a pooling, for images of `size` pixels, and ten classes.
->>>>>>> cc93de3689850c0f06a11daa0c6474abce5745c1
 
     With `gist`, ReLU and pooling are those above.
     """
