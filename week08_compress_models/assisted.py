@@ -23,6 +23,12 @@ NAMES = (
 def llama(model: lm.LanguageModel) -> nn.Module:
     """A `LlamaForCausalLM` with these weights."""
     import_module("effdl.vision")  # transformers imports torchvision, which needs help beside a CPU torch
+
+    for name in (
+        "torchao",
+        "torch.utils._pytree",
+    ):  # transformers imports torchao, which tells of kernels for GPUs
+        logging.getLogger(name).setLevel(logging.ERROR)
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging as peer_logging
 
