@@ -74,8 +74,8 @@ def docstrings(megabytes: float | None = None) -> list[str]:
         raise ValueError(f"megabytes={megabytes!r}: give a positive size, or None for everything")
     limit = float("inf") if megabytes is None else megabytes * 1e6
     texts, size = [], 0
-    for name, version, folder in _sources():
-        for text in _package_docstrings(name, version, folder):
+    for name, version, folder in sources():
+        for text in package_docstrings(name, version, folder):
             if size >= limit:
                 return texts
             texts.append(text)
@@ -83,7 +83,7 @@ def docstrings(megabytes: float | None = None) -> list[str]:
     return texts
 
 
-def _sources() -> Iterator[tuple[str, str, Path]]:
+def sources() -> Iterator[tuple[str, str, Path]]:
     """Name, version and folder of every source that is installed."""
     yield "python", platform.python_version(), Path(sysconfig.get_path("stdlib"))
     for distribution, package in PACKAGES.items():
@@ -96,7 +96,7 @@ def _sources() -> Iterator[tuple[str, str, Path]]:
             )
 
 
-def _package_docstrings(name: str, version: str, folder: Path) -> list[str]:
+def package_docstrings(name: str, version: str, folder: Path) -> list[str]:
     """The docstrings of one package, from the cache or from its source."""
     cached = cache_folder() / "docstrings" / f"{name}-{version}.json"
     if cached.exists():

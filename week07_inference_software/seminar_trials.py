@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,12 @@ def loop_in_the_model(folder: Path, address: str, count: int = 16) -> tuple[int,
     try:
         one.load("loop")
         rows = together(address, "loop", count)
-        return max(batch["batch_size"] for batch in one.statistics("loop")["batch_stats"]), max(rows)
+        # The server counts a batch after it has answered; on a busy machine that may take a moment.
+        for _ in range(100):
+            if counted := one.statistics("loop")["batch_stats"]:
+                break
+            time.sleep(0.1)
+        return max(batch["batch_size"] for batch in counted), max(rows)
     finally:
         one.close()
 

@@ -93,18 +93,18 @@ class Cache:
 
 
 @functools.cache
-def _angles(end: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def angles(end: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines of rotary positions 0 to end - 1, each (end, size / 2) (Su et al., RoFormer, 2021)."""
     rates = 10_000.0 ** (-torch.arange(0, size, 2) / size)
-    angles = torch.arange(end)[:, None] * rates
-    return angles.cos(), angles.sin()
+    turned = torch.arange(end)[:, None] * rates
+    return turned.cos(), turned.sin()
 
 
 def rotate(x: torch.Tensor, start: int) -> torch.Tensor:
     """Turn each pair of numbers by an angle that grows with the token's place; x (batch, heads, tokens, size)."""
     end = start + x.shape[2]
     cos, sin = (
-        table[start:end].to(x) for table in _angles(max(256, 2 ** math.ceil(math.log2(end))), x.shape[3])
+        table[start:end].to(x) for table in angles(max(256, 2 ** math.ceil(math.log2(end))), x.shape[3])
     )
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)

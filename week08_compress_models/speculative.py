@@ -129,7 +129,7 @@ class Decoder:
         self.model, self.length, self.passes = model, length, 0
         shape = (c.blocks, rows, length, c.kv_heads, c.size)
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in "kv")
-        cos, sin = lm._angles(length, c.size)
+        cos, sin = lm.angles(length, c.size)
         self.cos, self.sin = (table.to(weight)[:, None] for table in (cos, sin))
 
     def __call__(self, tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,9 @@ BLOCK = 8_000  # characters of neighbouring docstrings that stay in one part: mo
 
 def write_texts() -> None:
     """Cut the standard library's docstrings into blocks: one in 12 judges, one in 12 calibrates, the rest trains."""
-    name, version, folder = next(data._sources())
+    name, version, folder = next(data.sources())
     blocks, block, seen = [], "", set()
-    for text in data._package_docstrings(name, version, folder):
+    for text in data.package_docstrings(name, version, folder):
         if text in seen:
             continue
         seen.add(text)

@@ -29,7 +29,7 @@ def two_packages(tmp_path, monkeypatch):
     (second / "c.py").write_text(f'"""B {words}"""\n"""Not a docstring {words}"""\n')
     (second / "tests" / "d.py").write_text(f'"""D {words}"""\n')
     monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "_sources", lambda: [("first", "1", first), ("second", "2", second)])
+    monkeypatch.setattr(data, "sources", lambda: [("first", "1", first), ("second", "2", second)])
     return words, tmp_path
 
 
@@ -44,7 +44,7 @@ def test_the_second_call_reads_the_cache_and_a_new_version_does_not(two_packages
     built = data.docstrings()
     (folder / "second" / "c.py").write_text(f'"""Changed {words}"""\n')
     assert data.docstrings() == built
-    monkeypatch.setattr(data, "_sources", lambda: [("second", "3", folder / "second")])
+    monkeypatch.setattr(data, "sources", lambda: [("second", "3", folder / "second")])
     assert data.docstrings() == [f"Changed {words}"]
     assert sorted(p.name for p in (folder / "cache" / "docstrings").iterdir()) == [
         "first-1.json",
@@ -63,8 +63,8 @@ def test_a_size_limit_leaves_later_packages_alone(two_packages):
 def test_a_limited_corpus_is_a_prefix_and_passes_the_limit_by_less_than_one_text(size):
     texts = ["x" * n for n in (5, 50, 500, 20)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "_sources", lambda: [("a", "1", None)])
-        patch.setattr(data, "_package_docstrings", lambda *_: texts)
+        patch.setattr(data, "sources", lambda: [("a", "1", None)])
+        patch.setattr(data, "package_docstrings", lambda *_: texts)
         part = data.docstrings(size)
     assert part == texts[: len(part)]
     assert sum(map(len, part[:-1])) < size * 1e6
@@ -81,7 +81,7 @@ def test_the_standard_library_gives_english():
 
 
 def test_every_source_exists_and_has_a_version():
-    sources = list(data._sources())
+    sources = list(data.sources())
     assert [name for name, *_ in sources][:2] == ["python", "networkx"]
     assert all(version and folder.is_dir() for _, version, folder in sources)
 

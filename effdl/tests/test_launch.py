@@ -258,10 +258,12 @@ class Clock:
     """The time for launch_watch, which leaps over any deadline once the ranks have written their process ids."""
 
     def __init__(self, folder, ranks):
-        self.folder, self.ranks, self.sleep = folder, ranks, time.sleep
+        self.folder, self.ranks, self.sleep, self.begun = folder, ranks, time.sleep, False
 
     def monotonic(self):
-        there = len(list(self.folder.glob("*.pids"))) == self.ranks
+        # Never at the first question, when the run begins: ranks that were quicker would move the deadline too.
+        there = self.begun and len(list(self.folder.glob("*.pids"))) == self.ranks
+        self.begun = True
         return time.monotonic() + 2 * PATIENCE * there
 
 

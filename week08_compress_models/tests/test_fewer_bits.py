@@ -203,7 +203,8 @@ def test_a_rounded_cache_gives_the_same_in_one_pass_and_token_by_token(small, ke
     # What the first block reads depends on no rounding before it.
     nothing = torch.zeros(2, 1, 0, 32)
     for whole, piecewise in zip(*(cache.append(0, nothing, nothing) for cache in (one, many)), strict=True):
-        torch.testing.assert_close(whole, piecewise, rtol=1e-4, atol=1e-4)
+        # Keys that are computed for one token or for forty differ in their last bits, and so may a scale.
+        torch.testing.assert_close(whole, piecewise, rtol=2e-3, atol=2e-3)
 
 
 def test_a_cache_of_8_bits_hardly_changes_the_loss_and_one_of_2_bits_does():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from week09_experiment_tracking import children, facts, project, store
+from week09_experiment_tracking import children, facts, small_project, store
 from week09_experiment_tracking.pipeline import Pipeline, Stage
 
 
@@ -50,21 +50,21 @@ def test_collecting_garbage_frees_what_no_root_names_and_nothing_else(tmp_path):
 def test_after_each_edit_the_stages_that_must_run_do_and_no_others(tmp_path, runner):
     if runner == "dvc":
         pytest.importorskip("dvc")
-    ran = children.call("project", "after_edits", root=str(tmp_path / runner), runner=runner)
-    assert {edit: frozenset(ran[edit]) for edit in project.EDITS} == {
-        edit: needed for edit, (_, needed) in project.EDITS.items()
+    ran = children.call("small_project", "after_edits", root=str(tmp_path / runner), runner=runner)
+    assert {edit: frozenset(ran[edit]) for edit in small_project.EDITS} == {
+        edit: needed for edit, (_, needed) in small_project.EDITS.items()
     }
     assert all(len(names) == len(set(names)) for names in ran.values())
 
 
 def test_dvc_pulls_what_it_pushed(tmp_path):
     pytest.importorskip("dvc")
-    found = children.call("project", "through_a_remote", root=str(tmp_path / "remote"))
+    found = children.call("small_project", "through_a_remote", root=str(tmp_path / "remote"))
     assert found == {"files": 6, "pushed": 6, "equal after the pull": 6}
 
 
 def test_an_undeclared_variable_is_not_seen_and_a_watched_one_is(tmp_path):
-    ran = children.call("project", "hidden", root=str(tmp_path / "hidden"))
+    ran = children.call("small_project", "hidden", root=str(tmp_path / "hidden"))
     assert list(ran.values()) == [[], ["report"], ["train"], ["train", "evaluate"]]
 
 

@@ -13,7 +13,7 @@ MIB = 1 << 20
 def kept_and_peak(found: Mapping[str, Sequence[tuple[int, int]]], depths: Sequence[int]) -> Figure:
     """Bytes kept and the peak of a step, for each way and depth: a panel each."""
     figure, axes = plt.subplots(1, 2, figsize=(7.4, 2.8), sharey=True)
-    titles = ("kept between forward and backward", "peak of the step")
+    titles = ("kept for backward", "peak of the step")
     for place, (ax, title) in enumerate(zip(axes, titles, strict=True)):
         for (name, values), marker in zip(found.items(), plots.MARKERS, strict=False):
             ax.plot(depths, [each[place] / MIB for each in values], marker=marker, label=name)

@@ -221,6 +221,12 @@ class TestOptimizer:
 
 
 class TestTraining:
+    def test_start(self, config):
+        state = start(config, 3)
+        assert state["step"] == 0
+        for name, weight in state["weights"].items():
+            torch.testing.assert_close(state["average"][name], weight)
+
     def test_accumulation(self, config, weights, sequences):
         whole = gradients_of(weights, [collate(sequences, 8)], config)
         pieces = gradients_of(weights, [collate(sequences[:2], 8), collate(sequences[2:], 8)], config)
