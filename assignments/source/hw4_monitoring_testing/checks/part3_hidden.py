@@ -28,11 +28,11 @@ def public():
     hint="A formula or a table holds for normal numbers only. Draw rows from the reference, with replacement.",
 )
 def skewed_features_have_their_run_length(sub):
-    """Waiting times (exponential), and counts of rare events (Poisson, 0.3): a run length of 250 within 25 %."""
+    """Waiting times (exponential), and their mirror image: a run length of 250 within 25 %."""
     chance, scale = public().generator(sub), sub.rng.integers(2, 50)
     for of, draw in (
         ("exponential", lambda rows: scale * chance.exponential(size=(rows, 1))),
-        ("counts of rare events", lambda rows: chance.poisson(0.3, size=(rows, 1)).astype(float)),
+        ("exponential, upside down", lambda rows: -scale * chance.exponential(size=(rows, 1))),
     ):
         public().expect_run_length(sub, draw, slack=0.5, wanted=250, of=of)
 
