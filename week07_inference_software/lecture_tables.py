@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from effdl import bench
+from effdl.kernels import Compiled
 from effdl.notebook import Table
 from week07_inference_software import formats
 from week07_inference_software.expressions import text
 from week07_inference_software.graph_rules import Bytes
 from week07_inference_software.substitutions import Pair
-from week07_inference_software.triton_kernels import Compiled
 
 Run = Callable[[Tensor], Tensor]
 

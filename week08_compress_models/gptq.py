@@ -44,15 +44,15 @@ def output_error(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Ten
     return float(torch.trace(difference @ hessian @ difference.T) / torch.trace(whole @ hessian @ whole.T))
 
 
-class Hessians:
-    """Mean x xᵀ of the inputs of some linear layers, collected while a `with` block runs the model."""
+class Inputs:
+    """What `add` makes of the inputs of some layers, while a `with` block runs the model."""
 
-    def __init__(self, layers: dict[str, nn.Linear]):
-        self.layers, self.sums, self.counts, self.handles = layers, {}, {}, []
+    def __init__(self, layers: dict[str, nn.Module]):
+        self.layers, self.handles = layers, []
 
     def __enter__(self):
         for name, layer in self.layers.items():
-            hook = lambda _, inputs, name=name: self._add(name, inputs[0])  # noqa: E731
+            hook = lambda _, inputs, name=name: self.add(name, inputs[0])  # noqa: E731
             self.handles.append(layer.register_forward_pre_hook(hook))
         return self
 
@@ -60,7 +60,20 @@ class Hessians:
         for handle in self.handles:
             handle.remove()
 
-    def _add(self, name: str, x: torch.Tensor) -> None:
+    def add(self, name: str, x: torch.Tensor) -> None:
+        """Take an input of the layer `name`, (..., channels)."""
+        raise NotImplementedError
+
+
+class Hessians(Inputs):
+    """Mean x xᵀ of the inputs of some linear layers."""
+
+    def __init__(self, layers: dict[str, nn.Module]):
+        super().__init__(layers)
+        self.sums, self.counts = {}, {}
+
+    def add(self, name: str, x: torch.Tensor) -> None:
+        """Add the outer products of the rows."""
         rows = x.detach().flatten(0, -2).float()
         self.sums[name] = self.sums.get(name, 0) + rows.T @ rows
         self.counts[name] = self.counts.get(name, 0) + len(rows)

@@ -6,12 +6,8 @@ lie in -127 to 127, so that no number lacks its negative.
 
 import functools
 import os
-import re
 import subprocess
 import sys
-import warnings
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from effdl.data import cache_folder
+from effdl import kernels
+from effdl.kernels import NEEDS_TRITON as NEEDS_TRITON
+from effdl.kernels import tl
+from effdl.kernels import triton as triton  # for those who ask whether it is installed
 
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # Triton has wheels for Linux only
-
-    class tl:  # type: ignore[no-redef]
-        """So that the kernel below can be read where it cannot run."""
-
-        constexpr = int
-
-    triton = None
-
-NEEDS_TRITON = "Triton, whose wheels are for Linux (requirements-week07.txt)"
 MOST_EXACT = 2**24 // 127**2
 """The longest row whose sums of products float32 holds exactly, whatever the order: 1,040."""
 MOST_INT32 = (2**31 - 1) // 127**2
@@ -139,56 +125,16 @@ def by_triton(a: Tensor, b: Tensor, yours: Any = kernel, tile: int = 32) -> Tens
 
     Raises RuntimeError without Triton.
     """
-    if triton is None:
-        raise RuntimeError(f"this needs {NEEDS_TRITON}")
-    if a.is_cuda:
-        from triton.runtime.jit import JITFunction as Function
-    else:
-        # What TRITON_INTERPRET=1 chooses for every kernel of a process; here one process has both.
-        from triton.runtime.interpreter import InterpretedFunction as Function
     (rows, k), columns = a.shape, b.shape[0]
     out = torch.full((rows, columns), -1, dtype=torch.int32, device=a.device)
     grid = (-(-rows // tile), -(-columns // tile))
-    Function(yours)[grid](
-        a.contiguous(), b.contiguous(), out, rows, columns, k, ROWS=tile, COLUMNS=tile, STEP=tile
-    )
+    matrices = (a.contiguous(), b.contiguous(), out)
+    kernels.launch(yours, grid, *matrices, rows, columns, k, ROWS=tile, COLUMNS=tile, STEP=tile)
     return out
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """What Triton's compiler made of the kernel for a GPU that need not be here."""
-
-    target: str
-    code: str
-    """PTX, the assembly language of NVIDIA's driver."""
-    machine_code: int
-    """Bytes of machine code; 0 where no assembler came with Triton."""
-
-    @property
-    def tile_products(self) -> Counter[str]:
-        """Instructions that multiply whole tiles: {"mma.sync.aligned.m16n8k32.row.col...s32.s8.s8.s32": 16}."""
-        return Counter(re.findall(r"\b(?:wgmma\.mma_async|mma\.sync|tcgen05\.mma)[\w.:]*", self.code))
-
-
-def compiled(capability: int, tile: int = 64) -> Compiled:
+def compiled(capability: int, tile: int = 64) -> kernels.Compiled:
     """The kernel for an NVIDIA GPU of this compute capability (80: A100, 90: H100), compiled without one."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-    from triton.runtime.jit import JITFunction
-
     types = {"a_ptr": "*i8", "b_ptr": "*i8", "out_ptr": "*i32", "rows": "i32", "columns": "i32", "k": "i32"}
     constants = dict.fromkeys(("ROWS", "COLUMNS", "STEP"), tile)
-    # That addresses and sizes are multiples of 16: a launch would find it out by itself.
-    hints = {(place,): [["tt.divisibility", 16]] for place in range(len(types))}
-    source = ASTSource(
-        fn=JITFunction(kernel),
-        signature=types | dict.fromkeys(constants, "constexpr"),
-        constexprs=constants,
-        attrs=hints,
-    )
-    os.environ.setdefault("TRITON_CACHE_DIR", str(cache_folder() / "triton"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a default that the next version changes
-        result = triton.compile(source, target=GPUTarget("cuda", capability, 32))
-    return Compiled(f"sm_{capability}", result.asm["ptx"], len(result.asm.get("cubin", b"")))
+    return kernels.compiled(kernel, types | dict.fromkeys(constants, "constexpr"), constants, capability)

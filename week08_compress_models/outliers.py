@@ -10,6 +10,7 @@ import math
 import torch
 from torch import nn
 
+from week08_compress_models.gptq import Inputs
 from week08_compress_models.grids import QuantisedLinear, Rounding
 from week08_compress_models.language_model import LanguageModel, linears
 
@@ -41,23 +42,15 @@ def plant(model: LanguageModel, factor: float, channels: int = 2, seed: int = 0)
     return model
 
 
-class Largest:
-    """The largest magnitude of every input channel of some layers, collected while a `with` block runs the model."""
+class Largest(Inputs):
+    """The largest magnitude of every input channel of some layers."""
 
     def __init__(self, layers: dict[str, nn.Module]):
-        self.layers, self.found, self.handles = layers, {}, []
+        super().__init__(layers)
+        self.found = {}
 
-    def __enter__(self):
-        for name, layer in self.layers.items():
-            hook = lambda _, inputs, name=name: self._add(name, inputs[0])  # noqa: E731
-            self.handles.append(layer.register_forward_pre_hook(hook))
-        return self
-
-    def __exit__(self, *_):
-        for handle in self.handles:
-            handle.remove()
-
-    def _add(self, name: str, x: torch.Tensor) -> None:
+    def add(self, name: str, x: torch.Tensor) -> None:
+        """Keep what is larger than before."""
         most = x.detach().abs().flatten(0, -2).amax(0)
         self.found[name] = torch.maximum(self.found[name], most) if name in self.found else most
 

@@ -43,6 +43,6 @@ def test_tile_products_use_the_tensor_cores_of_the_target(capability, instructio
 
 
 def test_without_triton_there_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(kernels, "triton", None)
+    monkeypatch.setattr("effdl.kernels.triton", None)
     with pytest.raises(RuntimeError, match="requirements-week07"):
         kernels.gate_by_triton(torch.ones(4), torch.ones(4))
