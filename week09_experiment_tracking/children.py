@@ -10,6 +10,8 @@ import contextlib
 import importlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +102,34 @@ class Fork:
             rest += part
         os.close(self._read)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), rest
+
+
+def heard_from_fork(function: Callable[[int], None], seconds: float) -> bytes:
+    """What `function` writes to the pipe that it is given, in a fork that is killed after these seconds.
+
+    The fork leads a group, so that what it has started ends with it. Its exceptions are not reported.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reading)
+            os.setpgid(0, 0)
+            function(writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    said, end = b"", time.monotonic() + seconds
+    while select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
+        if not (piece := os.read(reading, 65536)):
+            break
+        said += piece
+    for process in (child, -child):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    return said
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:

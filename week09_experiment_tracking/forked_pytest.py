@@ -6,20 +6,18 @@ A worker imports what tests need, and forks for each version. The fork lays a co
 files, runs pytest in it, and ends; whatever a faulty version does, the next one starts from the same state.
 """
 
-import contextlib
 import importlib
 import json
 import os
 import resource
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from week09_experiment_tracking.children import heard_from_fork
 
 LONGEST = 60
 """Seconds of processor time for one version; only one that never ends takes them."""
@@ -106,27 +104,12 @@ def _draw_once() -> None:
 
 def _apart(folder: Path, changes: Mapping[str, str], options: Sequence[str]) -> Outcome:
     """Test one version in a fork. What it had said when it was stopped counts, and one failure more."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            os.setpgid(0, 0)
-            with tempfile.TemporaryDirectory(prefix="version-") as copy:
-                _test(folder, Path(copy) / folder.name, changes, options, writing)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    said, end = b"", time.monotonic() + 5 * LONGEST
-    while select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
-        if not (piece := os.read(reading, 65536)):
-            break
-        said += piece
-    for process in (child, -child):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    os.waitpid(child, 0)
-    os.close(reading)
+
+    def test(writing: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="version-") as copy:
+            _test(folder, Path(copy) / folder.name, changes, options, writing)
+
+    said = heard_from_fork(test, 5 * LONGEST)
     found = {name: passed for name, passed in map(json.loads, said.splitlines())}
     if "all" not in found:
         found["the end"] = False

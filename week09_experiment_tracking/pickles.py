@@ -29,7 +29,6 @@ import torch
 from week09_experiment_tracking.children import Fork
 
 MARK = "mark"
-LISTS = ("weights_only", "fickling's list", "our list")
 
 
 class Calls:

@@ -47,7 +47,11 @@ def temporary() -> Iterator[Path]:
 def environment(root: Path) -> dict[str, str]:
     """For a program of a project below `root`: no settings of the user's, no word to a server, one thread."""
     own = {name: str(root / ".own" / name) for name in ("config", "system", "cache")}
-    theirs = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
+    theirs = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("DVC_", "GIT_", "FORCE_COLOR", "CLICOLOR_FORCE"))
+    }
     return theirs | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": str(root / ".own"),
@@ -65,6 +69,7 @@ def environment(root: Path) -> dict[str, str]:
         "WANDB_MODE": "offline",
         "WANDB_SILENT": "true",
         "DO_NOT_TRACK": "1",
+        "NO_COLOR": "1",  # a notebook's kernel asks for colours, and a page would show their codes
     }
 
 

@@ -29,7 +29,8 @@ EQUIVALENT: dict[int, str] = {
     255: "equivalent: another order, as good",
     256: "equivalent: another order, as good",
 }
-"""Survivors of all tests that are no fault, by number, with the reason: no input tells them from the kit."""
+"""Survivors of all tests that are no fault, by number, with the reason: no input tells them from the kit, or
+the order that they draw is as good."""
 
 
 def share(failed: np.ndarray, suite: Sequence[int]) -> float:

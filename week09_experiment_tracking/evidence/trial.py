@@ -8,7 +8,6 @@ never enters what was changed is not run: it cannot fail.
 import ast
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from week09_experiment_tracking.children import heard_from_fork
 
 KIT = Path(__file__).with_name("kit.py")
 EACH = 1.5
@@ -132,23 +133,8 @@ def _entered(run: Callable) -> set[str]:
 
 def _apart(source: str, tests: Sequence, first: bool) -> dict[str, tuple[bool, float]]:
     """Run the tests on one kit in a child; a test that the child did not live to finish has failed."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(reading)
-            _examine(source, tests, first, writing)
-        finally:
-            os._exit(0)
-    os.close(writing)
-    end, text = time.monotonic() + 5 * EACH * (1 + len(tests)), b""  # for what only waits
-    while select.select([reading], [], [], max(0, end - time.monotonic()))[0]:
-        if not (piece := os.read(reading, 65536)):
-            break
-        text += piece
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    os.close(reading)
+    longest = 5 * EACH * (1 + len(tests))  # for what only waits
+    text = heard_from_fork(lambda writing: _examine(source, tests, first, writing), longest)
     found = {name: (failed, seconds) for name, failed, seconds in map(json.loads, text.splitlines())}
     for test in tests:
         if test.name not in found and not (first and any(failed for failed, _ in found.values())):

@@ -55,13 +55,13 @@ def frontier(results: Mapping[str, tuple[float, float]], schedule: str) -> Figur
 
 
 def curves(times: Sequence[int], one: np.ndarray, two: np.ndarray, names: Sequence[str]) -> Figure:
-    """Validation curves of some settings under two schedules, side by side."""
+    """Validation curves of two groups of settings, side by side."""
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True)
     for ax, losses, name in zip(axes, (one, two), names, strict=True):
         for curve in losses:
             ax.plot(times, curve)
         ax.set(xscale="log", xlabel="units", title=name)
-    axes[0].set(ylabel="validation loss", ylim=(0.25, 2.4))
+    axes[0].set(ylabel="validation loss", ylim=(0.25, 2.7))
     return figure
 
 

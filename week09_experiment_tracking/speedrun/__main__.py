@@ -11,19 +11,6 @@ from effdl.notebook import Table
 from week09_experiment_tracking.speedrun import rules, track
 
 
-def session(
-    recipes: dict[str, track.Recipe], runs: int, where: str, first_seed: int = 0
-) -> dict[str, list[track.Run]]:
-    """All recipes in turns, one seed after another; a run of each before counts for nothing."""
-    for recipe in recipes.values():
-        track.timed(recipe, first_seed + runs, where)
-    found = {name: [] for name in recipes}
-    for seed in range(first_seed, first_seed + runs):
-        for name, recipe in recipes.items():
-            found[name].append(track.timed(recipe, seed, where))
-    return found
-
-
 def table(records: list[rules.Record]) -> Table:
     """The list for a reader."""
     rows = []
@@ -73,7 +60,7 @@ def main() -> None:
     if options.recipe:
         recipes[options.name or options.recipe.stem] = track.load(options.recipe)
     if not options.check and len(recipes) > 1:
-        found = session(recipes, options.runs, options.track)
+        found = track.session(recipes, options.runs, options.track)
         about = {"machine": device.kind_label(), "date": str(date.today()), "torch": torch.__version__}
         for name, runs in found.items():
             if name != track.BASELINE or options.start:

@@ -62,6 +62,17 @@ def validation_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.Tenso
     return float(F.cross_entropy(model.eval()(inputs), targets))
 
 
+def session(recipes: dict[str, Recipe], runs: int, where: str, first_seed: int = 0) -> dict[str, list[Run]]:
+    """All recipes in turns, one seed after another; a run of each before counts for nothing."""
+    for recipe in recipes.values():
+        timed(recipe, first_seed + runs, where)
+    found = {name: [] for name in recipes}
+    for seed in range(first_seed, first_seed + runs):
+        for name, recipe in recipes.items():
+            found[name].append(timed(recipe, seed, where))
+    return found
+
+
 def load(path: Path) -> Recipe:
     """The function `train` of a file."""
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)

@@ -191,7 +191,7 @@ def test_a_version_that_ends_its_process_is_a_failure(tmp_path):
 def test_each_planted_fault_has_its_place_once(root):
     project = seminar_project.lay(root / "faults")
     assert len(seminar_faults.planted(project.folder)) == 1 + len(seminar_faults.FAULTS)
-    broken = seminar_faults.Fault("x", True, "train.py", "no such text", "")
+    broken = seminar_faults.Fault("x", "train.py", "no such text", "")
     with pytest.raises(ValueError, match="0 times"):
         seminar_faults.planted(project.folder, (broken,))
 
