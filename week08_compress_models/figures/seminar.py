@@ -70,8 +70,9 @@ def pareto(
                 markerfacecolor=colour if place in best else "white",
                 linestyle="",
             )
-            spot = round(math.log10(x), 1), round(math.log10(y), 1)
-            labels.setdefault(spot, ((x, y), []))[1].append(str(place + 1))
+            here = math.log10(x), math.log10(y)
+            near = (at for at in labels if abs(at[0] - here[0]) < 0.03 and abs(at[1] - here[1]) < 0.08)
+            labels.setdefault(next(near, here), ((x, y), []))[1].append(str(place + 1))
         for spot, numbers in labels.values():
             ax.annotate(", ".join(numbers), spot, xytext=(5, 4), textcoords="offset points", fontsize=9)
         ax.set(xscale="log", yscale="log")

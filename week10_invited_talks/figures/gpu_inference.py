@@ -33,5 +33,5 @@ def bandwidth_by_warps(shares: Mapping[int, Sequence[float]], warps: Sequence[in
         ax.semilogx(warps, [100 * each for each in values], marker=marker, label=f"{loads}", base=2)
     ax.set_xticks(warps, [str(n) for n in warps])
     ax.set(xlabel="warps on a multiprocessor", ylabel="% of the bandwidth", ylim=(0, 105))
-    ax.legend(fontsize=9, title="loads of a warp")
+    figure.legend(fontsize=9, title="loads of a warp", loc="outside right upper")
     return figure
