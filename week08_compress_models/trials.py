@@ -95,7 +95,7 @@ def affine_cases() -> list[tuple[tuple, list[torch.Tensor]]]:
     cases = []
     for x, bits in (
         (torch.tensor([0.0, 1.0, 2.0, 3.0]), 2),
-        (torch.tensor([-1.0, 0.0, 0.5, 2.0]), 4),
+        (torch.tensor([-1.0, 0.0, 0.6, 2.0]), 4),
         (torch.rand(6, generator=generator) + 5, 8),
         (torch.randn(6, generator=generator), 3),
         (-torch.rand(4, generator=generator) - 1, 4),
