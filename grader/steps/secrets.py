@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 from grader.book.keys import split_checks
@@ -46,13 +47,16 @@ def refuse_leaks(folder: Path, assignments: list[Assignment]) -> None:
 def secrets_of(assignment: Assignment) -> list[tuple[str, str]]:
     """Return (what it is, text without line breaks) of what students must not get.
 
-    These are the names of hidden checks, and solutions and model answers, where they are long enough to tell.
+    These are the names of hidden checks and mutants, and solutions and model answers that are long enough to tell.
     """
     found = []
     for part in assignment.parts.values():
         if part.checks_hidden.is_file():
             _, checks = split_checks(part.checks_hidden.read_text(encoding="utf-8"), part.checks_hidden)
             found += [(f"the name of the hidden check {name}", name) for name in checks]
+        for path in sorted((part.source / "checks").glob("*_hidden.toml")):  # mutants, a table each
+            names = tomllib.loads(path.read_text(encoding="utf-8"))
+            found += [(f"{name} of {path.name}", f"[{name}]") for name in names]
         if (part.source / f"{part.notebook}.md").is_file():
             for cell in build_notebook(part).cells:
                 if is_report(cell) and len(squeeze(cell.source)) >= _LONG:

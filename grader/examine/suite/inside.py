@@ -6,6 +6,7 @@ runs pytest; where these import the implementation, they get modules of stubs, e
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import io
@@ -17,14 +18,13 @@ import time
 import types
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NoReturn
 
 import torch
 
 from grader.sandbox import wire
 
-MOST_TESTS, MOST_TEXT = 1000, 2000  # reported by one run; characters of one failure
+MOST_TESTS, MOST_TEXT = 1000, 2000  # reported by one run, the last ones; characters of one failure
 CROSS = {"ValueError": ValueError, "TypeError": TypeError, "KeyError": KeyError, "IndexError": IndexError}
 """Exceptions that arrive as what they are, without their message; others arrive as RuntimeError."""
 _WORDS = "no particular words: the statement does not name any"
@@ -41,7 +41,7 @@ def serve(examiner: socket.socket, order: dict[str, Any], submission: str) -> No
 # --- the implementation -----------------------------------------------------------------------------------------
 
 
-def _implement(sock: socket.socket, order: dict[str, Any]) -> NoReturn:
+def _implement(sock: socket.socket, order: dict[str, Any]) -> None:
     """Answer calls until the other side hangs up.
 
     What the statement leaves open is another thing in every run: what a seed stands for (`order["salt"]`), and in
@@ -50,7 +50,6 @@ def _implement(sock: socket.socket, order: dict[str, Any]) -> NoReturn:
     shift = random.Random(order["salt"]).randrange(1 << 30)
     functions: dict[str, Any] = {}
     told: dict[str, dict[str, Any]] = {}
-    error = None
     try:
         for module, names in order["names"].items():
             loaded = importlib.import_module(module)
@@ -59,15 +58,18 @@ def _implement(sock: socket.socket, order: dict[str, Any]) -> NoReturn:
                 told.setdefault(module, {})[name] = None if callable(value) else value
                 if callable(value):
                     functions[f"{module}.{name}"] = value, list(inspect.signature(value).parameters)
+        hello = wire.encode({"names": told, "error": None})
     except BaseException as raised:
-        error = f"{type(raised).__name__}: {raised}"[:MOST_TEXT]
-    while True:
-        asked = wire.receive(sock)
-        if "hello" in asked:
-            sock.sendall(wire.encode({"names": told, "error": error}))
-            continue
-        function, places = functions[asked["call"]]
-        sock.sendall(_answer(function, places, asked["args"], asked["kwargs"], shift))
+        hello = wire.encode({"names": {}, "error": f"{type(raised).__name__}: {raised}"[:MOST_TEXT]})
+    # Who asks for something else gets no answer: an error that left here would be told with its lines of code.
+    with contextlib.suppress(wire.WireError, *wire.MALFORMED):
+        while True:
+            asked = wire.receive(sock)
+            if "hello" in asked:
+                sock.sendall(hello)
+                continue
+            function, places = functions[asked["call"]]
+            sock.sendall(_answer(function, places, asked["args"], asked["kwargs"], shift))
 
 
 def _answer(
@@ -78,7 +80,7 @@ def _answer(
     shift: int,
 ) -> bytes:
     # What the function prints is nobody's to compare.
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             args, kwargs = _aligned(args), _aligned(kwargs)
             given = [_salted(name, value, shift) for name, value in zip(places, args, strict=False)]
@@ -89,7 +91,7 @@ def _answer(
             if wire.encode([given, named]) != before:
                 answer["changed"] = [given, named]
             return wire.encode(answer)
-        except Exception as error:
+        except BaseException as error:  # SystemExit, too
             # Of its message nothing: it would tell what stands in the code.
             kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in CROSS]
             return wire.encode({"raised": kinds[0] if kinds else ""})
@@ -211,7 +213,7 @@ def _run_tests(examiner: socket.socket, order: dict[str, Any], submission: str) 
         code = _pytest(f"{submission}/{order['tests']}", submission, teller)
         sys.stdout.flush()
         sys.stderr.flush()
-        told = {"tests": teller.tests[:MOST_TESTS], "code": int(code), "gone": implementation.gone}
+        told = {"tests": teller.tests[-MOST_TESTS:], "code": int(code)}
         examiner.sendall(wire.encode(told))
 
 

@@ -108,6 +108,11 @@ def test_a_seed_is_another_number_in_every_run(suite):
         ("import os\nos._exit(0)", "the process of the tests ended"),
         ("def test_a():\n    raise SystemExit(0)", "SystemExit"),
         ("import pytest\npytest.skip('no', allow_module_level=True)", "pytest found no test"),
+        ("import pytest\n@pytest.mark.skip\ndef test_a(): pass", "all that ran (1) were skipped"),
+        (
+            "import pytest\n@pytest.mark.parametrize('n', range(1001))\ndef test_a(n): assert n < 1000",
+            "test_a[1000]: assert 1000 < 1000",
+        ),
         ("def test_a():\n    print('x' * 100)\n    assert 1 == 2", "assert 1 == 2"),
     ],
 )
@@ -141,9 +146,35 @@ def test_an_implementation_that_hangs_or_dies_fails_the_test_that_asked(suite):
     assert "the implementation ended" in dies.why
 
 
+def test_an_implementation_that_exits_raises_and_goes_on(suite):
+    text = """
+import pytest
+from shop import add, draw
+def test_a():
+    with pytest.raises(RuntimeError):
+        add({}, 1)
+    assert len(draw(2, 1)) == 2
+"""
+    exits = RIGHT.replace('print("nobody reads this")', "raise SystemExit(0)")
+    assert suite(text).run({"shop.py": exits}).passed
+
+
+def test_who_asks_for_another_name_gets_no_answer(suite):
+    text = """
+import gc
+from shop import add
+def test_a():
+    (one,) = (one for one in gc.get_objects() if type(one).__name__ == "Implementation")
+    raise AssertionError(one.ask({"call": "shop.other", "args": [], "kwargs": {}}))
+"""
+    assert "the implementation ended" in suite(text).run({"shop.py": RIGHT}).why
+
+
 def test_an_implementation_that_lacks_a_name_is_a_finding_of_its_own(suite):
     with pytest.raises(StudentError, match=r"cannot be tested.*draw"):
         suite(SUITE).run({"shop.py": RIGHT.replace("def draw", "def drawn")})
+    with pytest.raises(StudentError, match=r"cannot be tested: WireError: a value of type set cannot cross"):
+        suite(SUITE).run({"shop.py": RIGHT.replace("LIMIT = 3", "LIMIT = {3}")})
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,15 @@ def test_a_cached_helper_in_the_hidden_file_is_no_hidden_check(sample_course):
     assert "the name of the hidden check helper" not in told
 
 
+def test_hidden_mutants_are_secrets_whatever_their_file_is_called_where_it_leaks(sample_course, tmp_path):
+    checks = sample_course / "source" / "hw1" / "checks"
+    (checks / "mutants_hidden.toml").write_text('[sum_from_one]\nfile = "sums.py"\n')
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "mutants.toml").write_text("# copied\n[sum_from_one]\n")
+    with pytest.raises(CourseError, match=r"mutants\.toml: holds sum_from_one of mutants_hidden\.toml"):
+        refuse_leaks(tmp_path / "published", [Course.load(sample_course).assignment("hw1")])
+
+
 def test_an_unknown_assignment_is_said_in_a_sentence(sample_course):
     with pytest.raises(CourseError, match="hw7"):
         release(sample_course, "hw7")

@@ -192,6 +192,9 @@ MEANS_NOTHING = {
     "zeros": "what a test returns means nothing",
     "constant": "what a test returns means nothing",
 }
+OWN_FILES = (
+    "the mutants are the student's own files, which can look whether they were changed, and then break"
+)
 
 
 @check(
@@ -199,6 +202,7 @@ MEANS_NOTHING = {
     points=0.5,
     wall=SUITE_WALL,
     accepts=MEANS_NOTHING,
+    forgeable=OWN_FILES,
     hint="checks/part1_mutants.toml shows the mutants. Ask of each: which call would give another answer?",
 )
 def the_suite_kills_what_is_published(sub):
@@ -211,6 +215,7 @@ def the_suite_kills_what_is_published(sub):
     points=0.25,
     wall=SUITE_WALL,
     accepts=MEANS_NOTHING,
+    forgeable=OWN_FILES,
     hint="With an epsilon as large as the root, it matters where it is added.",
 )
 def the_suite_kills_a_hard_one(sub):

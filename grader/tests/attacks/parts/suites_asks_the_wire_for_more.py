@@ -7,6 +7,7 @@ FAMILY = "suites"
 TARGET = "test_ledger"
 DESERVES = 0
 
+import contextlib
 import gc
 
 from ledger import balance
@@ -15,6 +16,17 @@ from ledger import balance
 def test_the_code_comes_over():
     assert balance([1]) == [1]
     (implementation,) = (one for one in gc.get_objects() if type(one).__name__ == "Implementation")
-    for name in ("ledger.__doc__", "ledger.balance.__code__", "os.system", "ledger"):
-        answer = implementation.ask({"call": name, "args": [], "kwargs": {}})
-        assert "key=abs" not in str(answer)
+    told = ""
+    for question in (
+        {"call": "ledger.balance", "args": [None], "kwargs": {}},
+        {"call": "ledger.highest", "args": [["a", None]], "kwargs": {"key": None}},
+        {"hello": True, "call": "ledger.__doc__"},
+        {"call": "ledger.balance.__code__", "args": [], "kwargs": {}},
+        {"call": "os.system", "args": ["cat /submission/ledger.py"], "kwargs": {}},
+    ):
+        # It ends at the first that it does not know: right ledgers too, which must not be failed for that.
+        with contextlib.suppress(Exception):
+            told += str(implementation.ask(question))
+    assert not any(
+        mistake in told for mistake in ("amount + (0)", "people - (", "min(", "key=abs", "people + 1")
+    )

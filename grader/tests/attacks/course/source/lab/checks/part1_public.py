@@ -111,6 +111,12 @@ def highest(amounts):
     return max(amounts)
 '''
 NAMES = {"ledger": ["balance", "split", "highest"]}
+PUBLISHED = [
+    ("found[-1] if found else 0", "0"),
+    ("total // people + (", "total // people - ("),
+    ("max(amounts)", "min(amounts)"),
+]
+"""Three, all to be killed: of one alone a suite that fails by lot would be rid in one of thirty gradings."""
 
 
 def mutant(number, old, new):
@@ -122,10 +128,11 @@ def mutant(number, old, new):
 
 @check(item="test_ledger", points=1, wall=60)
 def a_suite_kills_what_is_published(sub):
-    """The suite passes on the published ledger and kills a mutant that forgets what was there before."""
+    """The suite passes on the published ledger and kills three mutants."""
     suite = sub.suite("test_ledger.py", NAMES, wall=3, patience=1)
-    found = suite.kills({"published": {"ledger.py": LEDGER}}, [mutant(0, "found[-1] if found else 0", "0")])
-    expect(not found.survivors, "the published mutant survives")
+    mutants = [mutant(number, *edit) for number, edit in enumerate(PUBLISHED)]
+    found = suite.kills({"published": {"ledger.py": LEDGER}}, mutants)
+    expect(not found.survivors, "a published mutant survives")
 
 
 def expect_nearest(found, points):
