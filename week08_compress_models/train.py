@@ -7,11 +7,12 @@
 import json
 import lzma
 import math
-import sys
 import time
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+import typer
 
 from effdl import data
 from week08_compress_models import language_model as lm
@@ -69,20 +70,29 @@ def train(model: lm.LanguageModel, codes: torch.Tensor, steps: int, seed: int, p
             print(f"{step + 1}: {lately / math.log(2):.3f} bits per byte, {seconds:.0f} s", flush=True)
 
 
-def main(names: list[str], steps: int) -> None:
+def one(name: str, steps: int) -> None:
+    """Train and keep a teacher, named by its seed, or the draft."""
+    config, seed = (lm.DRAFT, 10) if name == "draft" else (lm.TEACHER, int(name))
+    model = lm.LanguageModel(config, seed)
+    train(model, corpus(), steps, seed)
+    file = "draft.safetensors" if name == "draft" else f"teacher-{name}.safetensors"
+    lm.save_safetensors(model.state_dict().items(), lm.FOLDER / file)
+    print(name, f"{lm.bits_per_byte(lm.load(name if name == 'draft' else seed), lm.validation(256)):.4f}")
+
+
+def main(
+    names: Annotated[list[str], typer.Argument(help='"texts", "draft", or seeds of teachers')],
+    steps: Annotated[int, typer.Option(min=1)] = 1500,
+) -> None:
+    """Make what lies in `pretrained/`."""
     torch.set_num_threads(1)
-    codes = corpus()
+    known = ("texts", "draft", *map(str, lm.SEEDS))
     for name in names:
-        config, seed = (lm.DRAFT, 10) if name == "draft" else (lm.TEACHER, int(name))
-        model = lm.LanguageModel(config, seed)
-        train(model, codes, steps, seed)
-        file = "draft.safetensors" if name == "draft" else f"teacher-{name}.safetensors"
-        lm.save_safetensors(model.state_dict().items(), lm.FOLDER / file)
-        print(name, f"{lm.bits_per_byte(lm.load(name if name == 'draft' else seed), lm.validation(256)):.4f}")
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}")
+    for name in names:
+        write_texts() if name == "texts" else one(name, steps)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["texts"]:
-        write_texts()
-    else:
-        main(sys.argv[2:], int(sys.argv[1]))
+    typer.run(main)

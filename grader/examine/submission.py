@@ -219,18 +219,19 @@ class Submission(Asking):
         """Return `make()`, or what it gave or raised under this name for another check of the same examination.
 
         For runs that are costly, and from which several checks read. What a killed worker has disturbed, or left
-        undecided, is not kept.
+        undecided, is tried once more, and what comes then is kept, whatever it is: a submission that sleeps or kills
+        must not hold the grader for as long as there are checks.
         """
-        kept = self._packed.kept
+        kept, before = self._packed.kept, f"{name}, once before"
         if name not in kept:
             lost = self._place.lost
             try:
                 found = make(), None
-            except Failed as error:
+            except (Failed, Undecided) as error:
                 found = None, error
-            if self._place.lost != lost:
-                return _given(*found)
-            kept[name] = found
+            disturbed = self._place.lost != lost or isinstance(found[1], Undecided)
+            kept[before if disturbed and before not in kept else name] = found
+            return _given(*found)
         return _given(*kept[name])
 
     def source(self, name: str) -> str:
@@ -307,7 +308,7 @@ class Submission(Asking):
         )
 
 
-def _given(value: Any, error: Failed | None) -> Any:
+def _given(value: Any, error: Failed | Undecided | None) -> Any:
     if error is not None:
         raise error
     return value

@@ -5,9 +5,11 @@ Writes `bench/transfer.json`. `... SEED WAY` adds one of them. Some two minutes 
 
 import json
 import platform
-import sys
+from enum import Enum
+from typing import Annotated
 
 import torch
+import typer
 
 from week08_compress_models import language_model as lm
 from week08_compress_models import transfer
@@ -37,6 +39,18 @@ def main(seeds: list[int], ways: list[str]) -> None:
             transfer.RECORD.write_text(json.dumps(found, indent=1) + "\n")
 
 
+Way = Enum("Way", [(one, one) for one in ("tuned", "from nothing")])
+
+
+def command(
+    seed: Annotated[int | None, typer.Argument(help="one of the seeds; all without it")] = None,
+    way: Annotated[Way | None, typer.Argument(help="both without it")] = None,
+) -> None:
+    """Make the record anew, or a part of it."""
+    if seed is not None and seed not in lm.SEEDS:
+        raise typer.BadParameter(f"seed {seed}: there are {', '.join(map(str, lm.SEEDS))}")
+    main([*lm.SEEDS] if seed is None else [seed], [one.value for one in Way] if way is None else [way.value])
+
+
 if __name__ == "__main__":
-    chosen = sys.argv[1:]
-    main([int(chosen[0])] if chosen else [0, 1, 2], chosen[1:] or ["tuned", "from nothing"])
+    typer.run(command)

@@ -1,14 +1,18 @@
 """The command of the speedrun: `python -m week09_experiment_tracking.speedrun [mine.py] [--check] [--start]`."""
 
-import argparse
 from datetime import date
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from effdl import device
 from effdl.notebook import Table
 from week09_experiment_tracking.speedrun import rules, track
+
+Track = Enum("Track", [(one, one) for one in rules.TRACKS])
 
 
 def table(records: list[rules.Record]) -> Table:
@@ -43,30 +47,35 @@ def table(records: list[rules.Record]) -> Table:
     )
 
 
-def main() -> None:
-    """Run, judge, list."""
-    parser = argparse.ArgumentParser(description="Train to a target loss, as fast as you can.")
-    parser.add_argument("recipe", nargs="?", type=Path, help="a file with train(inputs, targets, seed)")
-    parser.add_argument("--runs", type=int, default=rules.RUNS)
-    parser.add_argument("--track", choices=rules.TRACKS, default="cpu")
-    parser.add_argument("--name", help="of the entry; that of the file without it")
-    parser.add_argument("--check", action="store_true", help="only examine and show the list")
-    parser.add_argument("--start", action="store_true", help="measure the three first recipes anew")
-    parser.add_argument("--try", dest="only_try", action="store_true", help="show the result, keep nothing")
-    options = parser.parse_args()
-    if options.track == "cpu":
+def main(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="a file with train(inputs, targets, seed)"),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1)] = rules.RUNS,
+    where: Annotated[Track, typer.Option("--track")] = Track.cpu,
+    name: Annotated[str, typer.Option(help="of the entry; that of the file without it")] = "",
+    check: Annotated[bool, typer.Option("--check", help="only examine and show the list")] = False,
+    start: Annotated[bool, typer.Option("--start", help="measure the three first recipes anew")] = False,
+    only_try: Annotated[bool, typer.Option("--try", help="show the result, keep nothing")] = False,
+) -> None:
+    """Train to a target loss, as fast as you can: run, judge, list."""
+    if where is Track.cpu:
         torch.set_num_threads(2)
-    recipes = dict(track.RECIPES) if options.start else {track.BASELINE: track.adam}
-    if options.recipe:
-        recipes[options.name or options.recipe.stem] = track.load(options.recipe)
-    if not options.check and len(recipes) > 1:
-        found = track.session(recipes, options.runs, options.track)
+    recipes = dict(track.RECIPES) if start else {track.BASELINE: track.adam}
+    if recipe:
+        try:
+            recipes[name or recipe.stem] = track.load(recipe)
+        except (ValueError, SyntaxError, ImportError) as error:
+            raise typer.BadParameter(f"{recipe}: {error}") from error
+    if not check and len(recipes) > 1:
+        found = track.session(recipes, runs, where.value)
         about = {"machine": device.kind_label(), "date": str(date.today()), "torch": torch.__version__}
-        for name, runs in found.items():
-            if name != track.BASELINE or options.start:
-                record = rules.Record(name, options.track, runs=runs, baseline=found[track.BASELINE], **about)
-                print(f"{name}: mean loss {record.loss:.4f}, p = {record.p:.2g}")
-                if options.only_try:
+        for entry, done in found.items():
+            if entry != track.BASELINE or start:
+                record = rules.Record(entry, where.value, runs=done, baseline=found[track.BASELINE], **about)
+                print(f"{entry}: mean loss {record.loss:.4f}, p = {record.p:.2g}")
+                if only_try:
                     print(table([record]))
                 else:
                     rules.add(record)
@@ -74,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -76,10 +76,12 @@ def session(recipes: dict[str, Recipe], runs: int, where: str, first_seed: int =
 def load(path: Path) -> Recipe:
     """The function `train` of a file."""
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    if spec is None:
+        raise ValueError(f"{path} is no Python file; give one whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not callable(getattr(module, "train", None)):
-        raise ValueError(f"{path} has no function train(inputs, targets, seed)")
+        raise ValueError(f"{path} has no function train(inputs, targets, seed); write one")
     return module.train
 
 

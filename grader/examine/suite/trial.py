@@ -39,7 +39,6 @@ class Tried:
     passed: bool
     test: str = ""  # the first one that failed; empty where pytest itself did, or the worker
     why: str = ""
-    tests: int = 0  # that were run
     seconds: float = 0.0
 
     @property
@@ -195,58 +194,47 @@ class Suite:
                 expected=f"at most {self._wall:.3g} s; make fewer calls, on smaller inputs",
             )
 
-    def _outcome(self, tests: Job, end: float) -> tuple[bool, str, str, int]:
-        """Return whether the suite passed, the test that failed, why, and how many ran."""
+    def _outcome(self, tests: Job, end: float) -> tuple[bool, str, str]:
+        """Return whether the suite passed, the test that failed, and why."""
         try:
             answered = tests.wait(lambda: bool(tests.inbox[0] or tests.closed[0]), end)
         except StudentError as error:  # it prints without end
-            return False, "", error.why, 0
+            return False, "", error.why
         tests.drain()
         if not answered:
-            return (
-                False,
-                "",
-                f"the suite did not end within {4 * self._wall:.3g} s",
-                0,
-            )
+            return False, "", f"the suite did not end within {4 * self._wall:.3g} s"
         message = tests.inbox[0].pop(0) if tests.inbox[0] else None
         if tests.out_of_memory():
-            return False, "", "the suite used more memory than it may", 0
+            return False, "", "the suite used more memory than it may"
         if not isinstance(message, dict):
             return (
                 False,
                 "",
                 f"the process of the tests {tests.closed[0] or 'said something else than asked'}",
-                0,
             )
         if "broken" in message:
             raise StudentError(f"the implementation cannot be tested: {plain(message['broken'], 300)}")
         if "error" in message:
             error = message["error"] if isinstance(message["error"], dict) else {}
             told = f"{plain(error.get('type'), 80)}: {plain(error.get('message'), 300)}"
-            return False, "", f"pytest could not run the suite: {told}", 0
+            return False, "", f"pytest could not run the suite: {told}"
         return _read(message)
 
 
-def _read(message: dict[str, Any]) -> tuple[bool, str, str, int]:
+def _read(message: dict[str, Any]) -> tuple[bool, str, str]:
     rows = message.get("tests")
     if not isinstance(rows, list) or not all(
         type(row) is list and len(row) == 3 and all(type(text) is str for text in row) for row in rows
     ):
-        return False, "", "the process of the tests said something else than asked", 0
+        return False, "", "the process of the tests said something else than asked"
     for name, outcome, text in rows:
         if outcome == "failed":
-            return False, plain(name, 100), plain(text, 400), len(rows)
+            return False, plain(name, 100), plain(text, 400)
     passed = [row for row in rows if row[1] == "passed"]
     if rows and not passed:
-        return (
-            False,
-            "",
-            f"no test passed: all that ran ({len(rows)}) were skipped; take out what skips them",
-            0,
-        )
+        return False, "", f"no test passed: all that ran ({len(rows)}) were skipped; take out what skips them"
     if not passed:
-        return False, "", "pytest found no test: name functions test_...", 0
+        return False, "", "pytest found no test: name functions test_..."
     if message.get("code") != 0:
-        return False, "", f"pytest ended with code {plain(message.get('code'), 10)}", len(rows)
-    return True, "", "", len(passed)
+        return False, "", f"pytest ended with code {plain(message.get('code'), 10)}"
+    return True, "", ""

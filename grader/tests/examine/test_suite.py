@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from grader.course import CourseError
-from grader.examine.checks import Check, Failed, StudentError
+from grader.examine.checks import Check, Failed, StudentError, Undecided
 from grader.examine.report import CheckResult
 from grader.examine.submission import Submission
 from grader.examine.suite.mutants import Mutant, load_mutants
@@ -214,6 +214,23 @@ def test_what_one_check_found_out_the_next_one_reads(examiner, tmp_path):
         for sub in subs:
             with pytest.raises(Failed, match="no"):
                 sub.once("b", fails)
+        assert len(runs) == 2
+
+
+def test_a_run_that_stays_undecided_is_tried_twice_and_no_more(examiner, tmp_path):
+    (tmp_path / "work.py").write_text("")
+    with contextlib.closing(Packed(tmp_path)) as packed:
+        check = Check("c", "i", 1.0, 60.0, None, "", "", False, "S.", lambda sub: None)
+        runs = []
+
+        def sleeps():
+            runs.append(1)
+            raise Undecided("the time of the check was not enough")
+
+        for _ in range(4):
+            sub = Submission(examiner.place, packed, check, driver=None, memory=1 << 30, seed=1)
+            with pytest.raises(Undecided, match="not enough"):
+                sub.once("a", sleeps)
         assert len(runs) == 2
 
 

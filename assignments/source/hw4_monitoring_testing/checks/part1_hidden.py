@@ -158,25 +158,25 @@ def expect_share(sub, share, *, hard=False):
     expect_at_least(killed, share, of=f"share of the {kind} that the suite kills")
 
 
-@check(item="suite", points=1, wall=WALL, accepts=MEANS_NOTHING)
+@check(item="suite", points=1.1, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_half(sub):
     """The suite passes on three right implementations and kills half of the mutants."""
     expect_share(sub, 0.5)
 
 
-@check(item="suite", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
+@check(item="suite", points=0.85, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_seven_tenths(sub):
     """The suite passes on three right implementations and kills 70 % of the mutants."""
     expect_share(sub, 0.7)
 
 
-@check(item="suite", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
+@check(item="suite", points=0.85, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_nearly_all(sub):
     """The suite passes on three right implementations and kills 85 % of the mutants."""
     expect_share(sub, 0.85)
 
 
-@check(item="hardest", points=0.75, wall=WALL, accepts=MEANS_NOTHING)
+@check(item="hardest", points=0.9, wall=WALL, accepts=MEANS_NOTHING)
 def the_suite_kills_hard_ones(sub):
     """The suite passes on three right implementations and kills 70 % of the hard mutants."""
     expect_share(sub, 0.7, hard=True)

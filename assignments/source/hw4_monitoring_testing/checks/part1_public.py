@@ -199,7 +199,7 @@ OWN_FILES = (
 
 @check(
     item="suite",
-    points=0.5,
+    points=0.2,
     wall=SUITE_WALL,
     accepts=MEANS_NOTHING,
     forgeable=OWN_FILES,
@@ -212,7 +212,7 @@ def the_suite_kills_what_is_published(sub):
 
 @check(
     item="hardest",
-    points=0.25,
+    points=0.1,
     wall=SUITE_WALL,
     accepts=MEANS_NOTHING,
     forgeable=OWN_FILES,

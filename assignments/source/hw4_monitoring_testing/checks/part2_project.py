@@ -167,6 +167,8 @@ def main(folder):
     import random
 
     root = Path(folder)
+    if root.exists():
+        sys.exit(f"{folder} is there already; name a folder that is not")
     root.mkdir(parents=True)
     for path, text in files(random.Random(0)).items():
         (root / path).parent.mkdir(exist_ok=True)
