@@ -36,12 +36,18 @@ NOTHING, MACHINE = "nothing", "machine"
 KINDS = (MEASURED, SIMULATED, DERIVED) = ("measured", "simulated", "derived")
 """Who says so: this machine, a seeded model, a proof."""
 
-HELD, NARROW, MISSED, UNKNOWN = "it held", "it held narrowly", "it did not hold", "nobody has recorded it"
+HELD, NARROW, MISSED, UNKNOWN = (
+    "it held",
+    "it held or misses narrowly",
+    "it did not hold",
+    "nobody has recorded it",
+)
 """What is known of a claim on this kind of machine, with these versions of the libraries."""
 
 LONGEST_KEY = 60
 CLEAR = 0.1
-"""A recorded number that clears its bound by less than this share of it held narrowly: the next run may miss."""
+"""A recorded number that clears its bound by less than this share of it held narrowly: the next run may miss. One
+that misses it by less says as little: machines of one kind differ by that much, and one does from hour to hour."""
 
 
 class ClaimFailed(AssertionError):
@@ -175,7 +181,9 @@ def claim(
     _valid(key)
     holds = bool(low <= value <= high)
     # What was recorded matters for a miss only: a page whose claims hold reads no file.
-    result = Claim(key, text, shown, bound, holds, kind, depends, HELD if holds else before(key, low, high))
+    result = Claim(
+        key, text, shown, bound, holds, kind, depends, HELD if holds else before(key, value, low, high)
+    )
     _once(key, text)
     made.append(result)
     _display(result, source, if_not, [("Loses", loses), ("Trap", trap)])
@@ -218,7 +226,7 @@ def misses_in_words(misses: Iterable[Claim]) -> list[str]:
     headings = {
         UNKNOWN: "not hold on this machine, which nobody has recorded with these versions; `make record` adds it",
         MISSED: "not hold on this machine, as its recorded results say",
-        NARROW: "not hold on this machine, whose recorded results clear the bound by less than a tenth",
+        NARROW: "not hold on this machine by less than a tenth, or its recorded results clear the bound by less",
         HELD: "not hold on this machine this time, although recorded results of its kind say so",
     }
     misses = list(misses)
@@ -276,8 +284,11 @@ def recorded(key: str) -> dict[str, dict[str, Any]]:
     return results.recorded(_notebook().parent / "results", key)
 
 
-def before(key: str, low: float, high: float) -> str:
-    """What this kind of machine recorded for a claim with these bounds: HELD, NARROW, MISSED or UNKNOWN."""
+def before(key: str, value: float, low: float, high: float) -> str:
+    """What this kind of machine recorded for a claim that `value` misses: HELD, NARROW, MISSED or UNKNOWN.
+
+    NARROW is a record that clears these bounds by less than CLEAR of them, or a value that misses them by less.
+    """
     entry = recorded(key).get(device.kind())
     if entry is None or not results.same_versions(entry["versions"], results.versions()):
         return UNKNOWN
@@ -287,7 +298,8 @@ def before(key: str, low: float, high: float) -> str:
         room = (CLEAR * (high - low) / 2,) * 2
     else:
         room = tuple(CLEAR * abs(bound) if math.isfinite(bound) else 0.0 for bound in (low, high))
-    return HELD if low + room[0] <= entry["measured"] <= high - room[1] else NARROW
+    cleared = low + room[0] <= entry["measured"] <= high - room[1]
+    return HELD if cleared and not low - room[0] <= value <= high + room[1] else NARROW
 
 
 def _display(result: Claim, source: str, if_not: str, limits: list[tuple[str, str]]) -> None:

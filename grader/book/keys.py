@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import site
 import stat
 import sys
@@ -179,12 +180,12 @@ def _reached(name: str, uses: Mapping[str, set[str]]) -> set[str]:
 
 
 def _sources(part: Part) -> list[Path]:
-    # Solutions that try the checks, and the statements, are no part of how a check decides: but for right ones that a
-    # check's own file names, as it runs a suite against them.
+    # Solutions that try the checks, and the statements, are no part of how a check decides: but for those whose
+    # folder a file of checks may name, as one does that runs a suite against right ones. A word that only looks so
+    # costs one more run.
     folder, found = part.source, []
-    trials = set(TRIALS)
-    if part.checks_hidden.is_file() and '/ "right"' in part.checks_hidden.read_text(encoding="utf-8"):
-        trials.remove("right")
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in (folder / "checks").glob("*.py")]
+    trials = {name for name in TRIALS if not any(re.search(rf"""["']{name}["'/]""", text) for text in texts)}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if not path.is_file() or NOT_SUBMITTED & set(parts[:-1]) or parts[0] in (*trials, "tests"):

@@ -114,7 +114,8 @@ class Suite:
                 jobs.append(Job(self._place, one, 1, self._limits))
             implementation, tests = jobs
             implementation.send(0, {"program": "suite", "names": self._names, "salt": salt}, end)
-            tests.send(0, {"program": "suite", "tests": self._tests, "patience": self._patience}, end)
+            clocks = {"patience": self._patience, "wall": 4 * self._wall}
+            tests.send(0, {"program": "suite", "tests": self._tests, **clocks}, end)
             implementation.hand_over(0, tests, to=0)
             found = self._outcome(tests, end)
             used = [job.usage() for job in jobs]

@@ -90,6 +90,11 @@ def test_the_implementation_is_not_the_students_own_file(suite):
     assert "the statement names no such thing" in tried.why
 
 
+def test_an_import_may_take_longer_than_a_call_of_the_tests(suite):
+    slow = "import time\ntime.sleep(1)\n" + RIGHT
+    assert suite(SUITE, patience=0.5).run({"shop.py": slow}).passed
+
+
 def test_a_seed_is_another_number_in_every_run(suite):
     text = "from shop import draw\ndef test_a():\n    assert draw(9, 1) == {}"
     drawn = [suite(text.format("[]")).run({"shop.py": RIGHT}).why for _ in range(2)]
