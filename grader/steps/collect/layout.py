@@ -24,7 +24,8 @@ def find_class(
     """Return the folder that has a folder or zip file for each student, and the files beside the folders around it.
 
     Within `folder` may lie, alone but for files of any kind, a folder that holds the class. It is one where two of
-    its folders have the same file that the assignment asks for, where `pattern` fits the names in it and not its
+    its folders (three, where neither a zip file nor its name speaks for it) have the same file that the assignment
+    asks for, where `pattern` fits the names in it and not its
     own; in a zip file also where it has two folders or zip files and no file that is asked for.
     """
     top, here = folder, folder
@@ -33,7 +34,8 @@ def find_class(
         if len(inside) != 1 or not inside[0].is_dir() or _asked(here, expected):
             break
         here = inside[0]
-        if _is_class(here, expected, pattern, is_zip and depth == 0):
+        least = 2 if is_zip or here.name == folder.name else 3
+        if _is_class(here, expected, pattern, least, packed=is_zip and depth == 0):
             top = here
     beside, place = [], top
     while place != folder:
@@ -50,7 +52,9 @@ def _asked(folder: Path, expected: Collection[str]) -> bool:
     return any(composed(path.name) in map(composed, expected) for path in folder.iterdir())
 
 
-def _is_class(folder: Path, expected: Collection[str], pattern: re.Pattern[str], packed: bool) -> bool:
+def _is_class(
+    folder: Path, expected: Collection[str], pattern: re.Pattern[str], least: int, *, packed: bool
+) -> bool:
     inside = _submissions(folder)
     own = pattern.fullmatch(composed(folder.name)) is not None
     fits = any(pattern.fullmatch(composed(path.name if path.is_dir() else path.stem)) for path in inside)
@@ -59,7 +63,7 @@ def _is_class(folder: Path, expected: Collection[str], pattern: re.Pattern[str],
     if packed and len(inside) > 1:
         return True
     holders = Counter(name for path in inside if path.is_dir() for name in _held(path, expected))
-    return any(count > 1 for count in holders.values())
+    return max(holders.values(), default=0) >= least
 
 
 def _held(folder: Path, expected: Collection[str]) -> set[str]:

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 from grader.course import CourseError
+from grader.steps.collect.addresses import parse
 from grader.text import plain
 
 _STUDENT = ("student", "student_id", "roster_identifier", "identifier", "github_username")
@@ -37,7 +38,7 @@ def read_repositories(path: Path) -> list[tuple[str, str]]:
     rows = [row for row in rows if any(row)]
     student, url = 0, 1
     if rows:
-        named = [field.lower().replace(" ", "_") for field in rows[0]]
+        named = [_squeezed(field) for field in rows[0]]
         at = [next((named.index(name) for name in names if name in named), -1) for names in (_STUDENT, _URL)]
         if min(at) >= 0:
             student, url = at
@@ -84,6 +85,15 @@ def _rows(text: str) -> list[list[str]]:
     if lines and (first := lines[0].strip().lower()).startswith("sep=") and len(first) == 5:
         return list(csv.reader(io.StringIO(text[len(lines[0]) :], newline=""), delimiter=first[4]))
     first = next((line for line in lines if line.strip()), "")
-    # None of them stands in an address that is taken, and a comma may stand in a name.
-    delimiter = next((sign for sign in "\t;" if sign in first), ",")
+    delimiter = next((sign for sign in "\t;," if _is_first(first.strip().split(sign))), ",")
     return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+
+
+def _is_first(fields: list[str]) -> bool:
+    """Return whether a line that is parted so has a column of a name that we know, or an address."""
+    names = [_squeezed(field.strip('"')) for field in fields]
+    return len(names) > 1 and any(name in _STUDENT + _URL or parse(name) for name in names)
+
+
+def _squeezed(field: str) -> str:
+    return field.strip().lower().replace(" ", "_")

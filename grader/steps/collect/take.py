@@ -105,6 +105,11 @@ def _install(
     outside = [name for name, file in files.items() if file not in taken]
     told = f"not taken, what was asked for lies in {plain(top, 80)}"
     result.notes += summed_up([f"{plain(name, 80)}: {told}" for name in outside], f"files: {told}")
+    copies = [name for name in chosen if name not in expected and PurePosixPath(name).name in expected]
+    result.notes += summed_up(
+        [f"{plain(name, 80)}: does not count, {PurePosixPath(name).name} does" for name in copies],
+        "copies that do not count",
+    )
     for folder in ("checks", STAMP):  # `grader check` runs the one; the other is a file of ours
         if inside := [name for name in chosen if name.casefold().startswith(f"{folder}/")]:
             result.notes.append(f"the folder {folder} is not taken; the course has its own")

@@ -702,6 +702,16 @@ def test_one_student_with_folders_is_not_a_class(course, tmp_path, files):
     assert collected(course, "ann") >= WHOLE
 
 
+def test_one_student_with_two_copies_is_told_which_one_counts(course, tmp_path):
+    for place in ("ann", "ann/old", "bob/hw", "bob/old"):
+        fill(tmp_path / "in" / place)
+    ann, bob = collect(course, "hw1", tmp_path / "in")
+    assert "old/sums.py: does not count, sums.py does" in ann.notes
+    assert "hw/sums.py: not taken, what was asked for lies in old" in bob.notes
+    shutil.rmtree(tmp_path / "in" / "ann")
+    assert [result.student for result in collect(course, "hw1", tmp_path / "in")] == ["bob"]
+
+
 def test_names_say_which_folder_is_a_student_where_the_class_has_one(course, tmp_path):
     source = zipped(tmp_path / "a.zip", of_class("Jane_4711_assignsubmission_file", around="export/"))
     results = collect(course, "hw1", source, names=r"[^_]+_(?P<student>\d+)_.*")
@@ -1220,6 +1230,8 @@ TABLES = {
     "utf-8 with a mark": f"student,url,name\nann,{ADDRESS_OF_ANN},Мария\n".encode("utf-8-sig"),
     "sep": f'sep=;\nname;student;url\n"M; A";ann;{ADDRESS_OF_ANN}\n'.encode(),
     "columns": f'"name","roster_identifier","student_repository_url"\n"h","ann","{ADDRESS_OF_ANN}"\n'.encode(),
+    "signs in names": f'student,url,"remarks; notes"\nann,{ADDRESS_OF_ANN},a;b\n'.encode(),
+    "signs in lines": f"ann;{ADDRESS_OF_ANN};late, ill\n".encode(),
     "blank lines": f"student,url,\n,,\nann,{ADDRESS_OF_ANN},\n\n,,\n".encode(),
 }
 
