@@ -24,6 +24,7 @@ from grader.tree import is_leftover, is_programs_own, summed_up, walk
 MAX_CLASS_FILES = 200_000  # in a zip file with a whole class
 MAX_CLASS_BYTES = 16 << 30
 _TABLES = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_FIRST_YEAR = 1990  # zip files without dates say 1980, files without 1970
 NAMES = r"(?P<student>.+?)"  # how a folder or zip file is named when nobody says otherwise
 
 
@@ -63,6 +64,10 @@ def collect(
             result = Collected(student, timestamp=chosen.timestamp, notes=passed_over)
             for one in handed_in:
                 result.notes += lost.pop(one.path.name, [])
+            if chosen.timestamp.year < _FIRST_YEAR:
+                result.notes.append(
+                    f"dated {chosen.timestamp:%Y-%m-%d}, as what holds no dates; have --names read them"
+                )
             results.append(result)
             take_submission(course, assignment, chosen.path, expected, own, result)
             if progress:

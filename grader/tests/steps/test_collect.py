@@ -890,6 +890,12 @@ def test_the_date_of_what_a_file_manager_left_does_not_count(course, tmp_path, n
     assert result.timestamp == datetime.fromtimestamp(1_800_000_000, UTC)
 
 
+def test_a_zip_file_without_dates_is_said_to_have_none(course, tmp_path):
+    zipped_raw(tmp_path / "class.zip", [b"ann/sums.py"], date=(1980, 1, 1, 0, 0, 0))
+    (result,) = collect(course, "hw1", tmp_path / "class.zip")
+    assert any("holds no dates" in note for note in result.notes)
+
+
 MOODLE = r"[^_]+_(?P<student>\d+)_.*"
 
 
