@@ -173,7 +173,7 @@ def _missing(name: str, files: Collection[str], expected: Collection[str]) -> st
     if found := [*similar, *close] or same[: len(same) == 1]:
         return f"{name} is missing; is it {plain(found[0], 80)}?"
     instead = ", ".join(plain(other, 80) for other in others[:_NAMED]) + ", ..." * (len(others) > _NAMED)
-    return f"{name} is missing" + (f"; handed in were {instead}" if instead else "")
+    return f"{name} is missing" + (f"; handed in: {instead}" if instead else "")
 
 
 def _alike(name: str, wanted: str) -> bool:

@@ -12,6 +12,7 @@ import unicodedata
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from zlib import crc32
 
 _MARKED_UTF8 = 0x800
@@ -20,6 +21,7 @@ _MARKED_UTF8 = 0x800
 _DOS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp932", "gb18030", "cp949")
 _OTHERS = ("cp1252", "cp1251", "cp850", "cp866", "cp852", "cp932", "gb18030", "cp949")
 _SIGNS = "–—’‘“”«»…（）【】、。・～"  # beside ASCII's, in names that people give
+_MOST, _LONGEST = 1000, 255  # how many names, and of how many bytes, a guess looks at: a stranger chose them
 _HOSTS_OF_DOS = (0, 6, 11)  # FAT, HPFS, NTFS
 _NTFS_EPOCH = 11_644_473_600  # seconds from 1601 to 1970
 
@@ -101,14 +103,15 @@ def _sure(entry: zipfile.ZipInfo) -> str | None:
 def _guess(raws: Sequence[bytes], expected: Collection[str], encodings: Sequence[str]) -> str:
     """Return the encoding in which names look most like names; cp437, which decodes everything, where none fits."""
     best, best_score = "cp437", (0, -sum(map(len, raws)))
-    sample = list(dict.fromkeys(part for raw in raws[:2000] for part in raw.replace(b"\\", b"/").split(b"/")))
+    parts = (part for raw in raws for part in raw[:_LONGEST].replace(b"\\", b"/").split(b"/"))
+    sample = list(dict.fromkeys(part for part in islice(parts, _MOST) if not part.isascii()))
     for encoding in encodings:
         try:
             for raw in raws:
                 raw.decode(encoding)
-            names = [part.decode(encoding) for part in sample]
         except UnicodeDecodeError:
             continue
+        names = [part.decode(encoding, "replace") for part in sample]
         asked = sum(unicodedata.normalize("NFC", name) in expected for name in names)
         score = asked, -sum(map(_oddities, names))
         if score > best_score:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import archives, collect, collect_git, room, take
+from grader.steps.collect import archives, collect, collect_git, room, take, zip_entries
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
@@ -951,7 +951,7 @@ def test_a_text_typed_into_a_form_is_taken_where_there_is_nothing_else(course, t
     (tmp_path / "in" / "B_2_assignsubmission_onlinetext" / "onlinetext.html").write_text("my answer")
     results = by_name(collect(course, "hw1", tmp_path / "in", names=MOODLE))
     assert collected(course, "1") == WHOLE
-    assert "sums.py is missing; handed in were onlinetext.html" in results["2"].notes
+    assert "sums.py is missing; handed in: onlinetext.html" in results["2"].notes
 
 
 def inner(tmp_path, **files):
@@ -1097,6 +1097,16 @@ def test_a_name_in_a_code_page_is_guessed_and_a_note_says_so(course, tmp_path, n
     assert not any("was read as" in note for note in results["bob"].notes)
 
 
+def test_a_guess_looks_at_few_and_short_pieces_of_names_made_to_be_long(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(zip_entries, "_oddities", lambda name: seen.append(len(name)) or 0)
+    names = [bytes(range(0x80, 0xF0)) * 500 + b"%d" % number for number in range(60)]
+    names += [b"/".join(b"%d\x81" % part for part in range(5000))]
+    notes = unzip(zipped_raw(tmp_path / "a.zip", names), tmp_path / "out", Room({"sums.py"}))
+    assert 0 < sum(seen) < 300_000  # of thirty million
+    assert "its name cannot be used" in "; ".join(notes)
+
+
 def test_a_field_left_from_an_earlier_name_does_not_rename(course, tmp_path):
     zipped_raw(tmp_path / "class.zip", [b"ann/sums.py"], extra=unicode_path(b"", "eve/sums.py", crc=1))
     assert [result.student for result in collect(course, "hw1", tmp_path / "class.zip")] == ["ann"]
@@ -1201,7 +1211,7 @@ def test_a_time_in_utc_is_the_same_in_every_zone(course, tmp_path, monkeypatch, 
         ("part1_sum.ipynb", b"{}", "is it part1_sum.ipynb?"),
         ("PART1_SUMS.IPYNB", b"{}", "is it PART1_SUMS.IPYNB?"),
         ("Untitled.ipynb", b"{}", "is it Untitled.ipynb?"),
-        ("answers.pdf", b"%PDF", "part1_sums.ipynb is missing; handed in were answers.pdf"),
+        ("answers.pdf", b"%PDF", "part1_sums.ipynb is missing; handed in: answers.pdf"),
     ],
 )
 def test_what_was_handed_in_instead_is_named(course, tmp_path, name, data, told):
