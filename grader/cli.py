@@ -162,7 +162,7 @@ def collect(
     root = root_of(course)
     with progress(f"Collecting {assignment}") as advance:
         watch = lambda result, done, total: advance(result.student, total)  # noqa: E731
-        if source.suffix == ".csv":
+        if source.suffix.lower() in (".csv", ".tsv", ".txt"):
             options = {"allowed": allowed or [], "key": key, "deadline": deadline}
             results = collecting.collect_git(root, assignment, source, progress=watch, **options)
         else:
@@ -171,7 +171,7 @@ def collect(
     table = Table("student", "files", "when (UTC)", "notes", title=f"Collected for {assignment}")
     for result in results:
         when = result.timestamp.strftime("%Y-%m-%d %H:%M") if result.timestamp else ""
-        notes = [f"not taken: {result.refused}"] if result.refused else result.notes
+        notes = [f"not taken: {result.refused}"] * bool(result.refused) + result.notes
         table.add_row(escape(result.student), str(result.files), when, escape("; ".join(notes)))
     console.print(table)
     if any(result.refused for result in results):

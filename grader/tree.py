@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -29,6 +29,13 @@ NOT_SUBMITTED = {
     "__MACOSX",
 }
 """Names of folders that programs leave beside students' work, and that are no part of it."""
+_PROGRAMS = re.compile(
+    r"\._.*|\.~.*|~\$.*|\.git\w*|\.(ds_store|localized|directory|appledouble|apdisk|fseventsd|spotlight-v100|temporaryitems)"
+    r"|\.trash.*|\.nfs\w*|\.\w*_cache|\.(cache|coverage|hypothesis|tox|nox|venv|eggs|vscode|idea|python-version)"
+    r"|\.ipynb_checkpoints|\.virtual_documents|\$recycle\.bin|system volume information|@eadir|icon\r"
+    r"|(eh)?thumbs\.db|desktop\.ini",
+    re.I,
+)
 COURSES_OWN = {"checks", *TRIALS}
 """Names of folders of an assignment that no student gets, and that no worker sees."""
 STAMP = "timestamp.txt"
@@ -57,7 +64,12 @@ def is_leftover(name: str) -> bool:
 
     Names with a dot in front are git's own, settings of shells and editors, caches: some run where they lie.
     """
-    return (name.startswith(".") and name not in (".", "..")) or name in NOT_SUBMITTED
+    return (name.startswith(".") and name not in (".", "..")) or is_programs_own(name)
+
+
+def is_programs_own(name: str) -> bool:
+    """Return whether a program, and nobody by hand, gives this name: what is called so is left out without a word."""
+    return name in NOT_SUBMITTED or _PROGRAMS.fullmatch(name) is not None
 
 
 def is_setting(path: str) -> bool:
@@ -86,10 +98,13 @@ def summed_up(notes: Iterable[str], what: str) -> list[str]:
     return notes if more <= 1 else [*notes[:_SHOWN], f"{more} more {what}"]
 
 
-def left_out(count: int) -> list[str]:
-    """Return the note on `count` files beyond the limits."""
+def left_out(names: Sequence[str]) -> list[str]:
+    """Return the note on the files `names` beyond the limits."""
+    if not names:
+        return []
     limits = f"a submission may have {MAX_FILES} files and {MAX_BYTES >> 20} MiB"
-    return [f"{count} file{'s are' if count > 1 else ' is'} left out: {limits}"] if count else []
+    told = ", ".join(plain(name, 80) for name in names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+    return [f"{len(names)} file{'s are' if len(names) > 1 else ' is'} left out: {limits} ({told})"]
 
 
 def regular_files(
@@ -99,7 +114,7 @@ def regular_files(
 
     `limited` leaves out what exceeds the limits of a submission, with a note.
     """
-    special, files_left, bytes_left, over = [], MAX_FILES, MAX_BYTES, 0
+    special, files_left, bytes_left, over = [], MAX_FILES, MAX_BYTES, []
     for current, folders, files in walk(folder):
         folders[:] = [name for name in folders if not any(fnmatch(name, glob) for glob in ignored)]
         for name in [*folders, *files]:
@@ -109,14 +124,14 @@ def regular_files(
             try:
                 status = os.lstat(folder / relative)
             except OSError:  # the path is too long
-                over += 1
+                over.append(relative)
                 continue
             if stat.S_ISDIR(status.st_mode):
                 continue
             if not stat.S_ISREG(status.st_mode):
                 special.append(f"{plain(relative, 80)}: a link or a special file, left out")
             elif limited and (not files_left or status.st_size > bytes_left):
-                over += 1
+                over.append(relative)
             else:
                 files_left, bytes_left = files_left - 1, bytes_left - status.st_size
                 yield relative

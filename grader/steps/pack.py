@@ -58,7 +58,7 @@ def look(assignment: Assignment, directory: Path) -> Packing:
     ]
     room, notes = Room(expected, MAX_FILES, MAX_BYTES), []
     chosen = files_of(directory, room, notes)
-    if room.refused:
+    if room.over:
         raise CourseError(
             f"{directory}: more than the {MAX_FILES} files or {MAX_BYTES >> 20} MiB that can be handed in; "
             "take data and results out"
@@ -66,7 +66,9 @@ def look(assignment: Assignment, directory: Path) -> Packing:
     # What the course itself put there is not the student's to hear of.
     found.notes += [note for note in notes if not note.startswith("course.toml:")]
     found.names = [
-        name for name in chosen if not name.endswith(".zip") and name.partition("/")[0] not in COURSES_OWN
+        path.relative_to(directory).as_posix()  # as the disk has it: collecting composes accents
+        for name, path in chosen.items()
+        if not name.endswith(".zip") and name.partition("/")[0] not in COURSES_OWN
     ]
     return found
 

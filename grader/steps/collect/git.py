@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shlex
@@ -20,11 +19,12 @@ from typing import IO
 from grader.book.nbgrader_course import NbCourse
 from grader.course import CourseError
 from grader.steps.collect.addresses import Address, check_address, parse, parse_allowed
+from grader.steps.collect.git_says import why
 from grader.steps.collect.ours import own_texts
-from grader.steps.collect.room import Collected, Refused, Room, order, tripped
+from grader.steps.collect.room import LEADS_OUT, TWICE, UNUSABLE, Collected, Refused, Room, order, tripped
+from grader.steps.collect.table import read_repositories
 from grader.steps.collect.take import check_student, expected_files, take_submission
 from grader.text import plain
-from grader.tree import summed_up
 
 SECONDS = 300.0  # for one repository, all its commands together
 MOST_BYTES = 1 << 30  # of one repository as it is sent, history included
@@ -80,7 +80,7 @@ def collect_git(
         raise CourseError(f"{assignment} has no deadline in course.toml; give one with --deadline")
     if deadline.tzinfo is None:
         deadline = deadline.replace(tzinfo=UTC)
-    lines = _read_repositories(Path(repositories))
+    lines = read_repositories(Path(repositories))
     results, by_commit = [], {}
     for done, (name, url) in enumerate(lines, 1):
         result = Collected(plain(name, 80))
@@ -122,22 +122,6 @@ def _is_at(url: str, address: Address) -> bool:
     return found is not None and found.place == address.place
 
 
-def _read_repositories(path: Path) -> list[tuple[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[field.strip() for field in row] for row in csv.reader(file) if row]
-    except OSError as error:
-        raise CourseError(f"{path}: {error.strerror}; write a CSV file with lines student,url") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise CourseError(f"{path}: no CSV file in UTF-8 ({error}); write lines student,url") from None
-    if rows and rows[0][0].lower() in ("student", "student_id"):
-        rows = rows[1:]
-    for row in rows:
-        if len(row) < 2 or not row[1]:
-            raise CourseError(f"{path}: the line {','.join(row)!r} is not student,url")
-    return [(row[0], row[1]) for row in rows]
-
-
 def _checkout(
     git: _Git, url: str, deadline: datetime, scratch: Path, room: Room, result: Collected
 ) -> tuple[Path, str]:
@@ -145,6 +129,8 @@ def _checkout(
     folder = scratch / "files"
     folder.mkdir()
     git.clone(url)
+    if not git.has_head():
+        raise Refused(f"{plain(url, 120)}: {git.why_nothing_came(url)}")
     commit = git.told("rev-list", "-1", f"--min-age={int(deadline.timestamp())}", "HEAD").strip()
     if not commit:
         raise Refused(f"{plain(url, 120)}: no commit before {deadline:%Y-%m-%d %H:%M %Z}")
@@ -156,25 +142,28 @@ def _checkout(
     result.notes.append(f"commit {commit[:10]}")
     listed = git.told("ls-tree", "-r", "-l", "-z", commit).split("\0")
     entries = [(name, *head.split()) for head, _, name in (line.partition("\t") for line in listed) if name]
-    special = []
+    entries = [(room.named(name), *more) for name, *more in entries]
     for name, mode, _, blob, size in sorted(entries, key=lambda entry: order(entry[0], room.expected)):
         if not room.wants(name):
             continue
         if mode not in ("100644", "100755"):
-            special.append(f"{plain(name, 80)!r}: a link or a submodule, not taken")
+            room.left[name] = "a link or a submodule, not taken"
         elif _leads_out(name):
-            special.append(f"{plain(name, 80)!r}: leads out of the folder, not taken")
+            room.left[name] = LEADS_OUT
         elif room.take(name, int(size)):
             target = folder / name
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 file = target.open("xb")
+            except FileExistsError:
+                room.left[name] = TWICE
+                continue
             except OSError:
-                room.refused += 1
+                room.left[name] = UNUSABLE
                 continue
             with file:
                 git.run("cat-file", "blob", blob, into=file)
-    result.notes += summed_up(special, "such entries, not taken") + room.notes()
+    result.notes += room.notes()
     return folder, commit
 
 
@@ -212,6 +201,23 @@ class _Git:
         options = "--quiet --bare --single-branch --no-tags --no-recurse-submodules --template="
         self._run(["clone", *options.split(), "--", url, str(self._bare)], MOST_BYTES)
 
+    def has_head(self) -> bool:
+        """Return whether there is a commit on the default branch."""
+        with suppress(Refused):
+            return bool(self.told("rev-parse", "--verify", "--quiet", "HEAD"))
+        return False
+
+    def why_nothing_came(self, url: str) -> str:
+        """Return what a repository lacks that was cloned and has no commit on its default branch."""
+        with tempfile.TemporaryFile() as output:
+            self._run(["ls-remote", "--heads", "--", url], _MOST_LISTED, output)
+            output.seek(0)
+            listed = output.read().decode("utf-8", "replace").split()[1::2]
+        if not listed:
+            return "it is empty, no commit was pushed to it"
+        branches = ", ".join(plain(name.removeprefix("refs/heads/"), 40) for name in listed[:5])
+        return f"no commit on its default branch, only on {branches}; ask the student to push there, or to change it"
+
     def told(self, *arguments: str) -> str:
         """Return what a command says of the repository."""
         with tempfile.TemporaryFile() as output:
@@ -248,19 +254,8 @@ class _Git:
                 process.wait()
             if process.returncode:
                 errors.seek(0)
-                raise Refused(_why(errors.read(1 << 20).decode("utf-8", "replace"), process.returncode, most))
-
-
-def _why(told: str, code: int, most: int) -> str:
-    lines = told.strip().splitlines()
-    says = f"git says: {plain(lines[-1], 200) if lines else f'exit code {code}'}"
-    if re.search(r"could not read (Username|Password)|Authentication failed", told):
-        return f"its repository is private or not there; a private one needs an ssh address and --key; {says}"
-    if re.search(r"redirect|returned error: 30\d", told):
-        return f"its host answers with another address; write that one (GitLab's end in .git); {says}"
-    if code < 0 or re.search(r"out of memory|File too large|index-pack|signal", told):
-        return f"its repository takes more than {most >> 20} MiB, or more memory than git gets here; {says}"
-    return says
+                told = errors.read(1 << 20).decode("utf-8", "replace")
+                raise Refused(why(told, process.returncode, most))
 
 
 def _ssh(key: Path) -> str:

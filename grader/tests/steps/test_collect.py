@@ -1,9 +1,14 @@
 """Submissions from folders, zip files and git; nothing of them lands outside its own folder."""
 
+import codecs
 import os
 import shutil
 import stat
+import struct
+import time
+import unicodedata
 import zipfile
+import zlib
 from datetime import UTC, datetime
 
 import psutil
@@ -12,11 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grader.course import CourseError
-from grader.steps.collect import archives, collect, collect_git, room, take
+from grader.steps.collect import archives, collect, collect_git, room, take, zip_entries
 from grader.steps.collect import git as git_steps
 from grader.steps.collect.addresses import check_address, parse_allowed
 from grader.steps.collect.archives import unzip
+from grader.steps.collect.dates import parse_date
+from grader.steps.collect.git_says import why
 from grader.steps.collect.room import Refused, Room
+from grader.steps.collect.table import read_repositories
 from grader.steps.collect.take import check_student
 from grader.tests.attacks.host import ADDRESS, Host, commit, commit_path, git
 from grader.tests.conftest import SUMS
@@ -607,3 +615,751 @@ def test_a_submission_that_trips_us_stops_nobody(course, tmp_path, monkeypatch):
     ann, eve = collect(course, "hw1", tmp_path / "in")
     assert not ann.refused
     assert eve.refused == "could not be collected: ZeroDivisionError: division by zero"
+
+
+# --- what programs make of a class, a zip file, a name and a date ---------------------------------------------
+
+
+class Entry(zipfile.ZipInfo):
+    """An entry whose name is these bytes, and marked as Unicode only where `flag` says so."""
+
+    raw, flag = b"", 0
+
+    def _encodeFilenameFlags(self):
+        return self.raw, self.flag
+
+
+def zipped_raw(path, names, *, system=3, extra=b"", data="x = 1\n", date=(2027, 1, 2, 3, 4, 6)):
+    """Write a zip file of names in bytes, as no program of ours would."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(names):
+            entry = Entry(f"{number}", date)
+            entry.raw, entry.create_system = name, system
+            entry.extra = extra(name) if callable(extra) else extra
+            archive.writestr(entry, data)
+    return path
+
+
+def of_class(*students, around="", more=()):
+    work = {"sums.py": "x = 1\n", "part1_sums.ipynb": NOTEBOOK}
+    files = {f"{around}{student}/{name}": text for student in students for name, text in work.items()}
+    return {**files, **dict.fromkeys(more, "x")}
+
+
+def by_name(results):
+    return {result.student: result for result in results}
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (of_class("ann", "bob", around="in/", more=["in/.DS_Store", "__MACOSX/in/._.DS_Store"]), []),
+        (of_class("ann", "bob", around="in/", more=["in/Thumbs.db", "in/ann/desktop.ini"]), []),
+        (
+            of_class("ann", "bob", around="in/", more=["in/submission_metadata.yml"]),
+            ["submission_metadata.yml"],
+        ),
+        (of_class("ann", "bob", around="in/", more=["read me.txt"]), ["read me.txt"]),
+        (of_class("ann", "bob", around="Users/me/in/", more=["Users/me/grades.csv"]), ["grades.csv"]),
+        (of_class("ann", "bob", around="in\\", more=["in\\a.pdf"]), ["a.pdf"]),
+        (of_class("ann/hw/deep", "bob/My homework", around="in/", more=["in/a.txt"]), ["a.txt"]),
+        (of_class("ann", "bob", around="./in/", more=["in/index.html", "./"]), ["index.html"]),
+    ],
+)
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_a_class_with_a_folder_around_it_is_not_one_student_whatever_lies_beside(
+    course, tmp_path, files, named, unpacked
+):
+    source = zipped(tmp_path / "handed-in.zip", files)
+    if unpacked:
+        unzip(source, tmp_path / "in", Room((), any_name=True))
+        source = tmp_path / "in"
+    results = by_name(collect(course, "hw1", source))
+    assert sorted(results) == sorted(["ann", "bob", *named])
+    assert collected(course, "ann") == collected(course, "bob") == WHOLE
+    assert all("neither a folder nor a zip file" in results[name].refused for name in named)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"ann/code/sums.py": "x = 1\n", "ann/part1_sums.ipynb": NOTEBOOK, "ann/data/a.csv": "1"},
+        {
+            "ann/My homework/sums.py": "x = 1\n",
+            "ann/My homework/part1_sums.ipynb": NOTEBOOK,
+            "ann/.DS_Store": "x",
+        },
+        {
+            "ann/sums.py": "x = 1\n",
+            "ann/part1_sums.ipynb": NOTEBOOK,
+            "ann/old/sums.py": "x",
+            "ann/older/sums.py": "x",
+        },
+    ],
+)
+def test_one_student_with_folders_is_not_a_class(course, tmp_path, files):
+    assert list(by_name(collect(course, "hw1", zipped(tmp_path / "late.zip", files)))) == ["ann"]
+    assert collected(course, "ann") >= WHOLE
+
+
+def test_one_student_with_two_copies_is_told_which_one_counts(course, tmp_path):
+    for place in ("ann", "ann/old", "bob/hw", "bob/old"):
+        fill(tmp_path / "in" / place)
+    ann, bob = collect(course, "hw1", tmp_path / "in")
+    assert "old/sums.py: does not count, sums.py does" in ann.notes
+    assert "hw/sums.py: not taken, what was asked for lies in old" in bob.notes
+    shutil.rmtree(tmp_path / "in" / "ann")
+    assert [result.student for result in collect(course, "hw1", tmp_path / "in")] == ["bob"]
+
+
+def test_names_say_which_folder_is_a_student_where_the_class_has_one(course, tmp_path):
+    source = zipped(tmp_path / "a.zip", of_class("Jane_4711_assignsubmission_file", around="export/"))
+    results = collect(course, "hw1", source, names=r"[^_]+_(?P<student>\d+)_.*")
+    assert [(result.student, result.refused) for result in results] == [("4711", "")]
+
+
+@pytest.mark.parametrize(
+    "name", ["ann 2026-02-01 20:30:10", "ann: hw", "ann <x> | y?", "ann 8:30 PM. ", "ann " + "x" * 200]
+)
+def test_a_student_whose_folder_has_signs_that_windows_forbids_is_collected(course, tmp_path, name):
+    source = zipped(tmp_path / "class.zip", of_class(name, "bob y"))
+    results = by_name(collect(course, "hw1", source, names=r"(?P<student>\w+)\W.*"))
+    assert sorted(results) == ["ann", "bob"]
+    assert collected(course, "ann") == WHOLE
+
+
+LINK = zipfile.ZipInfo("ann/part1_sums.ipynb")
+LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        (["ann" + "x" * 300 + "/sums.py"], "name cannot be used"),
+        (["ann" + "ы" * 150 + "/.DS_Store"], "name cannot be used"),
+        (["ann" + "x" * 300 + "/"], "name cannot be used"),
+        (["/ann/sums.py"], "leads out of the folder"),
+        (["..\\ann\\sums.py"], "leads out of the folder"),
+        (["C:\\in\\ann\\sums.py"], "leads out of the folder"),
+        ([LINK], "a link or a special file"),
+        (["ann/"], "holds no files"),
+        (["ann/.DS_Store", "__MACOSX/ann/._.DS_Store"], "holds no files"),
+        (["ann/conftest.py"], "a program would run it"),
+        ([".ann/sums.py"], "begins with a dot"),
+        (["ann.7z"], "unpack the archive"),
+        (["ann.tar.gz"], "unpack the archive"),
+        (["ann b/sums.py"], "no student id"),
+        (["ann.ipynb"], "neither a folder nor a zip file"),
+    ],
+)
+@pytest.mark.parametrize("around", ["", "in/"])
+def test_whoever_cannot_be_collected_is_named(course, tmp_path, entries, told, around):
+    with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+        for name, data in of_class("bob", "eve", around=around).items():
+            archive.writestr(name, data)
+        for entry in entries:
+            if isinstance(entry, str) and entry[0] not in "/.C_":
+                entry = around + entry
+            archive.writestr(entry, "x")
+    results = by_name(collect(course, "hw1", tmp_path / "class.zip"))
+    assert results.keys() > {"bob", "eve"}
+    assert not results["bob"].refused
+    (other,) = [result for name, result in results.items() if name not in ("bob", "eve")]
+    assert told in " ".join([other.refused, *other.notes])
+    assert other.refused
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "class"])
+def test_every_file_that_is_left_out_is_named(course, tmp_path, monkeypatch, how):
+    monkeypatch.setattr(Room.__init__, "__defaults__", (5, 1 << 20))
+    names = [
+        "hw/.secret/a",
+        "hw/.env",
+        "hw/a.txt",
+        "hw/HEAD",
+        "report.pdf",
+        "b",
+        "c/d",
+        "hw/.vscode/settings.json",
+    ]
+    files = {**of_class("ann/hw"), **{f"ann/{name}": "x" for name in names}}
+    (tmp_path / "in").mkdir()
+    if how == "class":
+        source = zipped(tmp_path / "class.zip", {**files, **of_class("bob")})
+    elif how == "zip":
+        zipped(tmp_path / "in" / "ann.zip", {name.removeprefix("ann/"): text for name, text in files.items()})
+        source = tmp_path / "in"
+    else:
+        unzip(zipped(tmp_path / "a.zip", files), tmp_path / "in", Room((), 100, any_name=True))
+        for name in ("ann/hw/.secret/a", "ann/hw/.env"):
+            (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "in" / name).write_text("x")
+        source = tmp_path / "in"
+    notes = "; ".join(by_name(collect(course, "hw1", source))["ann"].notes)
+    notes = notes.replace("ann/hw/", "hw/")
+    assert "hw/.secret: not taken, its name begins with a dot" in notes
+    assert "hw/.env: not taken, its name begins with a dot" in notes
+    assert "hw/HEAD: not taken" in notes
+    assert "report.pdf: not taken, what was asked for lies in hw" in notes
+    assert ".vscode" not in notes
+    assert "1 file is left out" in notes
+    assert "(hw/a.txt)" in notes
+
+
+DATES = {
+    "2024-01-30-20-30-10": (2024, 1, 30, 20, 30, 10),  # Blackboard, nbgrader's zip_collect
+    "2024-01-30T20:30:10+02:00": (2024, 1, 30, 18, 30, 10),
+    "20240130T203010Z": (2024, 1, 30, 20, 30, 10),
+    "20240130203010": (2024, 1, 30, 20, 30, 10),
+    "2024-01-30-203010": (2024, 1, 30, 20, 30, 10),
+    "2024_01_30_20_30_10": (2024, 1, 30, 20, 30, 10),
+    "2024-01-30 20.30.10": (2024, 1, 30, 20, 30, 10),
+    "2024-01-30 at 8.30.10 PM": (2024, 1, 30, 20, 30, 10),
+    "2024-01-30 20:30:10.948203 UTC": (2024, 1, 30, 20, 30, 10),
+    "2024-01-30-20-30-10-0500": (2024, 1, 31, 1, 30, 10),
+    "Jan 30, 2024 830 PM": (2024, 1, 30, 20, 30, 0),  # Brightspace
+    "Tuesday, 30 January 2024, 12:05 AM": (2024, 1, 30, 0, 5, 0),  # Moodle
+    "30.01.2024 20.30": (2024, 1, 30, 20, 30, 0),
+    "01-30-2024": (2024, 1, 30, 0, 0, 0),
+    "5-5-2024": (2024, 5, 5, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("text", DATES)
+def test_a_date_in_a_name_is_that_date(text):
+    assert parse_date(text) == datetime(*DATES[text], tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "03-04-2024",
+            "3/4/2024 10:00",
+            "24-01-30",
+            "1706646610",
+            "2024-02-30",
+            "2024-13-01",
+            "2024-01-30 24:10",
+        ),
+        *(
+            "2024-01-30 20:30:10 EST",
+            "2024-01-30 13:00 PM",
+            "2024-01-30-20-30-0500",
+            "30 Foo 2024",
+            "20-30-10",
+        ),
+        *(
+            "2024-01-3020:30",
+            "2024-01-30 20:61",
+            "2024",
+            "January 2024",
+            "2024-01-30 20:30 +99:00",
+            "-",
+            "20241",
+        ),
+        *("2024-01-30 20", "2024-01-30-20-30-10-05", "attempt 3"),
+    ],
+)
+def test_what_may_be_two_dates_or_none_is_refused(course, tmp_path, text):
+    with pytest.raises(ValueError, match="2027-01-30 20:30:10"):
+        parse_date(text)
+    name = f"ann at {text.replace('/', '.')}"
+    fill(tmp_path / "in" / name)
+    (result,) = collect(course, "hw1", tmp_path / "in", names=r"(?P<student>\w+) at (?P<timestamp>.*)")
+    assert "correct --names" in result.refused
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2099, 1, 1)).map(lambda date: date.replace(microsecond=0)))
+def test_a_date_is_the_same_in_every_form(date):
+    forms = "%Y-%m-%d-%H-%M-%S", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%SZ", "%d %B %Y %I.%M.%S %p", "%b %d, %Y %H%M%S"
+    assert {parse_date(date.strftime(form)) for form in forms} == {date.replace(tzinfo=UTC)}
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "Thumbs.db", "._sums.py", ".ipynb_checkpoints/part1_sums.ipynb"]
+)
+def test_the_date_of_what_a_file_manager_left_does_not_count(course, tmp_path, name):
+    fill(tmp_path / "in" / "ann")
+    for path in (tmp_path / "in" / "ann").iterdir():
+        os.utime(path, (1_800_000_000, 1_800_000_000))
+    (tmp_path / "in" / "ann" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "in" / "ann" / name).write_text("today")
+    os.utime(tmp_path / "in" / "ann" / name, (1_900_000_000, 1_900_000_000))
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert result.timestamp == datetime.fromtimestamp(1_800_000_000, UTC)
+
+
+def test_a_zip_file_without_dates_is_said_to_have_none(course, tmp_path):
+    zipped_raw(tmp_path / "class.zip", [b"ann/sums.py"], date=(1980, 1, 1, 0, 0, 0))
+    (result,) = collect(course, "hw1", tmp_path / "class.zip")
+    assert any("holds no dates" in note for note in result.notes)
+
+
+MOODLE = r"[^_]+_(?P<student>\d+)_.*"
+
+
+@pytest.mark.parametrize(
+    ("files", "taken", "left"),
+    [
+        (
+            {"A_1_assignsubmission_file/": 1, "A_1_assignsubmission_onlinetext/onlinetext.html": 2},
+            "file",
+            "onlinetext",
+        ),
+        (
+            {"A_1_assignsubmission_onlinetext/onlinetext.html": 1, "A_1_assignsubmission_file/": 2},
+            "file",
+            "onlinetext",
+        ),
+        (
+            {"A_1_assignsubmission_afile/hw.zip": 1, "A_1_assignsubmission_comments/a.txt": 2},
+            "afile",
+            "comments",
+        ),
+        ({"A_1_assignsubmission_afile/hw.7z": 1, "A_1_assignsubmission_text/a.html": 2}, "afile", "text"),
+        ({"A_1_attempt_a/": 2, "A_1_attempt_b/": 1}, "attempt_a", "attempt_b"),
+        ({"A_1_late_a/x.ipynb": 2, "A_1_attempt_b/": 1}, "late_a", "attempt_b"),
+        ({"A_1_attempt_b.zip": 1, "A_1_notes_c/a.md": 2}, "attempt_b", "notes_c"),
+    ],
+)
+def test_of_a_students_folders_the_last_with_work_counts_and_the_others_are_named(
+    course, tmp_path, files, taken, left
+):
+    for name, day in files.items():
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for place in (path / "sums.py", path / "part1_sums.ipynb") if name.endswith("/") else (path,):
+            place.parent.mkdir(exist_ok=True)
+            if place.suffix == ".zip":
+                zipped(place, {"sums.py": "x = 1\n", "part1_sums.ipynb": NOTEBOOK})
+            else:
+                place.write_text(NOTEBOOK if place.suffix == ".ipynb" else "x = 1\n")
+            os.utime(place, (1_800_000_000 + day, 1_800_000_000 + day))
+    (result,) = collect(course, "hw1", tmp_path / "in", names=MOODLE)
+    (note,) = [note for note in result.notes if note.startswith("A_1_") and ": not taken, A_1_" in note]
+    assert left in note.partition(":")[0]
+    assert taken in note.partition(": not taken, ")[2]
+    assert result.timestamp == datetime.fromtimestamp(
+        1_800_000_000 + [*files.values()][[*files].index(next(name for name in files if taken in name))], UTC
+    )
+
+
+def test_a_text_typed_into_a_form_is_taken_where_there_is_nothing_else(course, tmp_path):
+    fill(tmp_path / "in" / "A_1_assignsubmission_onlinetext")
+    (tmp_path / "in" / "B_2_assignsubmission_onlinetext").mkdir()
+    (tmp_path / "in" / "B_2_assignsubmission_onlinetext" / "onlinetext.html").write_text("my answer")
+    results = by_name(collect(course, "hw1", tmp_path / "in", names=MOODLE))
+    assert collected(course, "1") == WHOLE
+    assert "sums.py is missing; handed in: onlinetext.html" in results["2"].notes
+
+
+def inner(tmp_path, **files):
+    files = files or {"sums.py": "x = 1\n", "part1_sums.ipynb": NOTEBOOK}
+    return zipped(tmp_path / "inner.zip", files).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"hw.zip": "whole", ".DS_Store": "x"},
+        {"hw.zip": "whole", "readme.txt": "x"},
+        {"Hw.ZIP": "whole", "readme.txt": "x", "Thumbs.db": "x"},
+        {"My homework/hw.zip": "whole", "My homework/report.pdf": "x", "data/a.csv": "1"},
+        {"hw.zip": "whole", "old.zip": "other"},
+        {"hw.zip": "module", "part1_sums.ipynb": NOTEBOOK},
+        {"a.zip": "module", "b.zip": "notebook"},
+        {"outer.zip": "nested", "readme.txt": "x"},
+        {"hw.zip": "whole", "broken.zip": "PK no zip file"},
+        {"hw.zip": "whole", "data.7z": "7z"},
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_lies_in_a_zip_file_is_taken_whatever_lies_beside_it(course, tmp_path, beside, packed):
+    module, notebook = {"sums.py": "x = 1\n"}, {"hw/part1_sums.ipynb": NOTEBOOK}
+    zips = {
+        "module": module,
+        "notebook": notebook,
+        "other": {"x.txt": "x"},
+        "whole": {**module, "part1_sums.ipynb": NOTEBOOK},
+    }
+    zips = {name: zipped(tmp_path / "a.zip", files).read_bytes() for name, files in zips.items()}
+    zips["nested"] = zipped(tmp_path / "a.zip", {"b/hw.zip": zips["whole"]}).read_bytes()
+    files = {name: zips.get(what, what) for name, what in beside.items()}
+    if packed:
+        (tmp_path / "in").mkdir()
+        zipped(tmp_path / "in" / "ann.zip", files)
+    else:
+        for name, data in files.items():
+            (tmp_path / "in" / "ann" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / "ann" / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert collected(course, "ann") >= WHOLE
+    assert (course / "submitted" / "ann" / "hw1" / "sums.py").read_text() == "x = 1\n"
+    assert not [note for note in result.notes if "missing" in note]
+
+
+def test_of_two_zip_files_the_newer_counts_and_what_lies_beside_stays_and_both_are_said(course, tmp_path):
+    folder = tmp_path / "in" / "ann"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("c_new.zip", "a_old.zip", "b_older.zip")):
+        zipped(folder / name, {"sums.py": name, "part1_sums.ipynb": NOTEBOOK, "notes.txt": name})
+        os.utime(folder / name, (1_800_000_000 - age, 1_800_000_000 - age))
+    (folder / "notes.txt").write_text("beside")
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    submitted = course / "submitted" / "ann" / "hw1"
+    assert (submitted / "sums.py").read_text() == "c_new.zip"
+    assert (submitted / "notes.txt").read_text() == "beside"
+    notes = "; ".join(result.notes)
+    assert "notes.txt: not taken from c_new.zip, it lies beside it" in notes
+    assert "a_old.zip: not unpacked, part1_sums.ipynb, sums.py was handed in beside it" in notes
+    assert "b_older.zip: not unpacked" in notes
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"PK\x03\x04 nonsense", b"Rar!\x1a\x07\x01\x00" + bytes(50), b"password"]
+)
+def test_a_zip_file_that_cannot_be_opened_is_named_beside_other_files(course, tmp_path, data):
+    if data == b"password":
+        made = bytearray(inner(tmp_path))
+        for at in (made.find(b"PK\x01\x02"), made.rfind(b"PK\x01\x02")):
+            made[at + 8] |= 1
+        data = bytes(made)
+    for name in ("ann", "bob"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "hw.zip").write_bytes(data)
+        (tmp_path / "in" / name / "readme.txt").write_text("x")
+    fill(tmp_path / "more")
+    shutil.copytree(tmp_path / "more", tmp_path / "in" / "bob", dirs_exist_ok=True)
+    ann, bob = collect(course, "hw1", tmp_path / "in")
+    assert "hw.zip" in ann.refused
+    assert not bob.refused
+    assert collected(course, "bob") >= WHOLE
+
+
+def test_zip_files_among_others_have_the_limits_of_one_submission(course, tmp_path, monkeypatch):
+    monkeypatch.setattr(Room.__init__, "__defaults__", (9, 1 << 20))
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    for number in range(4):
+        many = {f"{number}/{index}": "x" for index in range(5)} | {"more.zip": "PK"}
+        zipped(tmp_path / "in" / "ann" / f"{number}.zip", many)
+    (tmp_path / "in" / "ann" / "readme.txt").write_text("x")
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert len(collected(course, "ann")) <= 9 + 2  # the date, and the notebook that the course puts there
+    assert any("left out" in note for note in result.notes)
+
+
+def unicode_path(raw, name, crc=None):
+    field = b"\x01" + struct.pack("<I", zlib.crc32(raw) if crc is None else crc) + name.encode()
+    return struct.pack("<HH", 0x7075, len(field)) + field
+
+
+@pytest.mark.parametrize("name", ["Jürgen", "Иванов", "São", "山田", "김철수", "Łukasz", "Ωmega"])
+@pytest.mark.parametrize("how", ["UTF-8 without the flag", "0x7075", "decomposed", "from DOS"])
+def test_a_name_in_unicode_is_that_name_whatever_the_flag_says(course, tmp_path, name, how):
+    raw = unicodedata.normalize("NFD" if how == "decomposed" else "NFC", name).encode()
+    extra = b""
+    if how == "0x7075":
+        raw = name.encode("cp850", "replace").replace(b"?", b"_") + b"\xfe"
+        extra = lambda entry: unicode_path(entry, entry.decode("cp850").replace(raw.decode("cp850"), name))  # noqa: E731
+    names = [raw + b"/sums.py", raw + b"/part1_sums.ipynb", b"bob/sums.py"]
+    zipped_raw(tmp_path / "class.zip", names, extra=extra, system=0 if how == "from DOS" else 3)
+    results = by_name(collect(course, "hw1", tmp_path / "class.zip"))
+    assert sorted(results) == sorted([name, "bob"])
+    assert not any("was read as" in note for note in results[name].notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "system"),
+    [
+        ("Jürgen", "cp437", 0),
+        ("José", "cp850", 0),
+        ("João", "cp850", 11),
+        ("Jürgen", "cp1252", 3),
+        ("Sánchez", "cp1252", 3),
+        ("Иванов", "cp866", 0),
+        ("Иванов", "cp866", 3),
+        ("Петров", "cp1251", 0),
+        ("山田太郎", "cp932", 0),
+        ("张伟", "gbk", 0),
+    ],
+)
+def test_a_name_in_a_code_page_is_guessed_and_a_note_says_so(course, tmp_path, name, encoding, system):
+    raw = name.encode(encoding)
+    zipped_raw(
+        tmp_path / "class.zip",
+        [raw + b"/sums.py", raw + b"\\part1_sums.ipynb", b"bob/sums.py"],
+        system=system,
+    )
+    results = by_name(collect(course, "hw1", tmp_path / "class.zip"))
+    assert sorted(results) == sorted([name, "bob"])
+    assert any("not marked as Unicode and was read as" in note for note in results[name].notes)
+    assert not any("was read as" in note for note in results["bob"].notes)
+
+
+def test_a_guess_looks_at_few_and_short_pieces_of_names_made_to_be_long(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(zip_entries, "_oddities", lambda name: seen.append(len(name)) or 0)
+    names = [bytes(range(0x80, 0xF0)) * 500 + b"%d" % number for number in range(60)]
+    names += [b"/".join(b"%d\x81" % part for part in range(5000))]
+    notes = unzip(zipped_raw(tmp_path / "a.zip", names), tmp_path / "out", Room({"sums.py"}))
+    assert 0 < sum(seen) < 300_000  # of thirty million
+    assert "its name cannot be used" in "; ".join(notes)
+
+
+def test_a_field_left_from_an_earlier_name_does_not_rename(course, tmp_path):
+    zipped_raw(tmp_path / "class.zip", [b"ann/sums.py"], extra=unicode_path(b"", "eve/sums.py", crc=1))
+    assert [result.student for result in collect(course, "hw1", tmp_path / "class.zip")] == ["ann"]
+
+
+@pytest.mark.parametrize("how", ["folder", "zip", "class", "inner", "git"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+@pytest.mark.parametrize("name", ["problème.ipynb", "Übung 1.ipynb", "йод.ipynb", "한글.ipynb"])
+def test_a_name_is_the_same_in_both_forms_of_unicode(course, tmp_path, host, how, forms, name):
+    ours, theirs = (unicodedata.normalize(form, name) for form in forms)
+    (course / "release" / "hw1" / ours).write_text(NOTEBOOK)
+    work = NOTEBOOK.replace("[]", "[ ]")
+    files = {"sums.py": "x = 1\n", "part1_sums.ipynb": NOTEBOOK, theirs: work}
+    place = host.folder("ann") if how == "git" else tmp_path / "in" / "ann"
+    if how in ("folder", "git"):
+        place.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (place / file).write_text(text)
+    else:
+        (tmp_path / "in" / "ann").mkdir(parents=True)
+        zipped(tmp_path / "in" / "ann.zip", files)
+    if how == "git":
+        commit(place, "2029-01-01T00:00:00Z")
+        result = from_git(course, tmp_path, f"ann,{ADDRESS}/ann")["ann"]
+    else:
+        source = tmp_path / "in"
+        if how == "inner":
+            shutil.move(source / "ann.zip", source / "ann" / "hw.zip")
+            (source / "ann" / "readme.txt").write_text("x")
+        elif how == "class":
+            source = zipped(tmp_path / "class.zip", {f"ann/{file}": text for file, text in files.items()})
+        elif how == "zip":
+            (source / "ann").rmdir()
+        (result,) = collect(course, "hw1", source)
+    assert not [note for note in result.notes if "missing" in note]
+    assert (course / "submitted" / "ann" / "hw1" / ours).read_text() == work
+    assert collected(course, "ann") - {"readme.txt"} == {*WHOLE, ours}
+
+
+def test_two_names_that_are_one_in_unicode_are_one_file_and_the_other_is_named(course, tmp_path):
+    fill(tmp_path / "in" / "ann", **{"é.txt": "one", "e\u0301.txt": "two"})
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert len(collected(course, "ann")) == 4
+    assert any("another file has its name, not taken" in note for note in result.notes)
+
+
+def test_names_match_a_pattern_in_either_form_of_unicode(course, tmp_path):
+    fill(tmp_path / "in" / "U\u0308bung Ju\u0308rgen")
+    (result,) = collect(course, "hw1", tmp_path / "in", names=r"Übung (?P<student>\w+)")
+    assert result.student == "Jürgen"
+
+
+SECONDS = 1_706_664_600  # 2024-01-31 01:30:00 UTC
+NTFS = struct.pack("<HHIHHQQQ", 0x000A, 32, 0, 1, 24, (SECONDS + 11_644_473_600) * 10**7, 0, 0)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize(
+    ("extra", "utc"),
+    [
+        (struct.pack("<HHBi", 0x5455, 5, 1, SECONDS), True),
+        (struct.pack("<HHBii", 0x5455, 9, 3, SECONDS, 0), True),
+        (NTFS, True),
+        (struct.pack("<HHii", 0x5855, 8, 0, SECONDS), True),
+        (struct.pack("<HHiihh", 0x000D, 12, 0, SECONDS, 0, 0), True),
+        (struct.pack("<HHI", 0x7875, 4, 0) + struct.pack("<HHBi", 0x5455, 5, 1, SECONDS) + NTFS, True),
+        (b"", False),
+        (struct.pack("<HHBi", 0x5455, 5, 2, SECONDS), False),  # another time than that of the change
+        (struct.pack("<HHBi", 0x5455, 5, 1, 0), False),
+        (struct.pack("<HHB", 0x5455, 1, 1), False),
+        (struct.pack("<HHI", 0x000A, 4, 0), False),
+    ],
+)
+def test_a_time_in_utc_is_the_same_in_every_zone(course, tmp_path, monkeypatch, zone, extra, utc):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        local = (2024, 1, 30, 20, 30, 0)
+        zipped_raw(tmp_path / "class.zip", [b"ann/sums.py", b"bob/sums.py"], extra=extra, date=local)
+        results = collect(course, "hw1", tmp_path / "class.zip")
+        right = datetime.fromtimestamp(SECONDS, UTC) if utc else datetime(*local).astimezone(UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [result.timestamp for result in results] == [right, right]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("hw.tar.gz", b"\x1f\x8b", "hw.tar.gz: an archive (tar.gz) that is not unpacked"),
+        ("hw.7z", b"7z\xbc\xaf\x27\x1c", "hw.7z: an archive (7z)"),
+        ("HW.RAR", b"Rar!\x1a\x07", "HW.RAR: an archive (rar)"),
+        ("hw.tgz", b"no archive", "hw.tgz: an archive (tgz)"),
+        ("hw", b"Rar!\x1a\x07\x01", "hw: an archive (rar)"),
+        ("homework.tar", bytes(257) + b"ustar", "homework.tar: an archive (tar)"),
+        ("Copy of part1_sums.ipynb", b"{}", "is it Copy of part1_sums.ipynb?"),
+        ("Kopie von part1_sums.ipynb", b"{}", "is it Kopie von part1_sums.ipynb?"),
+        ("part1_sums-Copy1.ipynb", b"{}", "is it part1_sums-Copy1.ipynb?"),
+        ("part1_sums copy.ipynb", b"{}", "is it part1_sums copy.ipynb?"),
+        ("part1_sums.ipynb.txt", b"{}", "is it part1_sums.ipynb.txt?"),
+        ("part1_sum.ipynb", b"{}", "is it part1_sum.ipynb?"),
+        ("PART1_SUMS.IPYNB", b"{}", "is it PART1_SUMS.IPYNB?"),
+        ("Untitled.ipynb", b"{}", "is it Untitled.ipynb?"),
+        ("answers.pdf", b"%PDF", "part1_sums.ipynb is missing; handed in: answers.pdf"),
+    ],
+)
+def test_what_was_handed_in_instead_is_named(course, tmp_path, name, data, told):
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    (tmp_path / "in" / "ann" / "sums.py").write_text("x = 1\n")
+    (tmp_path / "in" / "ann" / name).write_bytes(data)
+    (result,) = collect(course, "hw1", tmp_path / "in")
+    assert any(told in note for note in result.notes), result.notes
+    assert "part1_sums.ipynb is missing" in "; ".join(result.notes)
+
+
+@pytest.mark.parametrize("name", ["class.tar.gz", "class.7z", "repositories.xlsx", "class.zip"])
+def test_a_class_in_another_archive_is_refused_in_a_sentence(course, tmp_path, name):
+    path = zipped(tmp_path / name, {"xl/workbook.xml": "x"})
+    if not name.endswith("xlsx"):
+        path.write_bytes(
+            {"gz": b"\x1f\x8b", "7z": b"7z\xbc\xaf\x27\x1c", "ip": b"Rar!\x1a\x07"}[name[-2:]] + bytes(90)
+        )
+    with pytest.raises(CourseError, match="spreadsheet" if name.endswith("x") else "no zip file"):
+        collect(course, "hw1", path)
+
+
+ADDRESS_OF_ANN = f"{ADDRESS}/ann"
+TABLES = {
+    "cp1252": f"student,url,name\nann,{ADDRESS_OF_ANN},Müller\n".encode("cp1252"),
+    "cp1251": f"student;url;name\nann;{ADDRESS_OF_ANN};Анна\n".encode("cp1251"),
+    "mac": f"student,url,name\rann,{ADDRESS_OF_ANN},Müller\r".encode("mac_roman"),
+    "utf-16": f"student\turl\tname\nann\t{ADDRESS_OF_ANN}\tMüller\n".encode("utf-16"),
+    "utf-16, semicolons": f"student;url\r\nann;{ADDRESS_OF_ANN}\r\n;\r\n".encode("utf-16"),
+    "utf-16-be": codecs.BOM_UTF16_BE + f"ann,{ADDRESS_OF_ANN}\n".encode("utf-16-be"),
+    "utf-16 without a mark": f"ann\t{ADDRESS_OF_ANN}\n".encode("utf-16-le"),
+    "utf-8 with a mark": f"student,url,name\nann,{ADDRESS_OF_ANN},Мария\n".encode("utf-8-sig"),
+    "sep": f'sep=;\nname;student;url\n"M; A";ann;{ADDRESS_OF_ANN}\n'.encode(),
+    "columns": f'"name","roster_identifier","student_repository_url"\n"h","ann","{ADDRESS_OF_ANN}"\n'.encode(),
+    "signs in names": f'student,url,"remarks; notes"\nann,{ADDRESS_OF_ANN},a;b\n'.encode(),
+    "signs in lines": f"ann;{ADDRESS_OF_ANN};late, ill\n".encode(),
+    "blank lines": f"student,url,\n,,\nann,{ADDRESS_OF_ANN},\n\n,,\n".encode(),
+}
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_a_table_is_read_as_spreadsheets_write_it(tmp_path, what):
+    (tmp_path / "r.csv").write_bytes(TABLES[what])
+    assert read_repositories(tmp_path / "r.csv") == [("ann", ADDRESS_OF_ANN)]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (f"Müller,{ADDRESS_OF_ANN}\n".encode("cp1252"), 'save the table as "CSV UTF-8"'),
+        (f"Иванов;{ADDRESS_OF_ANN}\n".encode("cp1251"), 'save the table as "CSV UTF-8"'),
+        (f"ann,{ADDRESS}/ä\n".encode("latin-1"), 'save the table as "CSV UTF-8"'),
+        (b"\xff\xfea", "is none"),
+        (b"ann\n", "is not student,url"),
+        (f"{'x' * 70},{ADDRESS_OF_ANN}\n,{ADDRESS}/b\n".encode(), "is not student,url"),
+        (f'ann,"{ADDRESS_OF_ANN}\nbob,{ADDRESS}/b\n'.encode(), "no CSV file"),
+        (b"", "no line"),
+        (b"student,url\n", "no line"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused_in_a_sentence(tmp_path, data, told):
+    (tmp_path / "r.csv").write_bytes(data)
+    with pytest.raises(CourseError, match=told):
+        read_repositories(tmp_path / "r.csv")
+
+
+def test_a_student_without_a_repository_stops_nobody_and_is_named(course, tmp_path, host):
+    write_and_commit(host.folder("ann"), "2029-01-01T00:00:00Z", "x = 1")
+    results = from_git(course, tmp_path, "student,url", f"ann,{ADDRESS_OF_ANN}", "bob,")
+    assert not results["ann"].refused
+    assert "no address" in results["bob"].refused
+
+
+LONG, BANNER = "Welcome to the university\n" * 200, "You must not log in, access is denied\n" * 90
+ENDING = "\nPlease make sure you have the correct access rights\nand the repository exists.\n"
+REMOTE = f"fatal: Could not read from remote repository.\n{ENDING}"
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (f"git@h: Permission denied (publickey).\n{REMOTE}", "git@h: Permission denied (publickey)"),
+        (f"ERROR: Repository not found.\n{REMOTE}", "ERROR: Repository not found"),
+        (
+            f"remote: \x1b[31mThe project could not be found\x1b[0m\n{REMOTE}",
+            "remote: The project could not be found",
+        ),
+        (f"ssh: connect to host h port 22: Connection timed out\n{REMOTE}", "Connection timed out"),
+        (
+            f"ssh: Could not resolve hostname h: Name or service not known\n{REMOTE}",
+            "Could not resolve hostname h",
+        ),
+        (
+            f'Load key "/k": invalid format\ngit@h: Permission denied (publickey).\n{REMOTE}',
+            'Load key "/k": invalid',
+        ),
+        (f"No key is known\nHost key verification failed.\n{REMOTE}", "known_hosts"),
+        (
+            f"{LONG}Permission denied (publickey).\n{REMOTE}",
+            "Permission denied",
+        ),
+        (
+            f"{BANNER}{'x' * 390} fail\nPermission denied.\n{REMOTE}",
+            "Permission",
+        ),
+        ("fatal: the remote end hung up unexpectedly\n", "the remote end hung up"),
+        ("something else\n", "something else"),
+        ("", "exit code 128"),
+    ],
+)
+def test_what_git_says_is_shown_with_its_cause(told, shown):
+    sentence = why(told, 128, 1 << 30)
+    assert shown in sentence
+    assert "and the repository exists" not in sentence
+    assert len(sentence) < 700
+    assert sentence.isprintable()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "fatal: unable to access 'https://me:hunter2@h/c/a/': The requested URL returned error: 403",
+        "fatal: unable to access 'https://h/c/a?private_token=hunter2': failed",
+        "error: Authorization: Bearer hunter2",
+        "remote: error: bad token ghp_hunter2",
+        "fatal: proxy http://u:hunter2@proxy:3128 refused\x1b]0;title\x07\x9b31m\r\n",
+    ],
+)
+def test_no_secret_and_no_control_character_is_shown_of_what_git_says(told):
+    sentence = why(told, 128, 1 << 30)
+    assert "hunter2" not in sentence
+    assert "git says: " in sentence
+    assert sentence.isprintable()
+
+
+def test_a_host_that_lets_nobody_in_is_shown_with_its_words(course, tmp_path, host):
+    ssh = tmp_path / "host" / "bin" / "ssh"
+    ssh.write_text("#!/bin/sh\necho 'git@git.example.org: Permission denied (publickey).' >&2\nexit 255\n")
+    refused = from_git(course, tmp_path, f"ann,{ADDRESS_OF_ANN}")["ann"].refused
+    assert "git@git.example.org: Permission denied (publickey)" in refused
+    assert "Could not read from remote repository" in refused
+
+
+def test_a_repository_without_a_commit_where_one_is_looked_for_says_so(course, tmp_path, host):
+    host.folder("ann")
+    write_and_commit(host.folder("bob"), "2029-01-01T00:00:00Z", "x = 1")
+    git(host.root / "class" / "bob", "branch", "-m", "work")
+    git(host.root / "class" / "bob", "symbolic-ref", "HEAD", "refs/heads/elsewhere")
+    results = from_git(course, tmp_path, f"ann,{ADDRESS_OF_ANN}", f"bob,{ADDRESS}/bob")
+    assert "it is empty, no commit was pushed to it" in results["ann"].refused
+    assert "no commit on its default branch, only on work" in results["bob"].refused
