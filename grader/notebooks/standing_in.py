@@ -117,4 +117,8 @@ def _is_array(value: Any) -> bool:
 
 
 def _equal(one: Any, two: Any) -> bool:
-    return np.array_equal(one, two) if _is_array(one) else torch.equal(one.detach(), two)
+    """Return whether nothing was changed; a missing value (NaN) equals itself here."""
+    if one.shape != two.shape:
+        return False
+    one = one if _is_array(one) else one.detach()
+    return bool(((one == two) | ((one != one) & (two != two))).all())

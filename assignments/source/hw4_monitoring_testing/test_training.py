@@ -385,8 +385,8 @@ def test_a_step_takes_all_its_micro_batches():
     alone = losses(8, STILL, sequences)
     together = losses(2, {**STILL, "batch": 2, "accumulate": 2}, sequences)
     assert sum(together) / 2 == pytest.approx(sum(alone) / 8, rel=1e-3)
-    dropped_ = losses(2, {**STILL, "batch": 2, "accumulate": 3}, sequences)
-    assert dropped_[0] != pytest.approx(dropped_[1], rel=1e-5)
+    dropped_ = losses(6, {**STILL, "batch": 2, "accumulate": 3}, sequences)
+    assert max(dropped_) > min(dropped_) * (1 + 1e-5)  # two passes in a row may drop the same two texts
 
 
 @pytest.mark.parametrize("at", [1, 3])

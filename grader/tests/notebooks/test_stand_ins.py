@@ -157,5 +157,7 @@ def test_a_stand_in_that_refuses_does_so_only_where_it_would_answer(made):
     with pytest.raises(RuntimeError, match="would have answered"):
         zeros.many(-torch.ones(1))  # a right answer of zeros is one too
     assert zeros.names_its_size(torch.ones(1)) == "sum 2.0"  # no number in it
+    for missing in (torch.tensor([float("nan"), 1]), np.array([float("nan"), 1])):
+        assert zeros.names_its_size(missing) == "sum nan"  # nothing was changed
     with pytest.raises(NotImplementedError):
         made("nothing", refuse=True).many(torch.ones(1))
