@@ -28,7 +28,7 @@ FORMGRADER = "http://localhost:8888/formgrader"
 _FORGED = re.compile(r"can be forged|points isolated$")
 _KINDS = {
     "Code about the grading itself": r"line \d+ is about ",
-    "Cells and metadata changed beyond the answers": r"was edited|came back (tagged|with)|cells are called",
+    "Cells and metadata changed beyond the answers": r"was edited|came back (tagged|with|as)|cells are called",
     "Files that replace, configure or run": (
         r"named like the module|would run|configures|\blinks?\b|special file|regular file|its name is not"
     ),
