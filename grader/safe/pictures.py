@@ -28,8 +28,11 @@ MAX_FRAMES = 10 * MAX_PIXELS  # pixels of all frames of one that moves
 
 TAG = re.compile(r"<img\b[^<>]*>", re.I)
 _FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "GIF": "image/gif"}
-# What browsers take for a picture too, whatever its MIME type says: WebP, BMP, icons, AVIF, JPEG XL.
-_OTHERS = re.compile(rb"RIFF....WEBP|BM|\0\0[\1\2]\0|....ftyp|\xff\x0a|\0\0\0\x0cJXL", re.S)
+# What browsers take for a picture, whatever its MIME type says: PNG, JPEG and GIF, however broken; WebP, BMP, icons,
+# AVIF, JPEG XL.
+_DRAWN = re.compile(
+    rb"\x89PNG|\xff\xd8|GIF8|RIFF....WEBP|BM|\0\0[\1\2]\0|....ftyp|\xff\x0a|\0\0\0\x0cJXL", re.S
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 _DATA = re.compile(r"data:(image/\w+);base64,([A-Za-z0-9+/=\s]*)")
 _SIZE = re.compile(r"\d{1,4}(?:\.\d+)?(?:px|%)?")
@@ -54,13 +57,13 @@ def problem(data: bytes) -> str:
     """Return why no page may show this where a picture is, the empty string where it does no harm there."""
     kind, pixels = _head(data)
     if pixels > MAX_PIXELS:
-        return f"has more than {MAX_PIXELS // 1_000_000} million pixels"
-    return "is no PNG, JPEG or GIF" if not kind and _OTHERS.match(data) else ""
+        return f"has more than {MAX_PIXELS // 1_000_000} million pixels, or takes long to be measured"
+    return "is no PNG, JPEG or GIF that can be read" if not kind and _DRAWN.match(data) else ""
 
 
 def _head(data: bytes) -> tuple[str, float]:
-    """Return the MIME type and the pixels of a picture; one whose frames are too many has infinitely many."""
-    from PIL import Image
+    """Return the MIME type of a picture and its pixels, infinitely many where its frames are too many to be drawn."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -70,10 +73,10 @@ def _head(data: bytes) -> tuple[str, float]:
                 if pixels <= MAX_PIXELS and pixels * getattr(picture, "n_frames", 1) > MAX_FRAMES:
                     pixels = float("inf")
                 return _FORMATS.get(picture.format or "", ""), pixels
-    except Image.DecompressionBombError:
-        return "", float("inf")
-    except Exception:  # the parser meets a stranger's file, which need not be a picture
+    except UnidentifiedImageError:
         return "", 0.0
+    except Exception:  # Pillow's own limit on pixels; the clock; whatever else a stranger's file brings about
+        return "", float("inf")
 
 
 def decoded(text: str) -> bytes:
