@@ -66,7 +66,7 @@ def rebuild(template: Template, path: Path, *, parse: bool = True) -> tuple[nbfo
     pieces = _pieces(submitted, template)
     for cell in template.cells:
         if (count := len(pieces.get(grade_id(cell), ()))) > 1:
-            told = "together they are the answer" if is_answer(cell) else "the course's own is used"
+            told = pieces[grade_id(cell)].told if is_answer(cell) else "the course's own is used"
             notes.append(f"{path.name}: {count} cells are called {grade_id(cell)}; {told}")
     answers = {name: of.answer for name, of in pieces.items()}
     notes += differences(template, answers, path.name)
@@ -86,9 +86,14 @@ class _Pieces:
     answer: Submitted  # what counts
     others: list[Submitted]  # what runs, or is shown, where it stands, as a cell of the student's own
     all: list[Submitted]
+    told: str = "the first counts, the others say nothing else"
 
     def __len__(self) -> int:
         return len(self.all)
+
+
+MAX_COPIES = 50  # of a cell, that are compared with one another
+_TOGETHER = "together they are the answer"
 
 
 def _pieces(submitted: Iterable[Submitted], template: Template) -> dict[str, _Pieces]:
@@ -102,16 +107,26 @@ def _pieces(submitted: Iterable[Submitted], template: Template) -> dict[str, _Pi
 
 
 def _joined(original: nbformat.NotebookNode, cells: list[Submitted], template: Template) -> _Pieces:
-    # A copy of the cell as it was handed out, or what is left empty of it, answers nothing beside another.
+    # A copy of another, or of the cell as it was handed out, or what is left empty of it, answers nothing more.
     untouched = "", original.source.strip()
-    answers = [cell for cell in cells if cell.source.strip() not in untouched] or cells[:1]
-    if not is_answer(original) or len(answers) == 1:
-        return _Pieces((cells if not is_answer(original) else answers)[0], [], cells)
+    different = {
+        cell.source.strip(): cell for cell in reversed(cells) if cell.source.strip() not in untouched
+    }
+    answers = [cell for cell in cells if different.get(cell.source.strip()) is cell] or cells[:1]
+    if not is_answer(original):
+        return _Pieces(cells[0], [], cells)
+    if len(answers) == 1:
+        told = _Pieces.told if answers[0] is cells[0] else "the one with an answer counts"
+        return _Pieces(answers[0], [], cells, told)
     if original.cell_type == "code" and not template.judges_files:
         # One that fails must not keep the other from running, and each may begin with a magic of its own.
         first = next((cell for cell in answers if cell.kind == "code"), answers[0])
-        return _Pieces(first, [cell for cell in answers if cell is not first], cells)
-    return _Pieces(_one_of(answers), [], cells)
+        return _Pieces(first, [cell for cell in answers if cell is not first], cells, _TOGETHER)
+    return _Pieces(_one_of(answers), [], cells, _TOGETHER)
+
+
+def _text_of(cell: Submitted) -> tuple[str, Any]:
+    return cell.source.strip(), cell.attachments or None
 
 
 def _one_of(pieces: list[Submitted]) -> Submitted:
