@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +53,16 @@ def load_template(
                 tags = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
                 cells.append(new(cell.source, metadata=tags))
                 _with_pictures(cells[-1], cell)
-    cells += [_from_record(source, roles, None) for source in recorded.values()]
+    for source in recorded.values():
+        cells.append(_from_record(source, roles, None))
+        _with_pictures(cells[-1], {})
     for index, cell in enumerate(cells):
         cell.id = f"cell-{index}"
     kernelspec = json.loads(record.kernelspec or "{}")
     return Template(notebook, cells, kernelspec, judges_files, knows_tags=layout.is_file())
 
 
-def _with_pictures(cell: nbformat.NotebookNode, layout: nbformat.NotebookNode) -> None:
+def _with_pictures(cell: nbformat.NotebookNode, layout: Mapping[str, Any]) -> None:
     """Give a cell of text the pictures that were pasted into the instructor's own: the gradebook keeps none."""
     theirs = layout.get("attachments") or {}
     if cell.cell_type == "markdown":

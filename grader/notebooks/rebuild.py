@@ -109,10 +109,12 @@ def _pieces(submitted: Iterable[Submitted], template: Template) -> dict[str, _Pi
 def _joined(original: nbformat.NotebookNode, cells: list[Submitted], template: Template) -> _Pieces:
     # A copy of another, or of the cell as it was handed out, or what is left empty of it, answers nothing more.
     untouched = "", original.source.strip()
-    different = {
-        cell.source.strip(): cell for cell in reversed(cells) if cell.source.strip() not in untouched
-    }
-    answers = [cell for cell in cells if different.get(cell.source.strip()) is cell] or cells[:1]
+    different: list[Submitted] = []
+    for cell in cells:
+        same = any(_text_of(cell) == _text_of(other) for other in different[:MAX_COPIES])
+        if not same and cell.source.strip() not in untouched:
+            different.append(cell)
+    answers = different or cells[:1]
     if not is_answer(original):
         return _Pieces(cells[0], [], cells)
     if len(answers) == 1:
@@ -149,12 +151,13 @@ def _one_of(pieces: list[Submitted]) -> Submitted:
 def _extras(submitted: Iterable[Submitted], pieces: dict[str, _Pieces]) -> dict[str, list[Submitted]]:
     """Return the student's own cells, by the id of the course's cell that they follow."""
     extras: dict[str, list[Submitted]] = defaultdict(list)
+    own = {id(cell) for of in pieces.values() for cell in of.others}
     last = ""
     for cell in submitted:
         if (of := pieces.get(cell.grade_id)) is None:
             if cell.kind != "raw":
                 extras[last].append(cell)
-        elif any(cell is other for other in of.others):
+        elif id(cell) in own:
             extras[last].append(cell)
         elif cell is of.answer or cell is of.all[0]:
             last = cell.grade_id
