@@ -177,7 +177,8 @@ def unread_cells(graded: Sequence[Graded]) -> list[tuple[str, str, int]]:
         place
         for result in graded
         for place, cell in result.cells.items()
-        if cell.needs_manual_grade and place[1] not in result.for_a_person
+        # What a check of a part could not settle stands among the undecided.
+        if cell.needs_manual_grade and not (place[0] in result.reports and place[1] in result.for_a_person)
     )
     return [(notebook, name, count) for (notebook, name), count in sorted(waiting.items())]
 

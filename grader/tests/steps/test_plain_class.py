@@ -10,8 +10,10 @@ from PIL import Image
 
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.book.points import automatic_points
+from grader.book.results import class_results
 from grader.lean import nbformat
 from grader.notebooks.template import grade_id
+from grader.pages.class_page import unread_cells
 from grader.steps.feedback import feedback
 from grader.steps.grade import grade
 
@@ -133,6 +135,7 @@ def test_a_test_that_shows_more_than_its_points_waits_for_a_person_and_nothing_e
     assert (row.auto_score, row.needs_manual_grade) == (None, True)
     gradebook.close()
     assert len(feedback(root, "ps1")["alice"]) == 2
+    assert unread_cells(class_results(root, "ps1")) == [("p1", "more", 1)]
 
 
 @pytest.mark.parametrize(
