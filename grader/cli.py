@@ -251,15 +251,20 @@ def feedback(
     """Write the pages that students get back: their notebooks with verdicts, scores and comments."""
     from grader.steps import feedback as feedbacks
 
-    root = root_of(course)
+    root, problems = root_of(course), []
     with progress(f"Feedback on {assignment}") as advance:
         pages = feedbacks.feedback(
             root,
             assignment,
             students=student or None,
             progress=lambda name, done, total: advance(name, total),
+            failed=problems.append,
         )
     console.print(f"{sum(map(len, pages.values()))} pages in {root / 'feedback'}", highlight=False)
+    for problem in problems:
+        console.print(f"[red]not written:[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=INSTRUCTORS)

@@ -28,6 +28,7 @@ from traitlets.config import Config
 
 from grader.book.late import CourseLatePenalty
 from grader.book.nbgrader_course import NbCourse, cell_seconds, find_alembic, part_of
+from grader.book.points import automatic_points
 from grader.book.records import keep_report
 from grader.book.student_view import StudentView
 from grader.course import Course, CourseError, Part
@@ -98,7 +99,7 @@ def configure(config: Config, root: Path) -> None:
         Examine,
         stock.IgnorePattern,
         stock.LimitOutput,
-        stock.SaveAutoGrades,
+        SaveGrades,
         LeaveToAPerson,
         stock.AssignLatePenalties,
         stock.CheckCellMetadata,
@@ -273,6 +274,21 @@ class Examine(_InConverter):
         return prepared_notebook(
             course, names["assignment"], template, lambda: examiner.place, wall, say=self.log.warning
         )
+
+
+class SaveGrades(stock.SaveAutoGrades):
+    """nbgrader's own, for which a test that shows no number of its points does not end the whole submission."""
+
+    def _add_score(self, cell: Any, resources: Any) -> None:
+        _, wrong = automatic_points(cell, self.log)
+        if not wrong:
+            return super()._add_score(cell, resources)
+        names, identity = resources["nbgrader"], cell.metadata.nbgrader["grade_id"]
+        self.log.warning("%s: %s %s; give its points by hand", names["student"], identity, wrong)
+        place = names["notebook"], names["assignment"], names["student"]
+        grade: Any = self.gradebook.find_grade(identity, *place)
+        grade.auto_score, grade.needs_manual_grade = None, True
+        self.gradebook.db.commit()
 
 
 class LeaveToAPerson(_InConverter):

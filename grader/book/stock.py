@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from grader.book.nbgrader_course import NbCourse
+from grader.book.points import automatic_points
 from grader.lean import nbformat
 from grader.notebooks.template import grade_id
 from grader.tree import copy_file, regular_files
@@ -18,7 +19,7 @@ def stock_points(course: NbCourse, assignment: str, notebook: str) -> dict[str, 
     Runs it in a kernel, with the rights of whoever calls this; the files beside it are copied first.
     """
     from nbgrader.preprocessors import Execute
-    from nbgrader.utils import determine_grade, is_grade, is_solution
+    from nbgrader.utils import is_grade, is_solution
 
     source = course.path("source", ".", assignment)
     nb = nbformat.read(source / f"{notebook}.ipynb", as_version=4)
@@ -31,4 +32,4 @@ def stock_points(course: NbCourse, assignment: str, notebook: str) -> dict[str, 
     tests = (
         cell for cell in nb.cells if is_grade(cell) and not is_solution(cell) and cell.cell_type == "code"
     )
-    return {grade_id(cell): determine_grade(cell, log)[0] or 0.0 for cell in tests}
+    return {grade_id(cell): automatic_points(cell, log)[0] or 0.0 for cell in tests}

@@ -155,6 +155,7 @@ def decide(
     plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
     plan.memory = _coarse(place.take_peak_memory())
     plan.lost = _lost(cells, ran)
+    plan.over = _over(cells, ran)
     return plan
 
 
@@ -224,6 +225,16 @@ def _lost(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
     return lost
 
 
+def _over(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
+    """Return, for each test that shows a number above its points, that number and its points."""
+    over = {}
+    for cell, outputs in zip(cells, ran.outputs, strict=True):
+        most, verdict = float(cell.metadata.get("nbgrader", {}).get("points", 0)), verdict_of(outputs)
+        if is_test(cell) and verdict not in ("passed", "failed") and float(verdict) > most:
+            over[grade_id(cell)] = f"{float(verdict):g}, and is worth {most:g}"
+    return over
+
+
 def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
     """Return what an instructor should know of the modes of a notebook, a line each.
 
@@ -245,6 +256,11 @@ def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
             lines.append(f"{name}: the cell {cell.id} runs in the student's interpreter: {cell.why}")
     for test, told in plan.lost.items():
         lines.append(f"{name}: {test} gives the reference itself {told}; no student can do better")
+    for test, told in plan.over.items():
+        lines.append(
+            f"{name}: {test} shows {told}: a person must give its points, to everybody. "
+            "Let its last line return nothing, or at most its points"
+        )
     if not memory and allowed_memory(plan) > MEMORY:
         used, allowed = plan.memory >> 20, allowed_memory(plan) >> 20
         lines.append(f"{name}: the reference uses {used} MiB of memory; a submission may use {allowed} MiB")

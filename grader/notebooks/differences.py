@@ -35,6 +35,9 @@ def differences(template: Template, submitted: dict[str, Submitted], name: str) 
         known = set(cell.metadata.get("tags", ()))
         if template.knows_tags and (tags := [tag for tag in theirs.tags if tag not in known]):
             notes.append(f"{where} came back tagged {plain(', '.join(tags), 80)}; the course's tags are used")
+        kind = cell.metadata.nbgrader.get("cell_type", cell.cell_type)
+        if theirs.kind != kind:
+            notes.append(f"{where} came back as {_kind(theirs.kind)}; it is taken as {_kind(kind)}")
         if not is_answer(cell) and _is_as_handed_out(theirs):
             continue
         if not is_answer(cell):
@@ -45,6 +48,10 @@ def differences(template: Template, submitted: dict[str, Submitted], name: str) 
                 told = plain(repr(theirs.role[key])[:100], 40)
                 notes.append(f"{where} came back with {key} {told}, not {value}; unused")
     return notes
+
+
+def _kind(cell_type: str) -> str:
+    return {"code": "code", "markdown": "Markdown"}.get(cell_type, "a raw cell")
 
 
 def _roles(nbgrader: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
 from grader.notebooks.plan import isolation_notes, runs
-from grader.notebooks.reading import clean_apart
+from grader.notebooks.reading import clean_apart, pictures_asked_for
 from grader.notebooks.template import Template, grade_id
+from grader.safe.pictures import Room
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
@@ -46,15 +47,28 @@ def load_template(
             identity = grade_id(cell)
             if identity in recorded:
                 cells.append(_from_record(recorded.pop(identity), roles, cell.metadata.get("tags")))
+                _with_pictures(cells[-1], cell)
             elif not identity:
                 new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
                 tags = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
                 cells.append(new(cell.source, metadata=tags))
-    cells += [_from_record(source, roles, None) for source in recorded.values()]
+                _with_pictures(cells[-1], cell)
+    for source in recorded.values():
+        cells.append(_from_record(source, roles, None))
+        _with_pictures(cells[-1], {})
     for index, cell in enumerate(cells):
         cell.id = f"cell-{index}"
     kernelspec = json.loads(record.kernelspec or "{}")
     return Template(notebook, cells, kernelspec, judges_files, knows_tags=layout.is_file())
+
+
+def _with_pictures(cell: nbformat.NotebookNode, layout: Mapping[str, Any]) -> None:
+    """Give a cell of text the pictures that were pasted into the instructor's own: the gradebook keeps none."""
+    theirs = layout.get("attachments") or {}
+    if cell.cell_type == "markdown":
+        asked, _ = pictures_asked_for(cell.source, theirs, {}, Room())
+        if attachments := {**theirs, **asked}:
+            cell.attachments = nbformat.from_dict(attachments)
 
 
 def _from_record(source: Any, roles: dict[str, Any], tags: list[str] | None) -> nbformat.NotebookNode:

@@ -59,6 +59,8 @@ class Plan:
     )
     # Of tests that give the reference less than all points: how many, and why. Nobody else can do better.
     lost: dict[str, str] = field(default_factory=dict)
+    # Of tests that show more than their points: how much. Of the reference too it then is for a person to say.
+    over: dict[str, str] = field(default_factory=dict)
 
     @property
     def tests(self) -> dict[str, Cell]:

@@ -6,14 +6,17 @@ import json
 import mmap
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grader.lean import nbformat
 from grader.safe import apart, html
-from grader.safe.html import harmless_markdown, html_within_limits, in_a_fence
-from grader.tree import MAX_NOTEBOOK
+from grader.safe.html import asked_for, harmless_markdown, html_within_limits, in_a_fence
+from grader.safe.pictures import KINDS, Room, decoded, find, problem
+from grader.text import plain
+from grader.tree import MAX_NOTEBOOK, summed_up
 
 LARGE_NOTEBOOK = 20 << 20  # bytes; one with its plots has one or two, a larger one is read without them
 MAX_CELLS = 5000
@@ -153,25 +156,67 @@ def _first_line(error: BaseException) -> str:
 # --- what is kept, made harmless ----------------------------------------------------------------------------
 
 
-def clean_text(cell: Submitted, *, parse: bool = True) -> tuple[str, dict[str, dict[str, str]]]:
-    """Return the Markdown of a cell, made harmless, and the pictures pasted into it.
+Pictures = dict[str, dict[str, str]]  # by name, then by MIME type: in base64
 
-    Without `parse` no parser meets it: it becomes a block of text.
+
+def clean_text(
+    cell: Submitted, *, parse: bool = True, ours: Pictures | None = None, room: Room | None = None
+) -> tuple[str, Pictures, list[str]]:
+    """Return the Markdown of a cell, made harmless, the pictures pasted into it, and notes on what is not shown.
+
+    `ours` are pictures of the course's own cell, which the text may still show. `room` is that of the whole page.
+    Without `parse` no parser meets the cell: it becomes a block of text, without pictures.
     """
-    attachments = _clean_attachments(cell.attachments)
-    return (harmless_markdown(cell.source, attachments) if parse else in_a_fence(cell.source)), attachments
+    if not parse:
+        return in_a_fence(cell.source), {}, []
+    pasted, wrong = _clean_attachments(cell.attachments)
+    asked, missing = pictures_asked_for(cell.source, pasted, ours or {}, room or Room())
+    wrong |= {name: why for name, why in missing.items() if find(wrong, name) is None}
+    attachments = pasted | asked
+    notes = [f"the picture {plain(name, 80)} {why}; its name is shown" for name, why in wrong.items()]
+    return harmless_markdown(cell.source, attachments), attachments, summed_up(notes, "pictures not shown")
 
 
-def _clean_attachments(attachments: Any) -> dict[str, dict[str, str]]:
-    """Return the pictures pasted into a cell of text, within the limit."""
-    kept, room = {}, MAX_OUTPUT
+def pictures_asked_for(
+    source: str, pasted: Pictures, ours: Pictures, room: Room
+) -> tuple[Pictures, dict[str, str]]:
+    """Return the pictures that Markdown shows, by the names that it has for them; and why some are not there.
+
+    nbconvert decodes no name, and makes no page where one is missing. So what is not there is an empty picture, of
+    which browsers show the words.
+    """
+    found: Pictures = {}
+    missing = {}
+    urls = asked_for(source) if "attachment:" in source else []
+    for name, times in Counter(url[11:] for url in urls if url.startswith("attachment:")).items():
+        known = next((some[key] for some in (pasted, ours) if (key := find(some, name)) is not None), None)
+        if known is None:
+            missing[name] = "is not in the notebook"
+        elif not room.take(times * sum(map(len, known.values()))):
+            missing[name] = "would be shown more often than a page has room"
+        found[name] = {PICTURES[0]: ""} if name in missing or known is None else known
+    return found, missing
+
+
+def _clean_attachments(attachments: Any) -> tuple[Pictures, dict[str, str]]:
+    """Return the pictures pasted into a cell of text, within the limits, and why others are not kept."""
+    kept, wrong, room = {}, {}, MAX_OUTPUT
     for name, data in attachments.items() if isinstance(attachments, dict) else ():
-        for mime in PICTURES if isinstance(data, dict) else ():
-            picture = plain_text(data.get(mime))
-            if picture and _BASE64.fullmatch(picture) and len(picture) <= room:
-                kept[plain_text(name)] = {mime: picture}
-                room -= len(picture)
-    return kept
+        name, data = plain_text(name), data if isinstance(data, dict) else {}
+        mime = next((mime for mime in KINDS if mime in data), "")
+        picture = plain_text(data.get(mime))
+        if not mime:
+            why = f"is {plain(', '.join(map(str, data)), 80) or 'empty'}, not PNG, JPEG or GIF"
+        elif not picture or not _BASE64.fullmatch(picture):
+            why = "is no data of a picture"
+        elif len(picture) > room:
+            why = f"is one too many: those of a cell may have {MAX_OUTPUT >> 20} MiB"
+        elif not (why := problem(decoded(picture))):
+            kept[name] = {mime: picture}
+            room -= len(picture)
+            continue
+        wrong[name] = why
+    return kept, wrong
 
 
 def clean_outputs(outputs: Any, *, parse: bool = True) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ FORMGRADER = "http://localhost:8888/formgrader"
 _FORGED = re.compile(r"can be forged|points isolated$")
 _KINDS = {
     "Code about the grading itself": r"line \d+ is about ",
-    "Cells and metadata changed beyond the answers": r"was edited|came back (tagged|with)|cells are called",
+    "Cells and metadata changed beyond the answers": r"was edited|came back (tagged|with|as)|cells are called",
     "Files that replace, configure or run": (
         r"named like the module|would run|configures|\blinks?\b|special file|regular file|its name is not"
     ),
@@ -177,7 +177,8 @@ def unread_cells(graded: Sequence[Graded]) -> list[tuple[str, str, int]]:
         place
         for result in graded
         for place, cell in result.cells.items()
-        if cell.needs_manual_grade and place[1] not in result.for_a_person
+        # What a check of a part could not settle stands among the undecided.
+        if cell.needs_manual_grade and not (place[0] in result.reports and place[1] in result.for_a_person)
     )
     return [(notebook, name, count) for (notebook, name), count in sorted(waiting.items())]
 

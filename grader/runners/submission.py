@@ -219,7 +219,9 @@ def _enter(work: Work, entry: Entry, name: str, notebook: nbformat.NotebookNode,
     A part's points are those of its report. What a plain notebook's cells earn stands in their outputs, by
     nbgrader's rules.
     """
-    from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, is_task
+    from nbgrader.utils import compute_checksum, is_grade, is_solution, is_task
+
+    from grader.book.points import automatic_points
 
     part, report = work.shared.part(name), graded.reports.get(name)
     scores, comments = entry.scores.setdefault(name, {}), entry.comments.setdefault(name, {})
@@ -235,7 +237,11 @@ def _enter(work: Work, entry: Entry, name: str, notebook: nbformat.NotebookNode,
                 points = 0.0
                 graded.notes.append(f"{name}: {identity} is graded, but no item of course.toml: 0 points")
             else:
-                points, _ = determine_grade(cell, log)
+                points, wrong = automatic_points(cell, log)
+                if wrong:
+                    # The first note is the one that stands beside the student's name.
+                    graded.notes.insert(0, f"{name}: {identity} {wrong}; give its points by hand")
+                    graded.for_a_person.append(identity)
             scores[identity] = points, identity in graded.for_a_person
         if is_solution(cell) or is_task(cell):
             untouched = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell)

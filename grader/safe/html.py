@@ -11,24 +11,18 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from collections.abc import Iterable
 from functools import cache, cached_property
 from html import escape, unescape
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from grader.safe import pictures
+from grader.safe.allowed import ATTRIBUTES, NAMES, PICTURE, STYLES, acts_not, classes, is_harmless_attribute
+from grader.safe.allowed import is_harmless as _is_harmless
 from grader.safe.clock import at_most
+from grader.safe.formulas import mathml
 
-_NAMES = (
-    "a abbr b blockquote br caption cite code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i "
-    "img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr "
-    "tt u ul var"
-)
-_STYLES = ["text-align", "color", "background-color", "font-weight"]
-# No remote picture: it would tell its owner who reads the page, and when.
-_PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
-# No id and no name: formgrader finds the box for a score by the id of its cell, and a heading may be called so.
-_ATTRIBUTES = {"title", "alt", "style", "colspan", "rowspan", "width", "height", "start", "border"}
-_CLASSES = {"highlight", "dataframe", "table", "table-bordered", "verdicts"}
 _FORMULA_CLASS = re.compile(r"formula-[0-9a-f]{16}-\d+")
 # One without an end goes to the end, as in a browser, or each of them would be searched anew.
 _WITH_CONTENT = re.compile(r"<(script|style)\b(?:[^>]*+>(?:.*?</\1\s*>|.*\Z)|[^>]*+\Z)", re.I | re.S)
@@ -45,7 +39,6 @@ MAX_ENVIRONMENTS = 200
 MAX_SPACES = 1000  # in a row
 MAX_PIECES = 1000  # different pieces of HTML in Markdown that are made text
 MAX_FORMULAS = 500  # of one cell; more stay TeX
-MAX_FORMULA = 2000  # characters; a longer one stays TeX
 SECONDS = 5.0  # of processor time for one cell or output
 
 
@@ -62,10 +55,10 @@ class _Cleaners(threading.local):
         from bleach.css_sanitizer import CSSSanitizer
 
         return Cleaner(
-            tags=frozenset(_NAMES.split()),
+            tags=frozenset(NAMES.split()),
             attributes=_is_allowed,
             protocols={"data"},
-            css_sanitizer=CSSSanitizer(allowed_css_properties=_STYLES),
+            css_sanitizer=CSSSanitizer(allowed_css_properties=STYLES),
             strip_comments=True,
         )
 
@@ -73,20 +66,13 @@ class _Cleaners(threading.local):
 _cleaners = _Cleaners()
 
 
-@cache
-def _classes() -> frozenset[str]:
-    from pygments.token import STANDARD_TYPES
-
-    return frozenset(STANDARD_TYPES.values()) | _CLASSES
-
-
 def _is_allowed(tag: str, name: str, value: str) -> bool:
     if tag == "img" and name == "src":
-        return bool(_PICTURE.fullmatch(value))
+        return bool(PICTURE.fullmatch(value))
     if name == "class":
         # A free choice of classes could lay a page of one's own over formgrader's.
-        return bool(_FORMULA_CLASS.fullmatch(value)) or set(value.split()) <= _classes()
-    return name in _ATTRIBUTES
+        return bool(_FORMULA_CLASS.fullmatch(value)) or set(value.split()) <= classes()
+    return name in ATTRIBUTES
 
 
 def clean_html(text: Any) -> str:
@@ -138,12 +124,17 @@ def warm_up() -> None:
 @cache
 def _renderer() -> type:
     """Return the class that renders Markdown; made on first use, since nbconvert takes long to import."""
+    from mistune.util import striptags
     from nbconvert.filters.markdown_mistune import IPythonRenderer
 
     class Renderer(IPythonRenderer):
-        def __init__(self, attachments: dict[str, dict[str, str]] | None = None):
+        def __init__(
+            self, attachments: dict[str, dict[str, str]] | None = None, shown: pictures.Shown | None = None
+        ):
             super().__init__(escape=False, exclude_anchor_links=True, attachments=attachments)
-            self.formulas: dict[str, str] = {}
+            self.places: dict[str, str] = {}
+            self._shown = shown or pictures.Shown()
+            self._formulas = 0
             self._token = secrets.token_hex(8)
 
         def link(self, text: str, url: str, title: str | None = None) -> str:
@@ -153,10 +144,23 @@ def _renderer() -> type:
             return text if shown in text or not urlsplit(url).netloc else f"{text} ({shown})"
 
         def image(self, text: str, url: str, title: str | None = None) -> str:
-            name = url.removeprefix("attachment:")
-            if name != url and name not in self.attachments:
-                return f"[picture: {escape(text or name)}]"
-            return super().image(text, url, title)
+            told = {"src": url, "alt": unescape(striptags(text)), "title": title or ""}
+            return self._picture({name: value for name, value in told.items() if value or name != "title"})
+
+        def block_html(self, html: str) -> str:
+            return super().block_html(self._with_pictures(html))
+
+        def inline_html(self, html: str) -> str:
+            return super().inline_html(self._with_pictures(html))
+
+        def _with_pictures(self, html: str) -> str:
+            found = ((tag, pictures.attributes(tag[0])) for tag in pictures.TAG.finditer(html))
+            return _replaced(html, [(tag, self._picture(told)) for tag, told in found if told is not None])
+
+        def _picture(self, told: dict[str, str]) -> str:
+            # Not in the text that is parsed again to be cleaned: a picture has millions of characters.
+            tag = self._shown.tag(told, self.attachments)
+            return self._place(tag) if tag else pictures.words(told["src"], told.get("alt", ""))
 
         def inline_math(self, body: str) -> str:
             return self._formula(body, f"${body}$", "inline")
@@ -169,10 +173,13 @@ def _renderer() -> type:
             return self._formula(whole, whole, "block")
 
         def _formula(self, body: str, source: str, display: str) -> str:
-            if len(self.formulas) >= MAX_FORMULAS:
-                return f"<code>{escape(source)}</code>"
-            place = f'<span class="formula-{self._token}-{len(self.formulas)}"></span>'
-            self.formulas[place] = mathml(body, display) or f"<code>{escape(source)}</code>"
+            self._formulas += 1
+            found = mathml(body, display) if self._formulas <= MAX_FORMULAS else ""
+            return self._place(found) if found else f"<code>{escape(source)}</code>"
+
+        def _place(self, html: str) -> str:
+            place = f'<span class="formula-{self._token}-{len(self.places)}"></span>'
+            self.places[place] = html
             return place
 
     return Renderer
@@ -184,11 +191,27 @@ def _render(source: str, renderer: Any) -> str:
     return MarkdownWithMath(renderer=renderer).render(source)
 
 
-def render_markdown(source: str, attachments: dict[str, dict[str, str]] | None = None) -> str:
-    """Return Markdown as clean HTML; formulas become MathML, which needs no script and no network."""
+def _replaced(text: str, found: Iterable[tuple[re.Match[str], str]]) -> str:
+    """Return `text` with what was found in it, in order, replaced."""
+    pieces, position = [], 0
+    for match, new in found:
+        pieces += [text[position : match.start()], new]
+        position = match.end()
+    return "".join([*pieces, text[position:]])
+
+
+def render_markdown(
+    source: str,
+    attachments: dict[str, dict[str, str]] | None = None,
+    shown: pictures.Shown | None = None,
+) -> str:
+    """Return Markdown as clean HTML; formulas become MathML, which needs no script and no network.
+
+    Pictures are put into the page as far as `shown` allows; of any other its name stands there.
+    """
     if _is_too_much(source):
         return _as_text(source)
-    renderer = _renderer()(attachments)
+    renderer = _renderer()(attachments, shown)
     try:
         with at_most(SECONDS):
             text = html_within_limits(_render(source, renderer))
@@ -197,7 +220,7 @@ def render_markdown(source: str, attachments: dict[str, dict[str, str]] | None =
     if text is None:
         return _as_text(source)
     # Cleaning escapes < in attributes, so a place that is found stands where an element may stand.
-    text = _PLACE.sub(lambda place: renderer.formulas.get(place[0], place[0]), text)
+    text = _PLACE.sub(lambda place: renderer.places.get(place[0], place[0]), text)
     # Without a class, nbgrader's style sheet draws no lines in a table.
     return _Clean(text.replace("<table>", '<table class="table table-bordered">'))
 
@@ -217,40 +240,8 @@ def _as_text(source: str) -> str:
     return _Clean(f"<pre>{escape(source)}</pre>")
 
 
-_MATHML = """math maction menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts
-    mroot mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"""
-_MATHML_ATTRIBUTES = """display displaystyle mathvariant stretchy fence form separator lspace rspace linethickness
-    columnalign rowspacing columnspacing accent accentunder movablelimits minsize maxsize symmetric width height
-    depth scriptlevel notation"""
-
-
-def mathml(latex: str, display: str) -> str:
-    """Return a formula of a stranger's as MathML, the empty string where that fails."""
-    import xml.etree.ElementTree as ElementTree
-
-    from latex2mathml.converter import convert_to_element
-
-    if len(latex) > MAX_FORMULA:
-        return ""
-    try:
-        top = convert_to_element(latex, display=display)
-        for element in top.iter():
-            if element.tag not in _MATHML.split():
-                return ""
-            for name in set(element.attrib).difference(_MATHML_ATTRIBUTES.split()):
-                del element.attrib[name]
-            # The library writes characters as entities, which would be escaped once more.
-            element.text = element.text and unescape(element.text)
-        return ElementTree.tostring(top, encoding="unicode")
-    except Exception:  # the library meets a stranger's text; the page shows the TeX
-        return ""
-
-
 # --- Markdown that is written to disk ------------------------------------------------------------------------
 
-_TAG = re.compile(r"""</?([a-z][a-z0-9]*)((?:\s+[a-z]+="[^"<>]*")*)\s*/?>""")
-_ATTRIBUTE = re.compile(r'([a-z]+)="([^"]*)"')
-_TASK = re.compile(r'<input class="task-list-item-checkbox" type="checkbox" disabled( checked)?/>')
 _MAYBE_HTML = re.compile(r"[<&]|\]\s*[(\[:]|attachment:|[a-z]:/", re.I)
 
 
@@ -279,27 +270,92 @@ def in_a_fence(source: str) -> str:
 
 
 def _mended(source: str, attachments: dict[str, dict[str, str]] | None) -> str:
-    """Return the Markdown with HTML that would run made text, the empty string where it would run all the same."""
+    """Return the Markdown with what would run made text, the empty string where it would run all the same."""
     raw: list[str] = []
-    if _is_harmless(_render(source, _recorder()(raw, attachments))):
+    found = _recorder()(raw, attachments)
+    if _is_harmless(_render(source, found)):
         return source
     bad = {html for html in raw if not _is_harmless(html)}
     if len(bad) > MAX_PIECES:
         return ""
     for html in sorted(bad, key=lambda html: (-len(html), html)):
-        source = source.replace(html, html.replace("<", "&lt;"))
+        source = source.replace(html, _as_harmless_html(html))
+    if any(_names_a_file(url) for url in found.pictures):
+        source = _IMAGE.sub(_as_words, source)
     return source if _is_harmless(_render(source, _recorder()([], attachments))) else ""
+
+
+def _as_harmless_html(html: str) -> str:
+    """Return HTML with its pictures strictly written, where nothing else of it does harm, or else as text."""
+    strict = pictures.TAG.sub(lambda tag: pictures.strictly_written(tag[0]), html)
+    return strict if _is_harmless(strict) else html.replace("<", "&lt;")
+
+
+# A picture in Markdown, as it is mostly written. What is written otherwise makes a block of text of the whole.
+_IMAGE = re.compile(
+    r"!\[([^\[\]]*)\]\(\s*(?:<([^<>\n]*)>|([^\s()<>]+))(?:\s+(?:\"[^\"\n]*\"|'[^'\n]*'))?\s*\)"
+)
+
+
+def _names_a_file(address: str) -> bool:
+    """Return whether an address is one of a file that no page can show: to be named, not to be asked for."""
+    return (
+        not is_harmless_attribute("img", "src", address)
+        and acts_not(address)
+        and re.search(r"\.\w{1,5}$", address) is not None
+    )
+
+
+def _as_words(image: re.Match[str]) -> str:
+    from mistune.util import escape_url
+
+    address = image[2] or image[3] or ""
+    told = f"{image[1]} `{address.replace('`', '')}`".strip()
+    return f"[picture: {told}]" if _names_a_file(escape_url(address)) else image[0]
+
+
+def asked_for(source: str) -> list[str]:
+    """Return the addresses of the pictures in Markdown, each as often as it stands there.
+
+    They are written as nbconvert looks for them among the attachments. Nothing where the text is too much for a
+    parser.
+    """
+    if _is_too_much(source):
+        return []
+    raw: list[str] = []
+    found = _recorder()(raw, _Everything())
+    try:
+        with at_most(SECONDS):
+            _render(source, found)
+    except Exception:  # the clock, or the parser, which meets a stranger's text
+        return []
+    tags = [pictures.attributes(tag) or {} for html in raw for tag in pictures.TAG.findall(html)]
+    return [*found.pictures, *(told["src"] for told in tags if "src" in told)]
+
+
+class _Everything(dict[str, dict[str, str]]):
+    """Attachments of any name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> dict[str, str]:
+        return {"image/png": ""}
 
 
 @cache
 def _recorder() -> type:
-    """Return nbconvert's own renderer, which also keeps the HTML that it finds in the Markdown."""
+    """Return nbconvert's own renderer, which also keeps the HTML and the pictures that it finds in the Markdown."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer
 
     class Recorder(IPythonRenderer):
         def __init__(self, raw: list[str], attachments: dict[str, dict[str, str]] | None):
-            super().__init__(escape=False, attachments=attachments or {})
+            # A picture's data would make the page that is searched as large as all of them.
+            if not isinstance(attachments, _Everything):
+                attachments = {name: {"image/png": ""} for name in attachments or ()}
+            super().__init__(escape=False, attachments=attachments)
             self._raw = raw
+            self.pictures: list[str] = []
 
         def block_html(self, html: str) -> str:
             self._raw.append(html.strip())
@@ -309,42 +365,8 @@ def _recorder() -> type:
             self._raw.append(html.strip())
             return super().inline_html(html)
 
+        def image(self, text: str, url: str, title: str | None = None) -> str:
+            self.pictures.append(url)
+            return super().image(text, url, title)
+
     return Recorder
-
-
-def _is_harmless(html: str) -> bool:
-    """Return whether every < of rendered Markdown opens or closes a harmless element, strictly written."""
-    position = -1
-    while (position := html.find("<", position + 1)) >= 0:
-        if _TASK.match(html, position):
-            continue
-        tag = _TAG.match(html, position)
-        if tag is None or tag[1] not in (*_NAMES.split(), "center", "font"):
-            return False
-        for name, value in _ATTRIBUTE.findall(tag[2]):
-            if not _is_harmless_attribute(tag[1], name, unescape(value)):
-                return False
-    return True
-
-
-# A picture that lies elsewhere, or one beside the page, by its name: a browser asks for it on a mere visit.
-_FILE = re.compile(r"https?://[\w./%?=&+-]+|(?!/)[\w./%+-]+\.(png|jpe?g|gif|svg|webp|bmp)", re.I)
-
-
-def _acts_not(address: str) -> bool:
-    """Return whether an address is none of formgrader's, whose pages act on a mere visit: see `formgrader.py`."""
-    return "formgrader" not in unquote(address).lower()
-
-
-def _is_harmless_attribute(tag: str, name: str, value: str) -> bool:
-    if name == "src":
-        return bool(_PICTURE.fullmatch(value)) or (_FILE.fullmatch(value) is not None and _acts_not(value))
-    if name == "href":
-        return bool(re.match(r"(https?://|mailto:|#|[\w.-]+$)", value)) and _acts_not(value)
-    if name == "id":
-        return re.fullmatch("h[1-6]", tag) is not None
-    if name == "class":
-        return set(value.split()) <= _classes() | {"anchor-link", "task-list-item"}
-    if name == "style":
-        return re.fullmatch(r"text-align: ?(left|right|center);?", value) is not None
-    return name in _ATTRIBUTES or name in ("align", "color", "size", "face", "target", "rel")

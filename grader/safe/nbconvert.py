@@ -11,8 +11,10 @@ from typing import Any
 from grader.safe.clock import at_most, begin_page
 from grader.safe.formgrader import guard
 from grader.safe.html import SECONDS, clean_html, render_markdown
+from grader.safe.pictures import Shown
 
 PAGE = 30.0  # seconds of processor time for what the parsers do on one page; the rest is shown as text
+_SHOWN = "grader_pictures"  # among nbconvert's resources: the pictures of the page that is made
 MAX_CODE = 100_000  # characters of a cell of code that gets colours
 
 
@@ -28,13 +30,16 @@ def configure(config: Any) -> None:
 
     @pass_context
     def markdown2html(context: Any, source: str) -> str:
-        return render_markdown(source, (context.get("cell") or {}).get("attachments"))
+        shown = (context.get("resources") or {}).get(_SHOWN)
+        shown = shown if isinstance(shown, Shown) else None
+        return render_markdown(source, (context.get("cell") or {}).get("attachments"), shown)
 
     class EscapeNames(Preprocessor):
-        """Escapes the names that formgrader's page is made with; its template takes them for HTML."""
+        """Begins a page: escapes the names that formgrader's is made with; its template takes them for HTML."""
 
         def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
             begin_page(PAGE)
+            resources[_SHOWN] = Shown((resources.get("metadata") or {}).get("path") or "")
             for key in (
                 "assignment_id",
                 "notebook_id",

@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from grader.lean import nbformat
 from grader.notebooks import reading
@@ -15,6 +16,7 @@ from grader.notebooks.rebuild import rebuild, rebuild_apart
 from grader.notebooks.template import Template, grade_id
 from grader.safe import apart, html
 from grader.safe.html import harmless_markdown, html_within_limits, render_markdown
+from grader.safe.pictures import Room
 from grader.tree import MAX_NOTEBOOK
 
 NEW = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
@@ -40,6 +42,10 @@ CELLS = [
 ]
 FILES = Template("nb", CELLS, {"name": "python3", "display_name": "Python 3"}, judges_files=True)
 PLAIN = Template("nb", CELLS, {"name": "python3", "display_name": "Python 3"}, judges_files=False)
+
+
+PASTED = {"image.png": {"image/png": "aGk="}}
+OTHER = {"image.png": {"image/png": "aG8="}}
 
 
 def submitted(path, cells, **top):
@@ -88,13 +94,74 @@ def test_tags_points_and_ids_of_a_submission_are_the_courses_own(tmp_path):
     nbformat.validate(notebook)
 
 
-def test_the_first_of_two_cells_with_one_id_counts_and_both_are_noted(tmp_path):
-    path = submitted(tmp_path / "nb.ipynb", [theirs("answer", "first"), theirs("answer", "second")])
+# jupyter/nbgrader#1083: an editor that splits or copies a cell keeps its id, and stock nbgrader gives up.
+@pytest.mark.parametrize(
+    ("cells", "answer", "runs", "told"),
+    [
+        (["import math", "def f(): pass"], "import math", ["def f(): pass"], "together they are the answer"),
+        (["a", "b", "%%time\nc"], "a", ["b", "%%time\nc"], "together they are the answer"),
+        (["raise NotImplementedError()\n", "a = 1"], "a = 1", [], "the one with an answer counts"),
+        (["", "a = 1"], "a = 1", [], "the one with an answer counts"),
+        (["a = 1", "a = 1\n", "raise NotImplementedError()"], "a = 1", [], "the first counts"),
+        (["raise NotImplementedError()", ""], "raise NotImplementedError()", [], "the first counts"),
+    ],
+)
+def test_of_an_answer_split_into_cells_nothing_is_lost_and_each_part_runs(
+    tmp_path, cells, answer, runs, told
+):
+    test = theirs("test", "x")
+    path = submitted(tmp_path / "nb.ipynb", [*(theirs("answer", source) for source in cells), test])
+    notebook, notes = rebuild(PLAIN, path)
+    order = [grade_id(cell) or cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert order == ["answer", *runs, "test", "plot"]
+    assert sources(notebook)["answer"] == answer
+    assert any(f"{len(cells)} cells are called answer; {told}" in note for note in notes)
+    nbformat.validate(notebook)
+
+
+def test_a_copy_runs_where_it_stands_and_what_was_made_a_text_of_it_stays_one(tmp_path):
+    cells = [
+        theirs("answer", "an older try", "raw"),
+        theirs("answer", "answer"),
+        theirs("", "own"),
+        theirs("test", "x"),
+        theirs("answer", "after the test"),
+        theirs("answer", "a *remark*", "markdown"),
+    ]
+    notebook, _ = rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", cells))
+    order = [(cell.cell_type, grade_id(cell) or cell.source) for cell in notebook.cells]
+    assert order == [
+        *(("markdown", "an older try"), ("code", "answer"), ("code", "own"), ("code", "test")),
+        *(("code", "after the test"), ("markdown", "a *remark*"), ("markdown", "essay"), ("code", "plot")),
+    ]
+
+
+@pytest.mark.parametrize("template", [FILES, PLAIN], ids=["part", "plain"])
+def test_a_report_split_into_cells_is_one_text_with_the_pictures_of_each(tmp_path, template):
+    halves = [
+        theirs("essay", "One ![](attachment:image.png)", "markdown", attachments=PASTED),
+        theirs("essay", "Write here.", "markdown"),
+        theirs("essay", "One ![](attachment:image.png)", "markdown", attachments=PASTED),
+        theirs("essay", "two ![](attachment:image.png)", "markdown", attachments=OTHER),
+        theirs("essay", "<script>x()</script>", "code"),
+    ]
+    notebook, _ = rebuild(template, submitted(tmp_path / "nb.ipynb", halves))
+    (cell,) = (cell for cell in notebook.cells if grade_id(cell) == "essay")
+    source = cell.source.replace("attachment:1-image", "attachment:image")
+    assert source == (
+        "One ![](attachment:image.png)\n\ntwo ![](attachment:image.png)\n\n&lt;script>x()&lt;/script>"
+    )
+    assert [*cell.attachments.values()] == [PASTED["image.png"], OTHER["image.png"]]
+    assert "two" not in [cell.source for cell in notebook.cells if not grade_id(cell)]
+
+
+def test_of_tests_that_stand_twice_none_counts_but_the_courses_own(tmp_path):
+    path = submitted(tmp_path / "nb.ipynb", [theirs("test", "pass"), theirs("test", "pass")])
     for template in (FILES, PLAIN):
         notebook, notes = rebuild(template, path)
-        assert sources(notebook)["answer"] == "first"
-        assert "second" not in [cell.source for cell in notebook.cells]
-        assert any("2 cells are called answer" in note for note in notes)
+        assert sources(notebook)["test"] == CELLS[2].source
+        assert "pass" not in [cell.source for cell in notebook.cells]
+        assert any("2 cells are called test; the course's own is used" in note for note in notes)
 
 
 def test_a_plain_notebook_keeps_the_students_own_cells_in_their_places(tmp_path):
@@ -306,6 +373,107 @@ def test_a_pasted_picture_stays_in_a_report_and_what_is_no_picture_does_not(tmp_
     nbformat.validate(notebook)
 
 
+def kept(tmp_path, source, attachments, template=FILES):
+    """Return the report that becomes of `source` with `attachments`, and the notes on its pictures."""
+    essay = theirs("essay", source, "markdown", attachments=attachments)
+    notebook, notes = rebuild(template, submitted(tmp_path / "nb.ipynb", [essay]))
+    nbformat.validate(notebook)
+    (cell,) = (cell for cell in notebook.cells if grade_id(cell) == "essay")
+    return cell, [note for note in notes if "picture" in note]
+
+
+def stock(cell):
+    """Return the HTML that nbconvert itself makes of a cell; it raises where an attachment is missing."""
+    renderer = IPythonRenderer(escape=False, attachments=cell.get("attachments"))
+    return MarkdownWithMath(renderer=renderer).render(cell.source)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("my plot.png", "my%20plot.png"),
+        ("рис.png", "рис.png"),
+        ("a.png", "a.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+    ],
+)
+def test_nbgraders_own_page_shows_a_picture_whose_name_is_written_otherwise_in_the_text(
+    tmp_path, name, asked
+):
+    cell, notes = kept(tmp_path, f"**bold** ![](attachment:{asked})", {name: {"image/gif": "aGk="}})
+    assert '<img src="data:image/gif;base64,aGk="' in stock(cell)
+    assert cell.source == f"**bold** ![](attachment:{asked})"
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("attachments", "told"),
+    [
+        ({"a.svg": {"image/svg+xml": "PHN2Zz4="}}, "is image/svg+xml, not PNG, JPEG or GIF"),
+        (
+            {"a.svg": {"text/html": "<script>", "image/webp": "aGk="}},
+            "is text/html, image/webp, not PNG, JPEG",
+        ),
+        ({"a.svg": {"image/png": '"><script>'}}, "is no data of a picture"),
+        ({"a.svg": {"image/png": "A" * reading.MAX_OUTPUT + "AAAA"}}, "is one too many"),
+        ({"a.svg": {"image/png": "Qk0AAAAA"}}, "is no PNG, JPEG or GIF"),
+        ({"a.svg": 7}, "is empty, not PNG"),
+        ({}, "is not in the notebook"),
+    ],
+    ids=["svg", "others", "no base64", "large", "bitmap", "number", "missing"],
+)
+def test_of_a_picture_that_is_not_kept_words_stand_there_a_note_names_it_and_the_text_stays(
+    tmp_path, attachments, told
+):
+    source = "**bold** ![loss](attachment:a.svg) ![](attachment:p.png)"
+    cell, notes = kept(tmp_path, source, {"p.png": {"image/png": "aGk="}, **attachments})
+    assert cell.source == source
+    assert 'src="data:image/png;base64," alt="loss"' in stock(cell)  # a browser shows the words
+    page = render_markdown(cell.source, cell.attachments)
+    assert "[picture: loss (a.svg)]" in page
+    assert "base64,aGk=" in page
+    assert "script" not in json.dumps(cell)
+    (note,) = notes
+    assert note.startswith("nb.ipynb: essay: the picture a.svg ")
+    assert told in note
+    assert note.endswith("its name is shown")
+
+
+def test_a_picture_shown_too_often_for_a_page_is_named_instead(tmp_path, monkeypatch):
+    monkeypatch.setattr(Room.__init__, "__defaults__", (10,))
+    cell, notes = kept(tmp_path, "![](attachment:image.png)" * 3, PASTED)
+    assert "aGk=" not in stock(cell)
+    assert "would be shown more often than a page has room" in notes[0]
+
+
+def test_a_picture_of_the_courses_own_cell_is_kept_whatever_the_student_kept_of_it(tmp_path):
+    cells = [
+        cell("read", "markdown", "Look: ![](attachment:fig.png)", locked=True),
+        cell("essay", "markdown", "Explain ![](attachment:fig.png)", solution=True, grade=True),
+    ]
+    for ours in cells:
+        ours.attachments = nbformat.from_dict({"fig.png": {"image/png": "b3Vycw=="}})
+    evil = {"fig.png": {"image/png": "dGhlaXJz"}}
+    path = submitted(
+        tmp_path / "nb.ipynb",
+        [
+            theirs("read", "x", "markdown", attachments=evil),
+            theirs("essay", "![](attachment:fig.png)", "markdown"),
+        ],
+    )
+    for template in (
+        Template("nb", cells, {}, judges_files=True),
+        Template("nb", cells, {}, judges_files=False),
+    ):
+        for rebuilt in (rebuild(template, path)[0], rebuild_apart(template, path)[0]):
+            for found in rebuilt.cells:
+                assert found.attachments == {"fig.png": {"image/png": "b3Vycw=="}}
+                assert "b3Vycw==" in stock(found)
+    cells[1].source = ""
+    rebuilt, _ = rebuild(template, submitted(path, [theirs("essay", "No picture.", "markdown")]))
+    assert "attachments" not in rebuilt.cells[1]
+
+
 def test_html_of_an_output_is_written_clean():
     data = {
         "text/html": '<table class="dataframe"><tr onclick="x()"><td>1</td></tr></table><script>x()</script>'
@@ -410,9 +578,26 @@ def test_where_the_clock_ends_the_child_answers_are_kept_and_texts_are_shown_as_
     assert "takes more than 1 s; it is dropped" in notes[0]
 
 
-def test_a_text_handed_in_as_code_is_made_harmless_too(tmp_path):
-    notebook, _ = rebuild(FILES, submitted(tmp_path / "nb.ipynb", [theirs("essay", "<script>x()</script>")]))
-    assert "<script>" not in sources(notebook)["essay"]
+# jupyter/nbgrader#92: students change the type of a cell.
+@pytest.mark.parametrize("template", [FILES, PLAIN], ids=["part", "plain"])
+@pytest.mark.parametrize("kind", ["code", "raw", "heading", None])
+def test_a_text_handed_in_as_another_type_is_made_harmless_and_the_type_is_noted(tmp_path, kind, template):
+    essay = theirs("essay", "**hi** <script>x()</script>", kind)
+    notebook, notes = rebuild(template, submitted(tmp_path / "nb.ipynb", [essay]))
+    (cell,) = (cell for cell in notebook.cells if grade_id(cell) == "essay")
+    assert cell.cell_type == "markdown"
+    assert cell.source == "**hi** &lt;script>x()&lt;/script>"
+    told = "code" if kind == "code" else "a raw cell"
+    assert f"nb.ipynb: the cell essay came back as {told}; it is taken as Markdown" in notes
+
+
+def test_an_answer_in_code_handed_in_as_text_runs_and_the_type_is_noted(tmp_path):
+    cells = [theirs("answer", "a = 1", "markdown"), theirs("test", CELLS[2].source, "raw")]
+    notebook, notes = rebuild(PLAIN, submitted(tmp_path / "nb.ipynb", cells))
+    assert [cell.cell_type for cell in notebook.cells[:2]] == ["code", "code"]
+    assert sources(notebook)["answer"] == "a = 1"
+    assert "nb.ipynb: the cell answer came back as Markdown; it is taken as code" in notes
+    assert "nb.ipynb: the cell test came back as a raw cell; it is taken as code" in notes
 
 
 PIECES = [
