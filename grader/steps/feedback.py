@@ -83,8 +83,9 @@ def _write_pages(course: NbCourse, student: str, assignment: str, names: list[st
     problems = []
     for name in set(names).difference(found):
         (target / f"{name}.html").unlink(missing_ok=True)  # of what was handed in earlier
-        said = (note for note in (record.notes if record else ()) if note.startswith(f"{name}.ipynb was not"))
-        problems.append(next(said, f"{graded / name}.ipynb is missing; grade it again"))
+        said = [note for note in (record.notes if record else ()) if note.startswith(f"{name}.ipynb was not")]
+        if said != [f"{name}.ipynb was not submitted"]:  # who leaves one out lacks no page
+            problems.append(said[0] if said else f"{graded / name}.ipynb is missing; grade it again")
     course.folders.student_id = student
     if found and _convert(course, "*"):  # which also took away what had been written
         for name in found:
