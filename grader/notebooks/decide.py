@@ -154,7 +154,7 @@ def decide(
     ran = run_shared(place, _texts(cells), files, wall, memory=memory)
     plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
     plan.memory = _coarse(place.take_peak_memory())
-    plan.lost = _lost(cells, ran)
+    plan.lost, plan.raised = _lost(cells, ran), _raised(cells, ran)
     return plan
 
 
@@ -219,9 +219,24 @@ def _lost(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
         earned = {"passed": most, "failed": 0.0}.get(verdict)
         earned = float(verdict) if earned is None else earned
         if earned < most:
-            why = reason_of(outputs)
+            why = reason_of(outputs) or _said_on_stderr(outputs)
             lost[grade_id(cell)] = f"{earned:g} of {most:g} points{f' ({why})' if why else ''}"
     return lost
+
+
+def _said_on_stderr(outputs: list[dict[str, Any]]) -> str:
+    said = "".join(output["text"] for output in outputs if output.get("name") == "stderr").strip()
+    return f"it prints to stderr: {plain(said.splitlines()[-1], 200)}" if said else ""
+
+
+def _raised(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
+    """Return, for each cell of the reference that is no test and ends with an error it should not, what that says."""
+    raised = {}
+    for number, (cell, outputs) in enumerate(zip(cells, ran.outputs, strict=True), 1):
+        meant = "raises-exception" in cell.metadata.get("tags", ())
+        if not is_test(cell) and not meant and (why := reason_of(outputs)):
+            raised[grade_id(cell) or f"number {number}"] = why
+    return raised
 
 
 def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
@@ -243,8 +258,11 @@ def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
             lines.append(f"{name}: {cell.id} shares the student's interpreter and can be forged: {cell.why}")
         elif cell.where == "claimed":
             lines.append(f"{name}: the cell {cell.id} runs in the student's interpreter: {cell.why}")
+    lines += [f"{name}: the reference's cell {cell} fails: {why}" for cell, why in plan.raised.items()]
     for test, told in plan.lost.items():
-        lines.append(f"{name}: {test} gives the reference itself {told}; no student can do better")
+        lines.append(
+            f"{name}: {test} gives the reference itself {told}: the reference fails it, and no student can do better"
+        )
     if not memory and allowed_memory(plan) > MEMORY:
         used, allowed = plan.memory >> 20, allowed_memory(plan) >> 20
         lines.append(f"{name}: the reference uses {used} MiB of memory; a submission may use {allowed} MiB")
