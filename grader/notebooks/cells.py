@@ -44,7 +44,13 @@ for _name in (
 
 Output = dict[str, Any]
 
-_SET = {"NBGRADER_EXECUTION": "autograde", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+_SET = {
+    "NBGRADER_EXECUTION": "autograde",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    # A line `!pip install` says at once that there is no network.
+    "PIP_RETRIES": "0",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}
 
 MAX_TEXT = 1 << 20  # characters of streams and tracebacks that one cell may keep
 MAX_DATA = 8 << 20  # characters of pictures and tables that one cell may keep
@@ -243,7 +249,9 @@ class Notebook:
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._open = contextlib.ExitStack()
         self._open.callback(_put_back, dict(os.environ))
-        os.environ.update(_SET)
+        # A line `!python` means this Python.
+        programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        os.environ.update(_SET, PATH=programs)
         logging.getLogger("matplotlib.font_manager").addFilter(_is_of_the_cell)
         self.outputs = Outputs(self._open.enter_context(_files_behind_the_streams()))
         self.shell = _new_shell(self.outputs)

@@ -97,8 +97,9 @@ def _machine() -> int:
 def libraries(plan: Plan) -> list[str]:
     """Return the modules of a plan's imports that are slow to import and safe to have in every worker."""
     found: dict[str, None] = {}
-    for line in "\n".join(cell.imports for cell in plan.cells).splitlines():
-        for node in ast.walk(ast.parse(line)):
+    told = [text for cell in plan.cells for text in (cell.imports, *(text for _, text in cell.offers))]
+    for text in told:
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 found |= dict.fromkeys(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -149,6 +150,8 @@ def decide(
     Where no other does, all tests are shared. `wall` is the limit per cell in seconds, `memory` that of a worker in
     bytes.
     """
+    # Or a test would seem slow that is the first to import one in its interpreter.
+    place.zygote.preload(libraries(make_plan(template, reference)))
     place.take_peak_memory()
     cells = list(filter(runs, reference.cells))
     ran = run_shared(place, _texts(cells), files, wall, memory=memory)

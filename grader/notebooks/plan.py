@@ -180,7 +180,8 @@ def make_plan(
             classes |= names.classes if cell.where == "both" else set()
             given = told.look(source.source, names, partial(_closure, helpers=helpers))
             if cell.where not in ("both", "shared"):
-                bound_by_tests |= (names.binds - given.imported) | names.changes
+                # What is imported is no value to be told: answers import it too, or are offered the statement.
+                bound_by_tests |= (names.binds - names.imported) | names.changes
                 cell.offers = [[bound, text] for bound, text in definitions(given.text)]
     plan.pushable = sorted(bound_by_tests & loaded_there)
     plan.open = sorted(told.names - set(plan.pushable))

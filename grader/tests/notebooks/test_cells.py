@@ -174,6 +174,7 @@ def test_a_cell_that_waits_in_the_loop_for_ever_is_interrupted_and_the_next_one_
         ("%system echo four", None),
         ("!exit 3\nprint(_exit_code)", "3\n"),
         ("!test -t 1 && echo a terminal", "a terminal\r\n"),
+        ("import sys\n!python -c 'import sys; print(sys.prefix)' | grep -c {sys.prefix}", "1\r\n"),
         ("!no-such-program-anywhere\nprint('on')", None),
         ("%ls -d /tmp", None),
         ("!echo $PAGER $TERM", "cat xterm-color\r\n"),

@@ -759,6 +759,23 @@ def test_a_job_gets_no_more_processors_than_allowed(submit):
     assert run.cpu_seconds < 0.75 * run.wall
 
 
+@pytest.mark.parametrize(
+    ("code", "driver"),
+    [
+        ("x = input('n? ')\ndef run(): return 1", None),
+        ("run = input", None),  # no line of the submission's leads to it
+        ("import pickle, io\ndef run(): return pickle.load(io.BytesIO())", None),
+        ("def run(): raise EOFError('mine')", None),
+        ("import asyncio\ndef run(): raise asyncio.IncompleteReadError(b'', 3)", None),
+        ("run = input", "from work import run as theirs\ndef run(): return theirs()"),
+    ],
+)
+def test_an_eoferror_of_the_students_is_an_error_and_not_the_end_of_the_conversation(submit, code, driver):
+    sub = submit(code, driver=driver)
+    with pytest.raises(StudentError, match=r"EOF|IncompleteReadError"):
+        sub.call("driver:run" if driver else "work:run")
+
+
 def test_a_driver_sees_the_students_module(submit):
     sub = submit("def f(x): return x + 1", driver="from work import f\ndef twice(x): return f(f(x))\n")
     assert sub.call("driver:twice", 3).result == 5
