@@ -261,15 +261,20 @@ def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
             lines.append(f"{name}: {cell.id} shares the student's interpreter and can be forged: {cell.why}")
         elif cell.where == "claimed":
             lines.append(f"{name}: the cell {cell.id} runs in the student's interpreter: {cell.why}")
-    lines += [f"{name}: the reference's cell {cell} fails: {why}" for cell, why in plan.raised.items()]
-    for test, told in plan.lost.items():
-        lines.append(
-            f"{name}: {test} gives the reference itself {told}: the reference fails it, and no student can do better"
-        )
+    lines += failures(name, plan)
     if not memory and allowed_memory(plan) > MEMORY:
         used, allowed = plan.memory >> 20, allowed_memory(plan) >> 20
         lines.append(f"{name}: the reference uses {used} MiB of memory; a submission may use {allowed} MiB")
     return lines
+
+
+def failures(name: str, plan: Plan) -> list[str]:
+    """Return where the reference of a notebook fails, a line each."""
+    lines = [f"{name}: the reference's cell {cell} fails: {why}" for cell, why in plan.raised.items()]
+    end = "the reference fails it, and no student can do better"
+    return lines + [
+        f"{name}: {test} gives the reference itself {told}: {end}" for test, told in plan.lost.items()
+    ]
 
 
 def _without_answers(template: Template, reference: nbformat.NotebookNode) -> nbformat.NotebookNode:
