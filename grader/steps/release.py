@@ -143,14 +143,17 @@ def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None])
     wall = course.cell_seconds
     with Examiner("auto", programs=PROGRAMS) as examiner:  # the instructor's own code
         for template in templates:
-            told: list[str] = []
-            prepared = prepared_notebook(
-                course, assignment, template, lambda: examiner.place, wall, told.append
-            )
-            # What was decided before is not told again, but for what nobody can pass.
-            failing = failures(template.name, prepared.plan) if prepared.plan else []
-            for line in dict.fromkeys([*told, *failing]):
+            told: set[str] = set()
+
+            def tell(line: str, told: set[str] = told) -> None:
+                told.add(line)
                 say(line)
+
+            prepared = prepared_notebook(course, assignment, template, lambda: examiner.place, wall, tell)
+            # What was decided before is not told again, but for what nobody can pass.
+            for line in failures(template.name, prepared.plan) if prepared.plan else ():
+                if line not in told:
+                    say(line)
             if prepared.plan is not None and prepared.plan.lost:
                 _refuse_less_than_nbgrader(course, assignment, template.name, prepared.plan.lost)
 
