@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from traitlets.config import Config
 
 from effdl.quiet import QUIET, cores, wait_for_quiet
+from effdl.sockets import socket_folder
 from effdl.sources import ROOT, BuildError, is_stale, lint, read, short_name, sources, where
 
 STAMPS = ROOT / ".cache" / "executed.json"
@@ -94,9 +96,12 @@ def execute(
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name at home
     try:
         # Unix sockets in a private folder: no port to collide with, and nobody else on the machine can listen.
-        with tempfile.TemporaryDirectory() as sockets:
+        sockets = socket_folder("effdl-", room=len("/kernel-99999"))
+        try:
             client.config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             client.execute(env=environment)
+        finally:
+            shutil.rmtree(sockets, ignore_errors=True)
     except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
         place = where(notebook.cells[current], current + 1)
         plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()

@@ -20,10 +20,12 @@ The ranks meet at a `TCPStore` that listens on the loopback only, on a port that
 number of runs fit on one machine.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -31,6 +33,7 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -42,6 +45,7 @@ from effdl.launch_job import Job, LaunchError, Output, Results, dump, load
 from effdl.launch_rank import rank_main
 from effdl.launch_server import kill_descendants
 from effdl.launch_watch import Watch
+from effdl.sockets import LONGEST_PATH, socket_folder
 
 __all__ = ["PRELOAD", "LaunchError", "Output", "Results", "run", "without_main"]
 
@@ -51,6 +55,9 @@ PRELOAD = ["effdl.launch_server", "effdl.launch_rank"]
 
 _one_run_at_a_time = threading.Lock()
 _warm_server = None  # process id of the fork server that has been seen to answer
+_sockets: str | None = None  # a folder for its socket, where TMPDIR is too long for one
+LOOPBACK_LIMIT = 5.0  # seconds in which this process must reach itself: it takes a thousandth of one
+STORE_LIMIT = 300.0  # seconds, PyTorch's own
 
 
 def run(
@@ -81,7 +88,8 @@ def run(
         `Results`: a list by rank, with `.output`. Tensors come back on the CPU.
 
     Raises:
-        LaunchError: a rank raised, died, or ran past the deadline. No process of the run is left then, nor after
+        LaunchError: a rank raised, died, or ran past the deadline, or this machine has no loopback, or no place for a
+            socket. No process of the run is left then, nor after
             a KeyboardInterrupt, nor when this process is killed: the ranks' own children die with them.
         TypeError, ValueError: an argument that cannot work, said before anything starts.
     """
@@ -92,10 +100,11 @@ def run(
         job = Job(Path(folder), target, ranks, backend, threads)
         dump((args, kwargs or {}), job.folder / "arguments", f"the arguments of {target}")
         (job.folder / "log").touch()
+        _require_loopback(min(deadline, LOOPBACK_LIMIT))
         server = _server()
         before = {child.pid for child in server.children(recursive=True)}
         # The store is served by a thread of this process, and lives as long as this name does.
-        store, port = _store(ranks)
+        store, port = _store(ranks, deadline)
         watch = Watch(job, show)
         try:
             watch.processes = _start(job, _environment(ranks, port, threads))
@@ -166,12 +175,30 @@ def _environment(ranks: int, port: int, threads: int) -> dict[str, str]:
     }
 
 
-def _store(ranks: int) -> tuple[dist.TCPStore, int]:
+def _require_loopback(seconds: float) -> None:
+    """Raise LaunchError where this process cannot reach itself at 127.0.0.1, which PyTorch tries long."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            socket.create_connection(listener.getsockname(), timeout=seconds).close()
+    except OSError as error:
+        raise LaunchError(
+            f"127.0.0.1 cannot be reached ({error}), and ranks meet there: is the loopback up "
+            "(`ip link set lo up`), and does a firewall let it through?"
+        ) from None
+
+
+def _store(ranks: int, deadline: float) -> tuple[dist.TCPStore, int]:
     """Serve a store on the loopback, on a port that the kernel picks; return it and the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     store = dist.TCPStore(
-        "127.0.0.1", port, ranks, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+        "127.0.0.1",
+        port,
+        ranks,
+        is_master=True,
+        timeout=timedelta(seconds=min(deadline, STORE_LIMIT)),
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
     )
     return store, port
 
@@ -185,7 +212,8 @@ def _server() -> psutil.Process:
     global _warm_server
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    multiprocessing.forkserver.ensure_running()
+    with _short_folder():
+        multiprocessing.forkserver.ensure_running()
     # No public name gives it, and every Python from 3.4 to 3.14 has this one.
     pid = multiprocessing.forkserver._forkserver._forkserver_pid  # pyright: ignore[reportAttributeAccessIssue]
     if pid != _warm_server:
@@ -196,6 +224,38 @@ def _server() -> psutil.Process:
         first.join()
         _warm_server = pid
     return psutil.Process(pid)
+
+
+@contextlib.contextmanager
+def _short_folder():
+    """Let what starts meanwhile put its socket where the path fits into an address, whatever TMPDIR says."""
+    global _sockets
+    # No public name gives it; every Python from 3.4 to 3.14 keeps the folder of its sockets here.
+    config = multiprocessing.process.current_process()._config  # pyright: ignore[reportAttributeAccessIssue]
+    before = config.get("tempdir")
+    room = len("/listener-12345678")
+    if (
+        before is None
+        and len(os.fsencode(tempfile.gettempdir())) + len("/pymp-12345678") + room <= LONGEST_PATH
+    ):
+        yield
+        return
+    if before is not None and len(os.fsencode(before)) + room <= LONGEST_PATH:
+        yield
+        return
+    if _sockets is None:
+        try:
+            _sockets = socket_folder("effdl-", room)
+        except OSError as error:
+            raise LaunchError(str(error)) from None
+        atexit.register(shutil.rmtree, _sockets, ignore_errors=True)
+    config["tempdir"] = _sockets
+    try:
+        yield
+    finally:
+        config["tempdir"] = before
+        if before is None:
+            del config["tempdir"]
 
 
 @contextlib.contextmanager

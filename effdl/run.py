@@ -67,11 +67,16 @@ def save_figures(out: Path, count: int) -> int:
 
 def run(source: Path, out: Path) -> bool:
     """Run the code cells of a notebook source in order; stop at the first error and return False."""
-    import jupytext
     import matplotlib
 
+    from effdl.fences import from_markdown
+
     matplotlib.use("Agg")
-    cells = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    cells = [
+        cell.source
+        for cell in from_markdown(source.read_text(encoding="utf-8")).cells
+        if cell.cell_type == "code"
+    ]
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("fig*.png"):
         old.unlink()

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jupytext
 import nbformat
+
+from effdl.fences import from_markdown, problems_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_CELL = 25
@@ -93,8 +94,7 @@ def read(source: Path) -> nbformat.NotebookNode:
 
     Cells that only show verdicts and figures are collapsed: in Jupyter, and on pages that know the tag hide-input.
     """
-    notebook = jupytext.read(source, fmt="md")
-    notebook.cells = _whole_fences(notebook.cells)
+    notebook = from_markdown(source.read_text(encoding="utf-8"))
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         # An id made of the cell's own text: a change in one cell leaves the ids of all others alone.
@@ -113,18 +113,6 @@ def read(source: Path) -> nbformat.NotebookNode:
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
-
-
-def _whole_fences(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """The cells, with those joined that jupytext cuts apart at two blank lines inside a fence of tildes."""
-    whole: list[nbformat.NotebookNode] = []
-    for cell in cells:
-        texts = whole and whole[-1].cell_type == cell.cell_type == "markdown"
-        if texts and len(re.findall(r"^~~~", whole[-1].source, re.MULTILINE)) % 2:
-            whole[-1].source += f"\n\n\n{cell.source}"
-        else:
-            whole.append(cell)
-    return whole
 
 
 def only_shows(code: str) -> bool:
@@ -195,9 +183,11 @@ def _stated(call: ast.Call) -> StatedClaim:
 
 def lint(source: Path) -> list[str]:
     """What breaks the rules for notebooks in a source, one sentence each, naming file and cell."""
-    problems = list(_claim_problems(source))
+    text = source.read_text(encoding="utf-8")
+    problems = [f"{short_name(source)}: {problem}" for problem in problems_of(text)]
+    problems += _claim_problems(source)
     # Not read(): a cell's options are the author's here.
-    for number, cell in enumerate(jupytext.read(source, fmt="md").cells, start=1):
+    for number, cell in enumerate(from_markdown(text).cells, start=1):
         found = _code_problems(cell) if cell.cell_type == "code" else _text_problems(cell.source)
         problems += [f"{short_name(source)}, {where(cell, number)}: {problem}" for problem in found]
     return problems

@@ -1,8 +1,12 @@
+import multiprocessing
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -12,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effdl import launch, launch_job, launch_watch
+from effdl import launch, launch_job, launch_watch, sockets
 from effdl.launch import LaunchError, run
 
 RANKS = "effdl.tests.launch_ranks"
@@ -368,3 +372,104 @@ def test_bad_input_gets_one_sentence_before_anything_starts(call, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence) as refused:
         run(**{"function": f"{RANKS}:echo", "ranks": 1} | call)
     assert "\n" not in str(refused.value)
+
+
+# --- machines whose folders or loopback are not as usual ---------------------------------------------------------
+
+ELSEWHERE = """
+import sys, time
+from effdl import launch
+begin = time.monotonic()
+try:
+    print([value for _, _, value in launch.run("effdl.tests.launch_ranks:sum_of_ranks", 2, deadline=600)])
+except launch.LaunchError as error:
+    print(error, "after", time.monotonic() - begin)
+"""
+
+
+def test_ranks_run_where_tmpdir_is_longer_than_a_sockets_path_and_leave_no_folder(tmp_path):
+    deep = tmp_path / ("é" * 60) / ("x" * 60)
+    deep.mkdir(parents=True)
+    before = set(os.listdir("/tmp"))
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env={**os.environ, "TMPDIR": str(deep)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout.strip() == "[tensor([1.]), tensor([1.])]", done.stderr
+    assert [name for name in set(os.listdir("/tmp")) - before if name.startswith("effdl-")] == []
+
+
+@pytest.mark.parametrize("place", ["/tmp/" + "x" * 80, "/tmp/" + "é" * 40, "/tmp/" + "y" * 200])
+def test_a_socket_goes_to_a_short_folder_where_the_usual_one_is_too_long(place, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", place)
+    folder = sockets.socket_folder("effdl-", room=18)
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(f"{folder}/listener-12345678")
+        assert os.stat(folder).st_mode & 0o777 == 0o700
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_usual_folder_is_used_up_to_the_last_byte_that_fits(tmp_path, monkeypatch):
+    place = str(tmp_path / "p")
+    os.mkdir(place)
+    monkeypatch.setattr(tempfile, "tempdir", place)
+    room = sockets.LONGEST_PATH - len(place) - len("effdl-") - 10
+    folders = [sockets.socket_folder("effdl-", room + more) for more in (0, 1)]
+    assert [folder.startswith(place) for folder in folders] == [True, False]
+    os.rmdir(folders[1])
+
+
+def test_where_no_folder_is_short_enough_one_sentence_names_tmpdir(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp/" + "x" * 100)
+    monkeypatch.setattr(sockets, "_SHORT_PLACES", ("/nowhere", "/" + "y" * 99))
+    monkeypatch.setattr(launch, "_sockets", None)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", "/tmp/" + "z" * 100)
+    with (
+        pytest.raises(LaunchError, match=r"TMPDIR is '/tmp/xxx.*set TMPDIR to a shorter path"),
+        launch._short_folder(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("create_connection", OSError(101, "Network is unreachable")),
+        ("create_connection", TimeoutError("timed out")),  # a firewall that drops
+        ("create_connection", ConnectionRefusedError(111, "Connection refused")),  # one that rejects
+        ("create_server", OSError(99, "Cannot assign requested address")),
+    ],
+)
+def test_where_the_loopback_cannot_be_reached_one_sentence_says_so_before_a_rank_starts(
+    name, error, monkeypatch
+):
+    asked = []
+
+    def fails(*_, **options):
+        asked.append(options.get("timeout", 0))
+        raise error
+
+    monkeypatch.setattr(launch.socket, name, fails)
+    with pytest.raises(
+        LaunchError, match=rf"127\.0\.0\.1 cannot be reached .*{error.args[-1]}.*ip link set lo up"
+    ):
+        run(f"{RANKS}:sum_of_ranks", 2, deadline=2)
+    assert max(asked) <= 2
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes a network namespace"
+)
+def test_a_run_in_a_network_whose_loopback_is_down_ends_at_once():
+    unshare = shutil.which("unshare") or pytest.skip("this machine has no unshare")
+    command = [unshare, "-n", sys.executable, "-c", ELSEWHERE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    if "unshare failed" in done.stderr:
+        pytest.skip("this machine makes no network namespace")
+    assert "127.0.0.1 cannot be reached" in done.stdout
+    assert float(done.stdout.split()[-1]) < 60

@@ -37,7 +37,8 @@ def explain_failure(job: Job, stretch: float) -> StudentError:
     if plain(error.get("file"), 80):
         where = f" at {plain(error['file'], 80)}, line {plain(error.get('line'), 10)}"
     if asks := _asks_the_keyboard(kind, message):
-        return StudentError(f"{asks}{where}: nobody sits at the keyboard during a check. {INSTEAD}")
+        told = f" ({kind}: {message})" if message else ""
+        return StudentError(f"{asks}{where}: nobody sits at the keyboard during a check{told}. {INSTEAD}")
     speaker = f"{who([rank], world)} raised " if world > 1 else "raised "
     return StudentError(
         f"{speaker}{kind}: {message}{where}", yours=plain(error.get("code"), 200), expected="no exception"

@@ -12,6 +12,7 @@ import builtins
 import contextlib
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -22,10 +23,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from IPython.core.displayhook import DisplayHook
-from IPython.core.displaypub import DisplayPublisher
-from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
+
+from grader.notebooks.twin.kernel import ZMQInteractiveShell, set_environment
+from grader.notebooks.twin.loop import Loop
 
 # IPython imports these when it first runs a cell or shows an error. Here the zygote does, once for all workers.
 for _name in (
@@ -43,12 +44,17 @@ for _name in (
 
 Output = dict[str, Any]
 
-_SET = {"NBGRADER_EXECUTION": "autograde", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+_SET = {
+    "NBGRADER_EXECUTION": "autograde",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    # A line `!pip install` says at once that there is no network.
+    "PIP_RETRIES": "0",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+}
 
 MAX_TEXT = 1 << 20  # characters of streams and tracebacks that one cell may keep
 MAX_DATA = 8 << 20  # characters of pictures and tables that one cell may keep
 _TRUNCATED = "\n... output truncated ...\n"
-_TWIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "twin", "")
 _REPEAT = 1.0  # seconds between interrupts of a cell that swallows the first
 
 
@@ -62,6 +68,7 @@ class Outputs:
     def start(self) -> None:
         self.items: list[Output] = []
         self.text, self.data = 0, 0
+        self._shown: dict[str, list[Output]] = {}  # by the name under which it may be replaced
 
     def stream(self, name: str, text: str) -> None:
         room = MAX_TEXT - self.text
@@ -95,6 +102,23 @@ class Outputs:
             return
         self.data += size
         self.items.append({"output_type": kind, "data": data, "metadata": metadata or {}, **more})
+
+    def display(
+        self, data: dict[str, Any], metadata: dict[str, Any], name: str | None, *, update: bool
+    ) -> None:
+        """Show something, or with `update` show it in place of what this cell shows under the name."""
+        known = self._shown.setdefault(name or "", [])
+        count = len(self.items)
+        self.rich("display_data", data, metadata)
+        if len(self.items) == count or self.items[-1]["output_type"] != "display_data":
+            return  # there was no room
+        if not update:
+            known.append(self.items[-1])
+            return
+        new = self.items.pop()
+        for item in known:
+            self.data -= sum(len(str(value)) for value in item["data"].values())
+            item.update(new)
 
     def error(self, name: str, value: str, traceback: list[str]) -> None:
         room = MAX_TEXT // 4
@@ -133,61 +157,12 @@ class _Stream(io.TextIOBase):
         return self.descriptor
 
 
-class _Hook(DisplayHook):
-    def write_output_prompt(self) -> None:
-        """No prompt: the number of the cell stands in the output itself."""
-
-    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        self.shell.outputs.rich(
-            "execute_result", format_dict, md_dict or {}, execution_count=self.prompt_count
-        )
-
-
-class _Publisher(DisplayPublisher):
-    def publish(self, data: dict[str, Any], metadata: dict[str, Any] | None = None, **_: Any) -> None:
-        self.shell.outputs.rich("display_data", data, metadata or {})
-
-    def clear_output(self, wait: bool = False) -> None:
-        self.shell.outputs.start()
-
-
-class _Shell(InteractiveShell):
-    outputs: Outputs
-
-    def enable_gui(self, gui: str | None = None) -> None:
-        """Accept `%matplotlib inline`: pictures reach the publisher without an event loop."""
-
-    def ask_exit(self) -> None:
-        """Ignore `exit()`: the cells after it still count."""
-
-    def _get_exc_info(self, exc_tuple: Any = None) -> Any:
-        kind, error, trace = super()._get_exc_info(exc_tuple)
-        return kind, error, _without_the_grader(trace)
-
-    def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
-        try:
-            text = str(evalue)
-        except Exception as second:  # a __str__ of the student's own
-            text = f"(its message cannot be read: {type(second).__name__})"
-        self.outputs.error(str(etype.__name__), text, stb)
-
-
-def _without_the_grader(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """Leave out the frames through which a test asked the student's interpreter."""
-    if trace is None:
-        return None
-    rest = _without_the_grader(trace.tb_next)
-    if trace.tb_frame.f_code.co_filename.startswith(_TWIN):
-        return rest
-    return types.TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
-
-
-def _new_shell(outputs: Outputs) -> _Shell:
+def _new_shell(outputs: Outputs) -> ZMQInteractiveShell:
     global _ready
     ready, _ready = _ready or _prepare(), None
-    _Shell.clear_instance()
-    _Shell.outputs = outputs
-    for above in _Shell._walk_mro():
+    ZMQInteractiveShell.clear_instance()
+    ZMQInteractiveShell.outputs = outputs
+    for above in ZMQInteractiveShell._walk_mro():
         above._instance = ready.shell
     sys.modules.update(ready.modules)
     vars(builtins).update(ready.builtins)
@@ -198,7 +173,7 @@ def _new_shell(outputs: Outputs) -> _Shell:
 class _Ready:
     """A shell that no cell has seen, and what its making does to a process."""
 
-    shell: _Shell
+    shell: ZMQInteractiveShell
     modules: dict[str, types.ModuleType]
     builtins: dict[str, Any]
 
@@ -213,7 +188,7 @@ def _prepare() -> _Ready:
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.separate_in = ""
     modules, known = sys.modules.copy(), vars(builtins).copy()
-    shell = _Shell(config=config, displayhook_class=_Hook, display_pub_class=_Publisher)
+    shell = ZMQInteractiveShell(config=config)
     ready = _Ready(shell, {"__main__": sys.modules["__main__"]}, {})
     sys.modules["__main__"] = modules["__main__"]
     for name in vars(builtins).keys() - known.keys():
@@ -235,8 +210,19 @@ def warm_up() -> None:
         _ready = _prepare()
         del os.environ["IPYTHONDIR"]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for name in _SET:
-        os.environ.pop(name, None)
+
+
+def _put_back(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _is_of_the_cell(record: logging.LogRecord) -> bool:
+    """Return whether a warning of matplotlib's is about more than its cache, which each sandbox builds anew.
+
+    At home it is there already; here, on a machine of many fonts, the first plot would cost a test its points.
+    """
+    return "building the font cache" not in record.getMessage()
 
 
 @contextlib.contextmanager
@@ -260,17 +246,24 @@ class Notebook:
     """One IPython namespace, and the outputs of the cells that have run in it. Use it as a context manager."""
 
     def __enter__(self) -> Notebook:
-        os.environ.update(_SET)
         self._streams = sys.stdin, sys.stdout, sys.stderr
         self._open = contextlib.ExitStack()
+        self._open.callback(_put_back, dict(os.environ))
+        # A line `!python` means this Python.
+        programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        os.environ.update(_SET, PATH=programs)
+        logging.getLogger("matplotlib.font_manager").addFilter(_is_of_the_cell)
         self.outputs = Outputs(self._open.enter_context(_files_behind_the_streams()))
         self.shell = _new_shell(self.outputs)
+        set_environment(self.shell)
+        self.loop = Loop()
+        self._open.callback(self.loop.close)
         self.names: dict[str, Any] = self.shell.user_ns
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.stdin, sys.stdout, sys.stderr = self._streams
-        _Shell.clear_instance()
+        ZMQInteractiveShell.clear_instance()
         self._open.close()
 
     def listen(self) -> None:
@@ -291,7 +284,7 @@ class Notebook:
         interrupt is for the examiner to kill.
         """
         self.listen()
-        _run_cell(self.shell, source, cell_id, self.outputs, wall)
+        _run_cell(self.shell, self.loop, source, cell_id, self.outputs, wall)
         return self.heard()
 
 
@@ -310,13 +303,15 @@ def run_cells(
             emit({"index": index, "outputs": outputs, "seconds": time.monotonic() - started})
 
 
-def _run_cell(shell: _Shell, source: str, cell_id: str, outputs: Outputs, wall: float) -> None:
+def _run_cell(
+    shell: ZMQInteractiveShell, loop: Loop, source: str, cell_id: str, outputs: Outputs, wall: float
+) -> None:
     # The handler is a built-in, so that no frame of this file appears in the student's traceback.
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     started = time.monotonic()
     try:
         signal.setitimer(signal.ITIMER_REAL, wall, _REPEAT)
-        result = shell.run_cell(source, store_history=True, cell_id=cell_id)
+        result = loop.run(shell.run_as_a_kernel_does(source, cell_id))
         signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         # It struck outside the student's code, while IPython printed the traceback of the first.

@@ -97,8 +97,9 @@ def _machine() -> int:
 def libraries(plan: Plan) -> list[str]:
     """Return the modules of a plan's imports that are slow to import and safe to have in every worker."""
     found: dict[str, None] = {}
-    for line in "\n".join(cell.imports for cell in plan.cells).splitlines():
-        for node in ast.walk(ast.parse(line)):
+    told = [text for cell in plan.cells for text in (cell.imports, *(text for _, text in cell.offers))]
+    for text in told:
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 found |= dict.fromkeys(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -149,12 +150,14 @@ def decide(
     Where no other does, all tests are shared. `wall` is the limit per cell in seconds, `memory` that of a worker in
     bytes.
     """
+    # Or a test would seem slow that is the first to import one in its interpreter.
+    place.zygote.preload(libraries(make_plan(template, reference)))
     place.take_peak_memory()
     cells = list(filter(runs, reference.cells))
     ran = run_shared(place, _texts(cells), files, wall, memory=memory)
     plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
     plan.memory = _coarse(place.take_peak_memory())
-    plan.lost = _lost(cells, ran)
+    plan.lost, plan.raised = _lost(cells, ran), _raised(cells, ran)
     plan.over = _over(cells, ran)
     return plan
 
@@ -220,7 +223,7 @@ def _lost(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
         earned = {"passed": most, "failed": 0.0}.get(verdict)
         earned = float(verdict) if earned is None else earned
         if earned < most:
-            why = reason_of(outputs)
+            why = reason_of(outputs) or _said_on_stderr(outputs)
             lost[grade_id(cell)] = f"{earned:g} of {most:g} points{f' ({why})' if why else ''}"
     return lost
 
@@ -233,6 +236,21 @@ def _over(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
         if is_test(cell) and verdict not in ("passed", "failed") and float(verdict) > most:
             over[grade_id(cell)] = f"{float(verdict):g}, and is worth {most:g}"
     return over
+
+
+def _said_on_stderr(outputs: list[dict[str, Any]]) -> str:
+    said = "".join(output["text"] for output in outputs if output.get("name") == "stderr").strip()
+    return f"it prints to stderr: {plain(said.splitlines()[-1], 200)}" if said else ""
+
+
+def _raised(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
+    """Return, for each cell of the reference that is no test and ends with an error it should not, what that says."""
+    raised = {}
+    for number, (cell, outputs) in enumerate(zip(cells, ran.outputs, strict=True), 1):
+        meant = "raises-exception" in cell.metadata.get("tags", ())
+        if not is_test(cell) and not meant and (why := reason_of(outputs)):
+            raised[grade_id(cell) or f"number {number}"] = why
+    return raised
 
 
 def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
@@ -254,8 +272,7 @@ def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
             lines.append(f"{name}: {cell.id} shares the student's interpreter and can be forged: {cell.why}")
         elif cell.where == "claimed":
             lines.append(f"{name}: the cell {cell.id} runs in the student's interpreter: {cell.why}")
-    for test, told in plan.lost.items():
-        lines.append(f"{name}: {test} gives the reference itself {told}; no student can do better")
+    lines += failures(name, plan)
     for test, told in plan.over.items():
         lines.append(
             f"{name}: {test} shows {told}: a person must give its points, to everybody. "
@@ -265,6 +282,15 @@ def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
         used, allowed = plan.memory >> 20, allowed_memory(plan) >> 20
         lines.append(f"{name}: the reference uses {used} MiB of memory; a submission may use {allowed} MiB")
     return lines
+
+
+def failures(name: str, plan: Plan) -> list[str]:
+    """Return where the reference of a notebook fails, a line each."""
+    lines = [f"{name}: the reference's cell {cell} fails: {why}" for cell, why in plan.raised.items()]
+    end = "the reference fails it, and no student can do better"
+    return lines + [
+        f"{name}: {test} gives the reference itself {told}: {end}" for test, told in plan.lost.items()
+    ]
 
 
 def _without_answers(template: Template, reference: nbformat.NotebookNode) -> nbformat.NotebookNode:

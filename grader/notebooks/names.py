@@ -10,6 +10,7 @@ from types import CodeType
 
 _LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 _STORES = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL"}
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 
 
@@ -26,6 +27,7 @@ class Names:
     classes: set[str] = field(default_factory=set)
     imports: str = ""  # its import statements at the top level
     imported: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)  # functions and classes of its top level
     inspects: str = ""  # what it uses that no proxy can answer for, empty where nothing
 
 
@@ -41,6 +43,26 @@ def names_of(source: str) -> Names:
     _read_tree(tree, names)
     names.loads |= names.at_once
     return names
+
+
+def definitions(source: str) -> list[tuple[list[str], str]]:
+    """Return the statements of a cell that import or define something and do nothing else: their names, their text.
+
+    `from module import *` has no names that its text tells.
+    """
+    try:
+        tree = ast.parse(_python(source))
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    texts = [ast.unparse(node) for node in tree.body if _only_defines(node)]
+    return [(sorted(names_of(text).binds), text) for text in texts]
+
+
+def _only_defines(node: ast.AST) -> bool:
+    if isinstance(node, ast.Try):
+        handled = [statement for handler in node.handlers for statement in handler.body]
+        return all(map(_only_defines, [*node.body, *handled, *node.orelse, *node.finalbody]))
+    return isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass, *_DEFINITIONS))
 
 
 def _python(source: str) -> str:
@@ -69,6 +91,7 @@ def _read_tree(tree: ast.Module, names: Names) -> None:
     names.imports = "\n".join(map(ast.unparse, imports))
     for node in imports:
         names.imported |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    names.defined = {node.name for node in tree.body if isinstance(node, _DEFINITIONS)}
     _read_changes(tree, names)
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):

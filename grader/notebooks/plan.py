@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from grader.lean import nbformat
     from grader.notebooks.template import Template
 
-FORMAT = 3
+FORMAT = 4
 TESTS = ("isolated", "copy-back", "shared")
 COMPARE = "compare-in-student"  # a tag on a test cell of the source notebook
 
@@ -43,6 +44,8 @@ class Cell:
     imports: str = ""  # statements of the text that students were given
     needs: list[str] = field(default_factory=list)  # names that it, or a helper that it calls, loads
     binds: list[str] = field(default_factory=list)
+    # What it imports and defines in the text that students were given, [names, text], for their answers to use.
+    offers: list[list[Any]] = field(default_factory=list)
     nothing: bool = False  # the reference, too, answers this test with an array or a list of no elements
 
 
@@ -53,6 +56,9 @@ class Plan:
     key: str  # a hash of the notebook that it was made from
     cells: list[Cell]
     pushable: list[str] = field(default_factory=list)  # bound by tests and loaded by the reference
+    open: list[str] = field(
+        default_factory=list
+    )  # bound by tests, in text and from values that students have
     classes: list[str] = field(default_factory=list)  # the instructor's own, which exist on both sides
     memory: int = (
         0  # bytes that the reference needed at its most; 0 where the usual limit is enough, or unknown
@@ -61,6 +67,8 @@ class Plan:
     lost: dict[str, str] = field(default_factory=dict)
     # Of tests that show more than their points: how much. Of the reference too it then is for a person to say.
     over: dict[str, str] = field(default_factory=dict)
+    # Of other cells of the reference that end with an error: which.
+    raised: dict[str, str] = field(default_factory=dict)
 
     @property
     def tests(self) -> dict[str, Cell]:
@@ -131,7 +139,8 @@ def make_plan(
     `reference` is the template with the instructor's answers, as `rebuild` makes it. `decided` is {id: (where,
     why)} for instructor's cells and tests that have shown that they cannot run as their text suggests.
     """
-    from grader.notebooks.names import Names, names_of
+    from grader.notebooks.names import Names, definitions, names_of
+    from grader.notebooks.told import Told
 
     decided = decided or {}
     stubs = {grade_id(cell): cell.source for cell in template.cells if grade_id(cell)}
@@ -142,6 +151,7 @@ def make_plan(
     bound_by_tests: set[str] = set()
     loaded_there: set[str] = set()
     classes: set[str] = set()
+    told = Told()
     for source in filter(runs, reference.cells):
         identity, names = grade_id(source), names_of(source.source)
         cell = Cell(identity, "student", binds=sorted(names.binds))
@@ -170,8 +180,15 @@ def make_plan(
             students -= names.binds
             helpers |= dict.fromkeys(names.binds, names)
             classes |= names.classes if cell.where == "both" else set()
-            bound_by_tests |= set() if cell.where in ("both", "shared") else names.binds | names.changes
+            given = told.look(source.source, names, partial(_closure, helpers=helpers))
+            if cell.where not in ("both", "shared"):
+                # What is imported is no value to be told: answers import it too, or are offered the statement.
+                bound_by_tests |= (names.binds - names.imported) | names.changes
+                cell.offers = [[bound, text] for bound, text in definitions(given.text)]
     plan.pushable = sorted(bound_by_tests & loaded_there)
+    plan.open = sorted(told.names - set(plan.pushable))
+    for cell in plan.cells:
+        cell.offers = [[bound, text] for bound, text in cell.offers if not {*bound} & {*plan.pushable}]
     plan.classes = sorted(classes)
     return plan
 
@@ -235,6 +252,8 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
     Free cells of the submission run in the student's interpreter and give no name to the tests; the names that
     tests know are those of the instructor's notebook.
     """
+    from grader.notebooks.told import names_in
+
     known = {cell.id: position for position, cell in enumerate(plan.cells) if cell.id}
     steps, position = [], 0
     for source in filter(runs, notebook.cells):
@@ -242,6 +261,7 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
         steps.append(
             {**step, "names": [], "imports": [], "needs": [], "binds": [], "compare": False, "nothing": True}
         )
+        steps[-1] |= {"offers": [], "open": []}
         place = known.get(grade_id(source))
         if place is None:
             continue
@@ -254,7 +274,17 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
             "imports": [line for one in passed for line in one.imports.splitlines()],
             "needs": cell.needs,
             "binds": cell.binds,
+            "offers": cell.offers,
+            "open": sorted({*plan.open} & {*cell.binds}),
             "compare": COMPARE in source.metadata.get("tags", ()),
             "nothing": cell.nothing or not is_test(source),
         }
+    # Only what an answer can be after: it is a matter of time, and nothing here is a secret.
+    words = set().union(*(names_in(step["source"]) for step in steps if step["where"] == "student"))
+    offers = [offer for step in steps for offer in step["offers"]]
+    while more := {word for bound, text in offers if words & {*bound} for word in names_in(text)} - words:
+        words |= more
+    for step in steps:
+        step["offers"] = [text for bound, text in step["offers"] if not bound or words.intersection(bound)]
+        step["open"] = [name for name in step["open"] if name in words]
     return steps

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grader.lean import nbformat
 
 MEMORY = 2048 << 20  # bytes, of each worker, where the reference needs no more and nobody says otherwise
+TERMINALS = 16  # of each worker, at one time: a line `!ls` takes one
 WALL = 300.0  # seconds for a whole notebook
 # Characters of what all cells of a notebook show; of the rest only what carries points is kept.
 MAX_SHOWN = 64 << 20
@@ -59,7 +60,7 @@ def run_shared(
 ) -> Executed:
     """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files."""
     wall_per_cell *= place.stretch
-    job = Job(place, files, 1, Limits(memory=memory))
+    job = Job(place, files, 1, Limits(memory=memory, terminals=TERMINALS))
     end = time.perf_counter() + wall * place.stretch
     try:
         job.send(0, {"program": "notebook", "cells": cells, "wall_per_cell": wall_per_cell}, end)
@@ -87,9 +88,9 @@ def run_split(
     """
     wall_per_cell *= place.stretch
     end = time.perf_counter() + wall * place.stretch
-    jobs = [Job(place, files, 1, Limits(memory=memory))]
+    jobs = [Job(place, files, 1, Limits(memory=memory, terminals=TERMINALS))]
     try:
-        jobs.append(Job(place, course_files, 1, Limits(memory=memory)))
+        jobs.append(Job(place, course_files, 1, Limits(memory=memory, terminals=TERMINALS)))
         student, pristine = jobs
         student.send(0, {"program": "notebook", "classes": plan.classes}, end)
         order = {"pushable": plan.pushable, "classes": plan.classes, "wall_per_cell": wall_per_cell}

@@ -144,11 +144,11 @@ def build_notebook(part: Part) -> NotebookNode:
     Cell ids follow from the content, so that the same text gives the same bytes. Raises CourseError for a
     check or report that course.toml does not know, knows with other points, or has and the text lacks.
     """
-    import jupytext
+    from effdl.fences import from_markdown
 
     path = part.source / f"{part.notebook}.md"
     try:
-        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="md")
+        notebook = from_markdown(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CourseError(
             f"{path}: not found; write it, or correct notebook = {part.notebook!r} of part {part.number}"
@@ -248,10 +248,14 @@ def validate(assignment: Assignment) -> list[str]:
     every item has a public and a hidden check; check names; that stubs compile; and that no module with a
     solution is left out of `files`, where neither release nor grading would know it.
     """
+    from effdl.fences import problems_of
+
     problems = []
     for part in assignment.parts.values():
         try:
             build_notebook(part)
+            path = part.source / f"{part.notebook}.md"
+            problems += [f"{path}: {problem}" for problem in problems_of(path.read_text(encoding="utf-8"))]
         except CourseError as error:
             problems.append(str(error))
         for identity in (*part.items, *part.reports):

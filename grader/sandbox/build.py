@@ -8,9 +8,7 @@ they share, and locks on files that all may read. A check that bounds bytes from
     init    process 1 of the rank: builds the file system, reports how the worker ended, and nothing else
     worker  runs the submission: no capability, no new privileges, a seccomp filter, limits
 
-The file system is a read-only tmpfs: `/usr`, the Python environment, a few devices, the submission in
-`/submission`; writable are `/tmp` and `/dev/shm`, both private and counted as memory. See namespaces(7),
-user_namespaces(7), pivot_root(2), mount_setattr(2), seccomp(2).
+`root.py` builds the file system. See namespaces(7), user_namespaces(7), seccomp(2).
 """
 
 from __future__ import annotations
@@ -19,11 +17,9 @@ import contextlib
 import ctypes
 import json
 import os
-import platform
 import resource
 import signal
 import socket
-import stat
 import struct
 import sys
 from collections.abc import Callable
@@ -31,7 +27,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from grader.sandbox import network, seccomp
+from grader.sandbox import network, root, seccomp
+from grader.sandbox.calls import SandboxError as SandboxError
+from grader.sandbox.calls import check, libc, number, write
 from grader.sandbox.packed import unpack
 from grader.sandbox.users import WORKER_UIDS
 
@@ -40,23 +38,8 @@ SUBMISSION = "/submission"
 
 _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 _NEWUSER, _NEWPID = 0x10000000, 0x20000000
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
-_CALLS = {
-    "x86_64": {"clone": 56, "pivot_root": 155, "capset": 126},
-    "aarch64": {"clone": 220, "pivot_root": 41, "capset": 91},
-}
-_MOUNT_SETATTR = 442
-_AT_RECURSIVE = 0x8000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP = 1, 4, 22
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
-_DEVICES = ("null", "zero", "full", "random", "urandom")
-# Whoever may write to the first sets threads of the kernel to work, on nobody's account; to read in the second,
-# such as mb_groups of ext4, reads the maps of all blocks of a disk. The others describe the machine.
-_NOT_OF_PROC = ("pressure", "fs", "bus", "irq", "acpi", "asound", "scsi", "driver")
-
-
-class SandboxError(Exception):
-    """The sandbox itself could not be built: the grader's problem, never the student's."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +54,8 @@ class Limits:
     file: int = 256 * MIB  # bytes in one file
     descriptors: int = 1024
     internet: bool = True  # TCP and UDP, over the loopback and between ranks; their timers outlive a freeze
+    # At one time. What is written to one, a thread of the kernel's carries over: none where time is compared.
+    terminals: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,12 +171,12 @@ def _start_rank(
         for descriptor in {nothing, *ranks, *networks, stdout, stderr} - {ranks[rank]}:
             os.close(descriptor)
         for path in request.cgroup:
-            _write(path, "0")
+            write(path, "0")
         if request.isolated:
             submission = SUBMISSION
             socket.sethostname("sandbox")
             _build_root(request, rank, files)
-            # What was opened before is the machine's own node, see `_bind`.
+            # What was opened before is the machine's own node, see `root.py`.
             os.close(0)
             os.open(os.devnull, os.O_RDONLY)
         else:
@@ -215,7 +200,7 @@ def _start_rank(
             os.close(descriptor)
         if request.isolated:
             # Where no root grades, the worker has the same user: this makes /proc/1 root's.
-            _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+            libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         # An orphan of the worker becomes a child of this process; all of them die when it exits.
         while True:
             pid, ended = os.waitpid(-1, 0)
@@ -231,63 +216,30 @@ def _new_user() -> None:
     """Give an ordinary user's process the rights over its own namespaces; root has them."""
     if os.geteuid() != 0:
         # The uid map belongs to root unless the process is dumpable.
-        _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         user, group = os.getuid(), os.getgid()
-        _check(_libc().unshare(_NEWUSER), "unshare")
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"1000 {user} 1")
-        _write("/proc/self/gid_map", f"1000 {group} 1")
+        check(libc().unshare(_NEWUSER), "unshare")
+        write("/proc/self/setgroups", "deny")
+        write("/proc/self/uid_map", f"1000 {user} 1")
+        write("/proc/self/gid_map", f"1000 {group} 1")
 
 
 def _build_root(request: Request, rank: int, files: int) -> None:
-    """Replace the file system of this mount namespace by the sandbox's."""
-    limits = request.limits
-    # mkdir and open below must give the modes that they name.
-    os.umask(0)
-    _mount(None, "/", None, _REC | _PRIVATE)
-    _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, "size=128m,nr_inodes=16k,mode=755")
-    for folder in ("/tmp/new", "/tmp/old"):
-        os.mkdir(folder, 0o755)
-    _pivot("/tmp", "/tmp/old")
-    old, new = "/old", "/new"
-    _mount(new, new, None, _BIND)  # pivot_root wants a mount point
-    for folder in ("proc", "dev", "dev/shm", "tmp", "etc", "usr", "old"):
-        os.mkdir(f"{new}/{folder}", 0o755)
-    _mount("proc", f"{new}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
-    private = _NOSUID | _NODEV
-    for name in _NOT_OF_PROC:
-        if os.path.isdir(f"{new}/proc/{name}"):
-            _mount("tmpfs", f"{new}/proc/{name}", "tmpfs", private | _RDONLY, "nr_inodes=1,mode=555")
-    _mount("tmpfs", f"{new}/tmp", "tmpfs", private, f"size={limits.tmp},nr_inodes=64k,mode=1777")
-    _mount("tmpfs", f"{new}/dev/shm", "tmpfs", private, f"size={limits.shm},nr_inodes=64k,mode=1777")
-    _bind(f"{old}/usr", f"{new}/usr")
-    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-        if os.path.islink(f"{old}/{name}"):
-            os.symlink(os.readlink(f"{old}/{name}"), f"{new}/{name}")
-        elif os.path.isdir(f"{old}/{name}"):
-            _bind(f"{old}/{name}", f"{new}/{name}")
-    if os.path.exists(f"{old}/etc/ld.so.cache"):
-        _bind(f"{old}/etc/ld.so.cache", f"{new}/etc/ld.so.cache")
-    _write(f"{new}/etc/hosts", network.hosts(rank, request.ranks))
-    uid = request.user if os.geteuid() == 0 else 1000
-    _write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
-    for name in _DEVICES:
-        _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", device=True)
-    for folder in request.readonly:
-        _bind(old + folder, new + folder)
-    os.mkdir(new + SUBMISSION, 0o755)
-    unpack(files, new + SUBMISSION)
-    _pivot(new, f"{new}{old}")
-    _check(_libc().umount2(old.encode(), 2), "umount of the old root")  # MNT_DETACH
-    os.rmdir(old)
-    _mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
-    os.umask(0o022)
-    os.chdir("/tmp")
+    root.build(
+        files,
+        SUBMISSION,
+        tmp=request.limits.tmp,
+        shm=request.limits.shm,
+        terminals=request.limits.terminals,
+        readonly=request.readonly,
+        hosts=network.hosts(rank, request.ranks),
+        uid=request.user if os.geteuid() == 0 else 1000,
+    )
 
 
 def _restrict(request: Request) -> None:
     """Give up every right in the process that will run the submission."""
-    limits, libc = request.limits, _libc()
+    limits, prctl = request.limits, libc().prctl
     for name, value in (
         # One is the only limit that also keeps the kernel from starting a machine's crash handler (see core(5)).
         (resource.RLIMIT_CORE, 1),
@@ -303,56 +255,21 @@ def _restrict(request: Request) -> None:
         # Weaker than a control group: it bounds each process by itself.
         resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
     for capability in range(64):
-        if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+        if prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
             break
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(request.user, request.user, request.user)
         os.setresuid(request.user, request.user, request.user)
         # The change of user made /proc/self belong to root, where a program expects its own.
-        libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     no_capabilities = struct.pack("II", 0x20080522, 0), struct.pack("6I", *[0] * 6)
-    _check(libc.syscall(_CALLS[platform.machine()]["capset"], *no_capabilities), "capset")
-    _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    check(libc().syscall(number("capset"), *no_capabilities), "capset")
+    check(prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     code = seccomp.program(internet=limits.internet)
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
-    _check(libc.prctl(_PR_SET_SECCOMP, 2, head, 0, 0), "seccomp")
-
-
-def _bind(source: str, target: str, *, device: bool = False) -> None:
-    if os.path.isdir(source):
-        os.makedirs(target, mode=0o755, exist_ok=True)
-    elif stat.S_IFMT(os.stat(source).st_mode) in (stat.S_IFREG, stat.S_IFCHR):
-        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-        _write(target, "")
-    else:
-        raise SandboxError(f"{source} is neither a folder, a file nor a device")
-    _mount(source, target, None, _BIND | _REC)
-    # A device can be written to all the same, but the times of the machine's own node cannot be set: they would tell
-    # a later job what this one wants to be known.
-    _make_readonly(target, _RDONLY | _NOSUID | (_NOEXEC if device else _NODEV))
-
-
-def _make_readonly(target: str, flags: int) -> None:
-    # What is mounted below the target must become read-only too, which only mount_setattr (Linux 5.12) can do.
-    attributes = struct.pack("QQQQ", flags, 0, 0, 0)
-    failed = _libc().syscall(
-        _MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
-    )
-    if failed:
-        _mount(None, target, None, _BIND | _REMOUNT | flags)
-
-
-def _pivot(new: str, old: str) -> None:
-    call = _CALLS[platform.machine()]["pivot_root"]
-    _check(_libc().syscall(call, new.encode(), old.encode()), f"pivot_root to {new}")
-    os.chdir("/")
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    words = [word if word is None else word.encode() for word in (source, target, kind, data)]
-    _check(_libc().mount(*words[:3], ctypes.c_ulong(flags), words[3]), f"mount on {target}")
+    check(prctl(_PR_SET_SECCOMP, 2, head, 0, 0), "seccomp")
 
 
 def _clone(flags: int) -> int:
@@ -360,18 +277,18 @@ def _clone(flags: int) -> int:
 
     The plain system call skips what the C library does at a fork, such as renewing its copy of the thread id.
     """
-    call = _CALLS[platform.machine()]["clone"]
+    call = number("clone")
     # PyDLL keeps the interpreter lock over the call, so that the child holds it as the parent did.
-    libc = ctypes.PyDLL(None, use_errno=True)
+    locked = ctypes.PyDLL(None, use_errno=True)
     none = ctypes.c_ulong(0)
     asked = ctypes.c_ulong(flags | signal.SIGCHLD)
-    return _check(libc.syscall(call, asked, none, none, none, none), "clone")
+    return check(locked.syscall(call, asked, none, none, none, none), "clone")
 
 
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         parent = os.getppid()
-        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # It may have died before; in a new process namespace the parent's number reads 0 either way.
         if os.getppid() != parent:
             os._exit(1)
@@ -381,19 +298,3 @@ def _report(status: int, **message: Any) -> None:
     # The examiner may be gone, and then nobody waits for the line.
     with contextlib.suppress(BrokenPipeError):
         os.write(status, json.dumps(message).encode() + b"\n")
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise SandboxError(f"{what}: {os.strerror(code)}")
-    return result

@@ -105,7 +105,9 @@ _DONTNEED = 4
 # Calls that can ask for the machine's huge pages, which no memory controller counts; the flags' argument, the flag.
 _HUGE = (((9, 222), 3, 0x40000), ((319, 279), 1, 4), ((29, 194), 2, 0o4000))  # mmap, memfd_create, shmget
 _NEW_NAMESPACE = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
-_TIOCSTI = 0x5412
+# TIOCSTI and TIOCLINUX put words into another's mouth. TIOCSETD gives a terminal another line discipline, for which
+# the kernel loads modules on demand, and whose timers are nobody's.
+_OF_TERMINALS = (0x5412, 0x541C, 0x5423)
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _TCP, _UDP = 6, 17
 _STREAM, _DATAGRAM, _TYPE = 1, 2, 0xF  # of sockets; other bits of that argument are flags
@@ -151,7 +153,7 @@ def program(machine: str | None = None, *, internet: bool = True) -> bytes:
     code += _block(
         _CLONE[column], [(_LOAD, 0, 0, _arg(0)), (_JSET, 0, 1, _NEW_NAMESPACE), (_RET, 0, 0, _EPERM)]
     )
-    code += _denied(_IOCTL[column], 1, (_TIOCSTI,))
+    code += _denied(_IOCTL[column], 1, _OF_TERMINALS)
     code += _denied(_PRLIMIT[column], 1, (_RLIMIT_CORE,))
     # What inotify tells, F_NOTIFY tells by signal; a lease keeps the machine's own programs from a file.
     code += _denied(_FCNTL[column], 1, (_F_NOTIFY, _F_SETLEASE))

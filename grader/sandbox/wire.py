@@ -37,6 +37,10 @@ _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 MALFORMED = (ValueError, KeyError, TypeError, RuntimeError, IndexError, OverflowError, AttributeError)
 
 
+class Closed(EOFError):
+    """The other side has closed the connection; another EOFError is one of the code that runs meanwhile."""
+
+
 class WireError(Exception):
     """A message that is malformed, too large, or holds what may not cross."""
 
@@ -111,12 +115,12 @@ class Frames:
     def receive(self, sock: socket.socket) -> Any:
         """Read once from `sock`. Returns None while the frame is incomplete, else a one-element tuple.
 
-        Raises EOFError when the other side closed, WireError when what it sent cannot be a frame.
+        Raises Closed when the other side closed, WireError when what it sent cannot be a frame.
         """
         if self._body is None:
             data = sock.recv(HEAD.size - len(self._head))
             if not data:
-                raise EOFError
+                raise Closed
             self._head += data
             if len(self._head) < HEAD.size:
                 return None
@@ -130,7 +134,7 @@ class Frames:
             return None
         count = sock.recv_into(memoryview(self._body)[self._filled :])
         if not count:
-            raise EOFError
+            raise Closed
         self._filled += count
         if self._filled < len(self._body):
             return None

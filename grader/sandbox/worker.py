@@ -52,10 +52,8 @@ def work(rank: int, descriptor: int, submission: str, programs: Mapping[str, Pro
                 programs[order["program"]](examiner, order, submission)
             else:
                 _serve(examiner, order, rank)
-        except EOFError as error:
-            if not _is_of(error, submission):
-                return  # the examiner has hung up
-            _send(examiner, _describe(error, submission))
+        except wire.Closed:
+            return  # the examiner has hung up
         except BaseException as error:
             # SystemExit and KeyboardInterrupt of a submission are findings like any other.
             _send(examiner, _describe(error, submission))
@@ -201,13 +199,6 @@ def _join(examiner: socket.socket, rank: int, world: int) -> None:
 
 def _send(examiner: socket.socket, message: dict[str, Any]) -> None:
     examiner.sendall(wire.encode(message))
-
-
-def _is_of(error: BaseException, submission: str) -> bool:
-    """Return whether the submission's code led to the error, as `input()` without a keyboard does."""
-    return any(
-        frame.filename.startswith(submission + "/") for frame in traceback.extract_tb(error.__traceback__)
-    )
 
 
 def _describe(error: BaseException, submission: str) -> dict[str, Any]:

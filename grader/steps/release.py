@@ -123,6 +123,7 @@ def _forgotten_on_failure(course: NbCourse, assignment: str) -> Iterator[None]:
 def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None]) -> None:
     """Find out where each test of the plain notebooks runs, by running the reference."""
     from grader.book.modes import prepared_notebook
+    from grader.notebooks.decide import failures
     from grader.notebooks.judge import load_template
 
     source = course.path("source", ".", assignment)
@@ -142,7 +143,17 @@ def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None])
     wall = course.cell_seconds
     with Examiner("auto", programs=PROGRAMS) as examiner:  # the instructor's own code
         for template in templates:
-            prepared = prepared_notebook(course, assignment, template, lambda: examiner.place, wall, say)
+            told: set[str] = set()
+
+            def tell(line: str, told: set[str] = told) -> None:
+                told.add(line)
+                say(line)
+
+            prepared = prepared_notebook(course, assignment, template, lambda: examiner.place, wall, tell)
+            # What was decided before is not told again, but for what nobody can pass.
+            for line in failures(template.name, prepared.plan) if prepared.plan else ():
+                if line not in told:
+                    say(line)
             if prepared.plan is not None and prepared.plan.lost:
                 _refuse_less_than_nbgrader(course, assignment, template.name, prepared.plan.lost)
 

@@ -31,10 +31,12 @@ ROOMS = [
 WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill")}
 STANDARD_ONLY = {
     "build",
+    "calls",
     "cgroup",
     "network",
     "packed",
     "procfs",
+    "root",
     "seccomp",
     "standstill",
     "users",

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from grader.notebooks.twin.autograd import Graph, graft
-from grader.notebooks.twin.copy_back import PARTS, put_back, random_state, same
+from grader.notebooks.twin.copy_back import PARTS, put_back
 from grader.notebooks.twin.handles import Far, Handle, far, handle_class
+from grader.notebooks.twin.news import News
 from grader.notebooks.twin.nothing import Nothing
 from grader.notebooks.twin.peer import (
     ERRORS,
@@ -54,18 +55,13 @@ class Pristine(Peer):
         self.deadline = 0.0  # time.monotonic() at which the cell is interrupted
         self.stretch = 1.0  # of what the student's side is given beyond that, see `Place.stretch`
         self.show: Callable[[str, Any], None] = lambda kind, value: None  # what the student printed
-        self.pushable: set[str] = set()
-        self.student_names: set[str] = set()
+        self.news = News(names, classes)
         self.calls = 0
         self._callables: list[Any] = []
         self._callable_numbers: dict[int, int] = {}
         self._handles: weakref.WeakValueDictionary[int, Handle] = weakref.WeakValueDictionary()
-        self._done: list[list[int]] = []  # [number, times received] of handles that nobody holds any more
-        self._graphs: list[int] = []  # calls whose graph nobody holds any more
-        self.known: dict[str, Any] = {}  # names that both sides have, with their values here
         self._errors: dict[tuple[str, ...], type[BaseException]] = {}
         self._running = False  # a cell that `begin` started
-        self._random = random_state()
 
     # -- asking
 
@@ -86,7 +82,7 @@ class Pristine(Peer):
         try:
             message = {
                 **head,
-                **self._news(writer),
+                **self.news.collect(writer),
                 "a": [writer.write(value) for value in args],
                 "k": {name: writer.write(value) for name, value in kwargs.items()},
                 "back": self._data_names() if self.copy_back else None,
@@ -132,7 +128,9 @@ class Pristine(Peer):
             raise self.refuse(self.gone, StudentGone)
         writer = self.writer()
         try:
-            frame = wire.pack({"op": "cell", **cell, "limit": wall, **self._news(writer)}, writer.blobs)
+            frame = wire.pack(
+                {"op": "cell", **cell, "limit": wall, **self.news.collect(writer, cell=True)}, writer.blobs
+            )
         except wire.WireError as error:
             raise self.refuse(str(error)) from None
         self.sock.settimeout(wall + PATIENCE * self.stretch)
@@ -159,34 +157,20 @@ class Pristine(Peer):
 
     def pull(self, names: list[str]) -> None:
         """Bind these names here to what the student's side has under them; unbind those that it lacks."""
-        wanted = [name for name in names if name in self.student_names]
+        wanted = [name for name in names if name in self.news.student_names]
         if not wanted:
             return
         found = self.request({"op": "names", "names": wanted})
         for name in wanted:
             self.names.pop(name, None)
-            self.known.pop(name, None)
+            self.news.known.pop(name, None)
             if type(found) is dict and name in found:
-                self.names[name] = self.known[name] = found[name]
-
-    def give(self, names: list[str]) -> None:
-        """From here on these names are the student's."""
-        self.student_names.update(names)
-        for name in names:
-            self.names.pop(name, None)
-            self.known.pop(name, None)
+                self.names[name] = self.news.known[name] = found[name]
 
     def refuse(self, why: str, kind: type[CannotCross] = CannotCross) -> CannotCross:
         """Return the exception that says why, and make sure that the cell fails by it whatever catches it."""
         self.refusals.append(why)
         return kind(why)
-
-    def know(self, names: list[str]) -> None:
-        """Take note that both sides have just bound these names by the same code, and drawn the same numbers."""
-        self._random = random_state()
-        for name in names:
-            if name in self.names:
-                self.known[name] = self.names[name]
 
     def _exchange(self, frame: bytes) -> tuple[dict[str, Any], Reader]:
         """Send a request, serve the callbacks that come before its answer, and return the answer."""
@@ -260,12 +244,12 @@ class Pristine(Peer):
                 put_back(original, new)
             for name, new in zip(names, changed[len(args) :], strict=True):
                 if type(self.names.get(name)) is not type(new) or not isinstance(new, PARTS):
-                    self.names[name] = self.known[name] = new
+                    self.names[name] = self.news.known[name] = new
         return value, None
 
     def _data_names(self) -> list[str]:
         """Return the student's names that stand for plain data here: a call may bind or change them."""
-        known = self.known.keys() & self.student_names
+        known = self.news.known.keys() & self.news.student_names
         return sorted(
             name
             for name in known
@@ -280,36 +264,11 @@ class Pristine(Peer):
             data = {mime: output["data"][mime] for mime in _MIMES if type(output["data"].get(mime)) is str}
             self.show("display_data", data)
 
-    # -- what is told along with every question
-
-    def _news(self, writer: Writer) -> dict[str, Any]:
-        """Return what changed here and matters there: names, random states, and what is no longer needed."""
-        news: dict[str, Any] = {}
-        for name in sorted(self.pushable):
-            if name in self.names:
-                value = self.names[name]
-                mutable = name not in self.student_names and isinstance(value, PARTS)
-                if mutable or self.known.get(name, self) is not value:
-                    news.setdefault("set", []).append([name, writer.write(value)])
-                    self.known[name] = value
-            elif self.known.pop(name, self) is not self:
-                news.setdefault("del", []).append(name)
-        state = random_state()
-        changed = {kind: value for kind, value in state.items() if not same(self._random.get(kind), value)}
-        if changed:
-            news["random"] = writer.write(changed)
-            self._random = state
-        if self._done:
-            news["free"], self._done = self._done, []
-        if self._graphs:
-            news["graphs"], self._graphs = self._graphs, []
-        return news
-
     def forget(self, number: int, times: int) -> None:
-        self._done.append([number, times])
+        self.news.done.append([number, times])
 
     def forget_graph(self, call: int) -> None:
-        self._graphs.append(call)
+        self.news.graphs.append(call)
 
     # -- what the student's side sends
 

@@ -37,6 +37,8 @@ class Student(Peer):
         self.run_cell: Callable[[dict[str, Any]], Any] = lambda message: None
         self.start: Callable[[], None] = lambda: None  # begins the outputs of an answer
         self.heard: Callable[[], list[dict[str, Any]]] = list
+        # Calls a function as a cell of a kernel would call it, see `Loop.call`.
+        self.within: Callable[..., Any] = lambda function, *args: function(*args)
         self._objects: dict[int, list[Any]] = {}  # number: [object, times sent]
         self._numbers: dict[int, int] = {}
         self._next = 0
@@ -97,6 +99,18 @@ class Student(Peer):
         args, kwargs = arguments(reader, message)
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, message["wall"], REPEAT)
+        return self.within(self._operate, operation, target, args, kwargs, message, reader, answer)
+
+    def _operate(
+        self,
+        operation: str,
+        target: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        message: dict[str, Any],
+        reader: Reader,
+        answer: dict[str, Any],
+    ) -> Any:
         if operation == "call":
             return self._call(target, args, kwargs, message, reader, answer)
         if operation == "backward":
@@ -146,19 +160,43 @@ class Student(Peer):
         return [inputs[slot].grad if slot in inputs else None for slot in range(message["inputs"])]
 
     def _learn(self, message: dict[str, Any], reader: Reader) -> None:
+        if "offers" in message:
+            self._accept(message["offers"], message.get("wall", message.get("limit")))
+        for number in message.get("open", ()):
+            name, value = self._unpack(reader.blob(number))
+            self.names[name] = value
         for name, node in message.get("set", ()):
             self.names[name] = reader.read(node)
         for name in message.get("del", ()):
             self.names.pop(name, None)
         if "random" in message:
             set_random_state(reader.read(message["random"]))
-        for number, times in message.get("free", ()):
+        for number, times in message.get("done", ()):
             held = self._objects[number]
             held[1] -= times
             if not held[1]:
                 del self._objects[number], self._numbers[id(held[0])]
         for call in message.get("graphs", ()):
             self._graphs.pop(call, None)
+
+    def _accept(self, statements: list[str], wall: float) -> None:
+        """Bind what tests import and define, by their own text, which students were given."""
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, wall, REPEAT)
+        for statement in statements:
+            # One that fails here fails in the test too, where it is seen; so it is with what it prints.
+            with contextlib.suppress(Exception):
+                exec(statement, self.names)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.heard()
+        self.start()
+
+    def _unpack(self, frame: memoryview) -> tuple[str, Any]:
+        size, _ = wire.HEAD.unpack_from(frame)
+        (name, node), blobs = wire.unpack(
+            bytes(frame[wire.HEAD.size :][:size]), frame[wire.HEAD.size + size :]
+        )
+        return name, self.reader(blobs).read(node)
 
     def hold(self, value: Any) -> Any:
         number = self._numbers.get(id(value))

@@ -50,6 +50,7 @@ def serve_student(examiner: socket.socket, order: dict[str, Any]) -> None:
     with Notebook() as notebook:
         student = Student(examiner, notebook.names, order["classes"])
         student.start, student.heard = notebook.outputs.start, notebook.heard
+        student.within = notebook.loop.call
         student.run_cell = lambda message: _run_here(notebook, message)
         notebook.listen()
         student.serve()
@@ -72,7 +73,7 @@ def run_pristine(
     _, (descriptor,), _, _ = socket.recv_fds(examiner, 1, 1)
     with socket.socket(fileno=descriptor) as sock, Notebook() as notebook:
         peer = Pristine(sock, notebook.names, order["classes"])
-        peer.pushable, peer.stretch = set(order["pushable"]), order["stretch"]
+        peer.news.pushable, peer.stretch = set(order["pushable"]), order["stretch"]
         peer.show = lambda kind, data: notebook.outputs.rich(kind, data, {})
         for index, step in enumerate(order["steps"]):
             started = time.monotonic()
@@ -97,18 +98,18 @@ def _run_step(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: fl
     try:
         if step["where"] in ("student", "claimed", "shared"):
             outputs = peer.run_there(cell, wall)
-            peer.give(step["names"])
+            peer.news.give(step["names"])
             return outputs
-        peer.give(step["names"])
+        peer.news.give(step["names"])
         if step["where"] == "both":
             return _run_in_both(notebook, peer, step, wall)
         peer.pull(step["needs"])
         return _run_test(notebook, peer, step, wall)
     except CannotCross as error:
-        peer.give(step["names"])
+        peer.news.give(step["names"])
         return [_error(str(error))]
     finally:
-        peer.student_names.difference_update(set(step["binds"]) - set(step["names"]))
+        peer.news.student_names.difference_update(set(step["binds"]) - set(step["names"]))
 
 
 def _run_in_both(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: float) -> list[Output]:
@@ -117,12 +118,14 @@ def _run_in_both(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall:
     outputs = notebook.run(step["source"], step["cell_id"], wall)
     with contextlib.suppress(CannotCross):
         peer.finish()
-    peer.know(step["binds"])
+    peer.news.know(step["binds"])
     return outputs
 
 
 def _run_test(notebook: Notebook, peer: Pristine, step: dict[str, Any], wall: float) -> list[Output]:
     peer.copy_back, peer.compare = step["where"] == "copy-back", step["compare"]
+    peer.news.offers += step["offers"]
+    peer.news.open.update(step["open"])
     outputs = notebook.run(step["source"], step["cell_id"], wall)
     failed = any(output["output_type"] == "error" for output in outputs)
     if not failed and peer.refusals:

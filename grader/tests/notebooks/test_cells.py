@@ -1,5 +1,6 @@
 """Cells run as in a kernel: the same outputs, the same namespace, and a limit on everything."""
 
+import os
 import threading
 
 import pytest
@@ -92,6 +93,159 @@ def test_a_flood_of_output_is_cut_at_the_limit():
 def test_awaiting_at_the_top_level_works_as_in_a_kernel():
     (outputs,) = run("import asyncio\nawait asyncio.sleep(0)\n7")
     assert outputs[0]["data"]["text/plain"] == "7"
+
+
+LOOPS = {
+    "a task that a later cell awaits": (
+        "import asyncio\nasync def f(x): return x + 1\ntask = asyncio.create_task(f(1))",
+        "await task",
+        "2",
+    ),
+    "the loop itself": (
+        "import asyncio\nloop = asyncio.get_running_loop()",
+        "loop is asyncio.get_running_loop()",
+        "True",
+    ),
+    "a task that goes on by itself": (
+        "import asyncio\nseen = []\nasync def f():\n    for i in range(3):\n        await asyncio.sleep(0)\n"
+        "        seen.append(i)\n"
+        "task = asyncio.ensure_future(f())",
+        "seen",
+        "[0, 1, 2]",
+    ),
+    "a call that is put off": (
+        "import asyncio\nasyncio.get_event_loop().call_soon(globals().update, {'y': 3})",
+        "y",
+        "3",
+    ),
+    "a future": (
+        "import asyncio\nfuture = asyncio.get_running_loop().create_future()\nfuture.set_result(4)",
+        "await future",
+        "4",
+    ),
+    "a queue between two cells": (
+        "import asyncio\nqueue = asyncio.Queue()\nasync def put(): await queue.put(6)\n"
+        "task = asyncio.create_task(put())",
+        "await queue.get()",
+        "6",
+    ),
+    "another thread's call": (
+        "import asyncio, threading\nloop = asyncio.get_running_loop()\ndone = asyncio.Event()\n"
+        "threading.Thread(target=lambda: loop.call_soon_threadsafe(done.set)).start()",
+        "await done.wait()",
+        "True",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOOPS.values(), ids=LOOPS)
+def test_an_event_loop_runs_while_a_cell_runs_and_is_the_same_in_the_next(case):
+    first, second, shown = case
+    started, found = run(first, second)
+    assert [output for output in started if output["output_type"] == "error"] == []
+    assert found[-1]["data"]["text/plain"] == shown
+
+
+def test_a_loop_of_ones_own_is_refused_as_in_a_kernel():
+    (outputs,) = run("import asyncio\nasyncio.run(asyncio.sleep(0))")
+    assert "cannot be called from a running event loop" in outputs[-1]["evalue"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import asyncio\nawait asyncio.sleep(1000)",
+        "import asyncio\nasync def f():\n    while True: pass\nawait f()",
+        "import asyncio\nasync def f():\n    while True: pass\ntask = asyncio.create_task(f())",
+        "import asyncio\nawait asyncio.get_running_loop().create_future()",
+    ],
+)
+def test_a_cell_that_waits_in_the_loop_for_ever_is_interrupted_and_the_next_one_runs(source):
+    slow, after = run(source, "await asyncio.sleep(0, 7)", wall=0.5)
+    assert slow[-1]["ename"] == "CellTimeoutError"
+    assert after[0]["data"]["text/plain"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("!echo one && echo two", "one\r\ntwo\r\n"),
+        ("word = 'three'\n!echo {word} $word", "three three\r\n"),
+        ("%system echo four", None),
+        ("!exit 3\nprint(_exit_code)", "3\n"),
+        ("!test -t 1 && echo a terminal", "a terminal\r\n"),
+        ("import sys\n!python -c 'import sys; print(sys.prefix)' | grep -c {sys.prefix}", "1\r\n"),
+        ("!no-such-program-anywhere\nprint('on')", None),
+        ("%ls -d /tmp", None),
+        ("!echo $PAGER $TERM", "cat xterm-color\r\n"),
+    ],
+)
+def test_a_shell_line_runs_in_a_terminal_with_a_kernels_settings(source, text):
+    (outputs,) = run(source)
+    assert [output for output in outputs if output["output_type"] == "error"] == []
+    assert not any(output.get("name") == "stderr" for output in outputs)
+    if text is not None:
+        assert "".join(output["text"] for output in outputs) == text
+
+
+def test_a_shell_line_runs_without_a_terminal_where_the_machine_has_none_and_the_cell_goes_on(monkeypatch):
+    def none():
+        raise OSError("out of pty devices")
+
+    monkeypatch.setattr(os, "openpty", none)
+    (outputs,) = run(
+        "word = 'a'\n!echo {word}; echo b >&2; exit 4\nprint(_exit_code)\nfiles = !echo c\nfiles"
+    )
+    assert "".join(output.get("text", "") for output in outputs) == "a\nb\n4\n"
+    assert outputs[-1]["data"]["text/plain"] == "['c']"
+    slow, after = run("!sleep 1000", "print('after')", wall=0.5)
+    assert slow[-1]["ename"] == "CellTimeoutError"
+    assert after[0]["text"] == "after\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tqdm.auto import tqdm\nsum(tqdm(range(5)))",
+        "from tqdm.autonotebook import trange\nimport warnings\nsum(trange(5))",
+        "import transformers.utils as u\nassert u.is_in_notebook() if hasattr(u, 'is_in_notebook') else True\n10",
+        "from rich.console import Console\nassert Console().is_jupyter\n10",
+        "import rich.progress\nsum(rich.progress.track(range(5)))",
+        "from huggingface_hub.utils import is_notebook\nassert is_notebook()\n10",
+        "from pandas.io.formats.console import in_ipython_frontend\nassert in_ipython_frontend()\n10",
+        "from ipykernel import zmqshell\nassert isinstance(get_ipython(), zmqshell.ZMQInteractiveShell)\n10",
+    ],
+)
+def test_libraries_that_look_for_a_notebook_find_one_and_keep_off_stderr(source):
+    (outputs,) = run(source)
+    printed = [o for o in outputs if o.get("name") == "stderr" and "Experimental" not in o["text"]]
+    assert printed == []
+    assert outputs[-1]["data"]["text/plain"] == "10"
+
+
+def test_what_is_shown_under_a_name_is_replaced_and_not_shown_again():
+    (outputs,) = run(
+        "handle = display('first', display_id=True)\nfor i in range(300): handle.update('x' * 100_000 + str(i))\n"
+        "other = display('other', display_id='mine')"
+    )
+    assert [output["output_type"] for output in outputs] == ["display_data"] * 2
+    assert outputs[0]["data"]["text/plain"].endswith("299'")
+
+
+def test_a_notebook_leaves_the_environment_as_it_was():
+    before = dict(os.environ)
+    run("import os\nos.environ['MINE'] = '1'\nassert os.environ['PAGER'] == 'cat'")
+    assert dict(os.environ) == before
+
+
+def test_matplotlibs_word_on_its_font_cache_costs_no_test_and_its_other_words_stand():
+    (outputs,) = run(
+        "import logging, sys\nlog = logging.getLogger('matplotlib.font_manager')\n"
+        "log.addHandler(handler := logging.StreamHandler(sys.stderr))\n"
+        "log.warning('Matplotlib is building the font cache; this may take a moment.')\n"
+        "log.warning('findfont: Font family %r not found.', 'mine')\nlog.removeHandler(handler)"
+    )
+    assert [output["text"] for output in outputs] == ["findfont: Font family 'mine' not found.\n"]
 
 
 def test_exit_does_not_end_the_notebook():

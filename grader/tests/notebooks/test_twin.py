@@ -194,6 +194,31 @@ def test_points_that_the_reference_itself_loses_are_said_at_release_and_of_each_
     assert any("the reference itself earns 0 of 2" in note for note in isolation_notes(reference, plan))
 
 
+FAILS = {
+    "a module that is not here": (
+        "import seaborn_of_another_machine\n",
+        "",
+        "ModuleNotFoundError: No module named",
+    ),
+    "a file that is not here": ("open('data.csv')\n", "", "FileNotFoundError"),
+    "code that is none": ("def f(:\n", "", "SyntaxError"),
+    "a word on stderr": ("", "import warnings; warnings.warn('an old name')\n", "stderr: "),
+    "part of the points": ("", "0.5 if f() else 0\n#", "0.5 of 2 points"),
+}
+
+
+@pytest.mark.parametrize("case", FAILS.values(), ids=FAILS)
+def test_a_reference_that_fails_its_own_test_is_named_with_what_stopped_it(examiner, case):
+    before, within, said = case
+    text = f'```python solution="f"\n{before}def f(): return 1\n```\n\n'
+    text += f'```python test="t" points="2"\n{within}assert f() == 1\n```\n'
+    _, _, plan = decided(examiner, text)
+    told = describe("nb", plan)
+    assert any(said in line for line in told), told
+    assert any("t gives the reference itself" in line and "the reference fails it" in line for line in told)
+    assert bool(before) == any(line.startswith("nb: the reference's cell f fails: ") for line in told)
+
+
 EMPTY = """
 ```python
 import numpy as np
@@ -284,6 +309,215 @@ def test_what_the_reference_needs_of_memory_its_submissions_get(examiner, tmp_pa
         cells = list(filter(runs, notebook.cells))
         assert verdicts_of(cells, Executed(outputs, [], [0.0] * len(outputs)))["first"][0] == verdict
     assert prepared(1 << 30)[0].memory == 1 << 30  # what the instructor set
+
+
+# --- names that tests bind ---------------------------------------------------------------------------------
+
+
+NAMES = """
+```python solution="f"
+def f(): return 1
+```
+
+```python test="visible"
+{visible}
+assert f() == 1
+```
+
+```python solution="m"
+m = 2
+```
+
+```python test="used"
+assert m == 2
+```
+"""
+BOUND = {
+    "an import": ("import numpy as np", "m = int(np.sqrt(4))"),
+    "a module that cannot be passed on": ("import pandas as pd", "m = len(pd.Series([1, 2]))"),
+    "a name of a module": ("from collections import Counter as C", "m = C('aab')['a']"),
+    "everything of a module": ("from math import *", "m = int(sqrt(4))"),
+    "an import that may fail": (
+        "try:\n    import quicker as dt\nexcept ImportError:\n    import datetime as dt",
+        "m = dt.date(2, 1, 1).year",
+    ),
+    "a function": ("import math\ndef near(x): return math.floor(x)", "m = near(2.5)"),
+    "a class": ("class Two:\n    value = 2", "m = Two().value"),
+    "a number": ("step = 2", "m = step"),
+    "an array": ("import numpy as np\nxs = np.arange(3) + f() - 1", "m = int(xs.max())"),
+    "a table": ("import pandas as pd\ntable = pd.DataFrame({'a': [1, 2]})", "m = int(table['a'].max())"),
+    "a generator of numbers": (
+        "import numpy as np\nrng = np.random.default_rng(0)",
+        "m = 2 if rng.random() < 1 else 0",
+    ),
+    "what a text names": ("step = 2", "m = int(f'{step}')"),
+    "what a loop leaves": ("for step in range(3): pass", "m = step"),
+}
+
+
+@pytest.mark.parametrize("case", BOUND.values(), ids=BOUND)
+def test_an_answer_may_use_what_a_visible_test_has_bound_whether_or_not_the_reference_does(examiner, case):
+    visible, answer = case
+    plain, _, plan = decided(examiner, NAMES.format(visible=visible))
+    assert {cell.where for cell in plan.tests.values()} == {"isolated"}
+    run = Run(examiner, plain, plain.answered({"m": answer}), plan)
+    assert [run.verdicts[name] for name in plan.tests] == ["passed", "passed"], run.text("m")
+
+
+def test_a_function_of_an_answer_may_use_what_the_test_that_calls_it_imports(examiner):
+    plain, _, plan = decided(examiner, NAMES.format(visible="import math"))
+    run = Run(examiner, plain, plain.answered({"f": "def f(): return math.floor(1.5)"}), plan)
+    assert run.verdicts["visible"] == "passed", run.text("visible")
+
+
+def test_what_an_answer_changes_of_a_tests_list_is_not_undone_by_the_next_cell(examiner):
+    text = NAMES.format(visible="seen = [1]") + '\n```python solution="after"\npass\n```\n'
+    text += '\n```python test="late"\nassert after == 2\n```\n'
+    plain, _, plan = decided(examiner, text.replace("pass\n", "after = 2\n"))
+    answers = {"m": "seen.append(2)\nm = 2", "after": "after = len(seen)"}
+    run = Run(examiner, plain, plain.answered(answers), plan)
+    assert run.verdicts["late"] == "passed", run.text("after")
+
+
+AGAIN = """
+```python solution="f"
+### BEGIN SOLUTION
+{imports}
+def f(): return {use}
+### END SOLUTION
+```
+
+```python test="first"
+{imports}
+assert f() is not None
+```
+
+```python test="second"
+x = 1
+### BEGIN HIDDEN TESTS
+{imports}
+### END HIDDEN TESTS
+assert f() is not None
+```
+
+```python test="third"
+assert f() is not None
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "use"),
+    [
+        ("import pandas as pd", "len(pd.Series([1]))"),
+        ("import datetime", "datetime.date(1, 2, 3).year"),
+        ("from datetime import datetime", "datetime(1, 2, 3).year"),
+        ("import json, os, random", "json.dumps(os.sep) + str(random.random())"),
+        ("import matplotlib.pyplot as plt", "len(plt.get_backend())"),
+        ("from collections import defaultdict, namedtuple", "len(namedtuple('A', 'b')(defaultdict(int)))"),
+        ("import os.path", "os.path.join('a', 'b')"),
+    ],
+)
+def test_a_test_that_imports_again_what_answers_use_costs_no_test_its_isolation(examiner, imports, use):
+    plain, _, plan = decided(examiner, AGAIN.format(imports=imports, use=use))
+    assert [cell.where for cell in plan.tests.values()] == ["isolated"] * 3, describe("nb", plan)
+    run = Run(examiner, plain, plain.source, plan)
+    assert {run.verdicts[name] for name in plan.tests} == {"passed"}
+
+
+def test_a_value_that_cannot_be_told_is_named_and_so_is_who_uses_it(examiner):
+    text = """
+```python solution="f"
+def f(): return lock is not None
+```
+
+```python test="first"
+import threading
+lock = threading.Lock()
+assert f()
+```
+"""
+    _, _, plan = decided(examiner, text)
+    assert plan.tests["first"].where == "shared"
+    assert plan.tests["first"].why.startswith(
+        "lock, which a test binds and answers use: an object of the class"
+    )
+
+
+HIDDEN = """
+```python solution="f"
+def f(x): return x
+```
+
+```python test="mixed"
+plain = [1]
+also = plain
+def helper(): return secret
+shown = f(3)
+### BEGIN HIDDEN TESTS
+import bisect
+secret = "h1dd3n" + "-7"
+plain.append(secret)
+derived = secret
+### END HIDDEN TESTS
+```
+
+```python test="later"
+told = 5
+from_hidden = helper()
+```
+
+```python test="later_still"
+further = derived
+innocent = 6
+```
+
+```python solution="look"
+print("nothing")
+```
+"""
+LOOK = """
+found = {}
+for name, value in {
+    "plain": lambda: plain, "also": lambda: also, "secret": lambda: secret, "derived": lambda: derived,
+    "told": lambda: told, "from_hidden": lambda: from_hidden, "further": lambda: further,
+    "innocent": lambda: innocent, "bisect": lambda: bisect,
+}.items():
+    try: found[name] = value()
+    except NameError: pass
+print(found)
+"""
+
+
+def test_of_what_hidden_lines_bind_or_change_nothing_is_told_nor_of_what_follows_from_it(examiner):
+    plain, _, plan = decided(examiner, HIDDEN)
+    assert {cell.where for cell in plan.tests.values()} == {"isolated"}
+    run = Run(examiner, plain, plain.answered({"look": LOOK}), plan)
+    assert "{}" in run.text("look")
+    # Beside a hidden value even a number is not told; in a cell of its own it is.
+    alone = (
+        HIDDEN.replace("told = 5\n", "")
+        .replace("innocent = 6", "")
+        .replace(
+            '```python solution="look"', '```python test="alone"\ntold = 5\n```\n\n```python solution="look"'
+        )
+    )
+    plain, _, plan = decided(examiner, alone)
+    run = Run(examiner, plain, plain.answered({"look": LOOK}), plan)
+    assert "{'told': 5}" in run.text("look")
+
+
+def test_a_stranger_who_asks_for_a_name_in_quotes_or_while_it_is_tested_is_told_no_value(examiner):
+    visible = "wanted = sorted([3, 1, 2])[0] + 6\nassert g() == wanted"
+    text = NAMES.format(visible=visible).replace("def f(): return 1", "def f(): return 1\ndef g(): return 7")
+    plain, _, plan = decided(examiner, text)
+    for answer in ("return wanted", "return globals().get('wanted')"):
+        cell = f"def f(): return 1\ndef g():\n    {answer}"
+        run = Run(examiner, plain, plain.answered({"f": cell, "m": "m = 2"}), plan)
+        assert run.verdicts["visible"] == "failed"
+    look = "print([name for name in globals() if name in ('wanted', 'f')])"
+    run = Run(examiner, plain, plain.answered({"m": look}), plan)
+    assert "['f']" in run.text("m")
 
 
 # --- attacks -------------------------------------------------------------------------------------------------

@@ -165,6 +165,20 @@ def test_release_refuses_a_test_that_gives_the_reference_less_than_nbgrader_does
         releases(course)
 
 
+def test_each_release_says_of_a_reference_that_it_fails_also_when_nothing_has_changed(course, releases):
+    def edit(notebook):
+        cell = next(cell for cell in notebook.cells if grade_id(cell) == "test_average_length")
+        cell.source = "assert moving_average is None, 'nobody passes'"
+
+    change_source(course, edit)
+    for _ in range(2):
+        lost = [
+            line for line in releases(course) if "test_average_length gives the reference itself 0 of" in line
+        ]
+        assert len(lost) == 1
+        assert "nobody passes" in lost[0]
+
+
 def test_a_limit_on_memory_that_is_no_size_is_refused_in_one_sentence(course):
     with (course / "nbgrader_config.py").open("a") as config:
         config.write("\nc.Examine.memory = '6 gigs'\n")

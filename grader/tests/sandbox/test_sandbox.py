@@ -73,7 +73,7 @@ def test_no_file_outside_the_environment_can_be_read(submit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/submission/work.py", "/usr/x", "/x", sys.prefix + "/x", "/dev/x", "/etc/x"]
+    "path", ["/submission/work.py", "/usr/x", "/x", sys.prefix + "/x", "/dev/x", "/etc/x", "/etc/fonts/x"]
 )
 def test_nothing_but_tmp_and_shm_can_be_written(submit, path):
     sub = submit(
@@ -360,6 +360,78 @@ def test_huge_pages_of_the_machine_which_nobody_counts_are_denied(submit):
         """
     )
     assert call(sub) == [["EPERM", None]] * 3
+
+
+TERMINALS = """
+import errno, fcntl, os, pty, termios
+def tried(call, *arguments):
+    try:
+        return call(*arguments) is not Ellipsis
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def run():
+    pairs = []
+    try:
+        while True:
+            pairs.append(os.openpty())
+    except OSError as error:
+        full = errno.errorcode[error.errno]
+    ours, theirs = pairs[0]
+    os.write(theirs, b"a line" + bytes([10]))
+    said = os.read(ours, 100)
+    # A word in another's mouth, twice, and another line discipline.
+    asked = [tried(fcntl.ioctl, theirs, request, b"x" * 4) for request in (termios.TIOCSTI, 0x541C, termios.TIOCSETD)]
+    listed = sorted(os.listdir("/dev/pts"))
+    wrong = [tried(os.open, name, os.O_CREAT | os.O_RDWR) for name in ("/dev/pts/9", "/dev/pts/x", "/dev/tty")]
+    for pair in pairs:
+        for one in pair:
+            os.close(one)
+    child = pty.fork()
+    if child[0] == 0:
+        os._exit(7 if os.isatty(0) else 8)
+    return [len(pairs), full, said, asked, listed, wrong, os.waitstatus_to_exitcode(os.waitpid(child[0], 0)[1])]
+"""
+
+
+def test_a_job_has_as_many_terminals_as_it_may_of_its_own_and_cannot_change_what_they_are(submit):
+    sub = submit(TERMINALS)
+    sub._limits = replace(sub._limits, terminals=3)
+    count, full, said, asked, listed, wrong, code = call(sub)
+    assert (count, full, said, code) == (3, "ENOSPC", b"a line\r\n", 7)
+    assert asked == ["EPERM"] * 3
+    assert listed == ["0", "1", "2", "ptmx"]  # and none of the machine's or of another job's
+    assert set(wrong) <= {"ENOENT", "EACCES", "EPERM", "EROFS", "ENXIO"}
+
+
+def test_a_job_whose_time_counts_has_no_terminal_since_the_kernel_works_for_one_after_a_freeze(submit):
+    sub = submit(
+        """
+        import os
+        def run():
+            try:
+                os.openpty()
+            except OSError:
+                return os.path.lexists("/dev/ptmx"), os.path.lexists("/dev/pts")
+        """
+    )
+    assert sub._limits.terminals == 0
+    assert call(sub) == (False, False)
+
+
+@pytest.mark.skipif(not os.path.isdir("/etc/fonts"), reason="this machine has no fontconfig")
+def test_fonts_can_be_listed_without_a_complaint_and_their_settings_cannot_be_written(submit):
+    sub = submit(
+        """
+        import os, shutil, subprocess
+        def run():
+            found = [os.access(folder, os.W_OK) for folder in ("/etc/fonts", "/etc/fonts/fonts.conf", "/var")]
+            if not shutil.which("fc-list"):
+                return found, "", True
+            done = subprocess.run(["fc-list"], capture_output=True, text=True)
+            return found, done.stderr, bool(done.stdout)
+        """
+    )
+    assert call(sub) == ([False] * 3, "", True)
 
 
 def test_torch_python_and_processes_work_inside(submit):
@@ -685,6 +757,23 @@ def test_a_job_gets_no_more_processors_than_allowed(submit):
     run = sub.call("work:run", 2.0)
     # Half a processor, and a period's share of 50 ms at either end: 0.55 in 2 s. Without a limit it is 1 or 2.
     assert run.cpu_seconds < 0.75 * run.wall
+
+
+@pytest.mark.parametrize(
+    ("code", "driver"),
+    [
+        ("x = input('n? ')\ndef run(): return 1", None),
+        ("run = input", None),  # no line of the submission's leads to it
+        ("import pickle, io\ndef run(): return pickle.load(io.BytesIO())", None),
+        ("def run(): raise EOFError('mine')", None),
+        ("import asyncio\ndef run(): raise asyncio.IncompleteReadError(b'', 3)", None),
+        ("run = input", "from work import run as theirs\ndef run(): return theirs()"),
+    ],
+)
+def test_an_eoferror_of_the_students_is_an_error_and_not_the_end_of_the_conversation(submit, code, driver):
+    sub = submit(code, driver=driver)
+    with pytest.raises(StudentError, match=r"EOF|IncompleteReadError"):
+        sub.call("driver:run" if driver else "work:run")
 
 
 def test_a_driver_sees_the_students_module(submit):

@@ -1,0 +1,72 @@
+"""The event loop that runs while a cell runs, or a function of a cell's: in a kernel one does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+PAUSE = (
+    0.01  # seconds after a cell in which its tasks go on, about as long as a kernel waits for the next one
+)
+
+
+class Loop:
+    """One event loop. It stands still between two calls of `run` and `call`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def close(self) -> None:
+        """Give the loop back; tasks that wait in it wait for ever."""
+        # What asyncio says of such tasks is for a program's author, and nobody reads it here.
+        self._loop.set_exception_handler(lambda *_: None)
+        self._loop.close()
+
+    def run(self, cell: Coroutine[Any, Any, Any]) -> Any:
+        """Run a cell in the loop until it ends, and let its tasks go on for a moment.
+
+        An interrupt that strikes while nothing but the loop runs cancels what the cell waits for.
+        """
+        found: list[Any] = []
+
+        async def and_its_tasks() -> None:
+            found.append(await cell)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(PAUSE if len(asyncio.all_tasks()) > 1 else 0)
+
+        task = self._loop.create_task(and_its_tasks())
+        while True:
+            try:
+                self._loop.run_until_complete(task)
+                return found[0]
+            except KeyboardInterrupt:
+                if task.done():
+                    if found:
+                        return found[0]
+                    raise
+                task.cancel()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns, called while the loop runs; raises what it raises."""
+        if self._loop.is_running():  # a call that comes while another one waits
+            return function(*args)
+        found: list[tuple[Any, BaseException | None]] = []
+
+        def within() -> None:
+            try:
+                found.append((function(*args), None))
+            except BaseException as error:
+                found.append((None, error))
+            self._loop.stop()
+
+        handle = self._loop.call_soon(within)
+        try:
+            self._loop.run_forever()
+        finally:
+            handle.cancel()
+        value, error = found[0]
+        if error is not None:
+            raise error
+        return value
