@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import functools
+import logging
 import math
 import re
 import tomllib
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _AT = re.compile(r" \(at line (\d+), column \d+\)$")
 _DATE = "2027-02-15T23:59:00Z"
@@ -190,15 +194,20 @@ class Table:
         return value
 
     def moment(self, key: str) -> datetime | None:
-        """Return the date and time under `key` in UTC, None where it is missing.
-
-        One without a zone is UTC, and a date alone is the end of that day in UTC.
-        """
+        """Return the date and time under `key` in UTC, None where it is missing. One without a zone is UTC."""
         if key not in self.values:
             return None
-        value = self._of(key, date, _NO_DATE)  # a datetime is a date too
+        value = self._of(key, datetime, _NO_DATE)
         if value.year not in _YEARS:
             raise self.wrong(key, f"the year must lie between {_YEARS[0]} and {_YEARS[-1]}")
-        if not isinstance(value, datetime):
-            value = datetime.combine(value, time(23, 59, 59))
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        if value.tzinfo is None:
+            _say_once(
+                f"{'.'.join((*self.path, key))} = {shown(value)} has no zone and is taken for UTC; write {_DATE}"
+            )
+            return value.replace(tzinfo=UTC)
+        return value.astimezone(UTC)
+
+
+@functools.cache
+def _say_once(sentence: str) -> None:
+    log.warning("course.toml: %s", sentence)

@@ -124,7 +124,6 @@ def test_a_penalty_or_a_threshold_that_nobody_can_mean_is_refused(tmp_path, old,
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("2027-02-15", "2027-02-15T23:59:59+00:00"),
         ("2027-02-15T23:59:00", "2027-02-15T23:59:00+00:00"),
         ("2027-02-15 23:59:00", "2027-02-15T23:59:00+00:00"),
         ("2027-02-15T23:59:00Z", "2027-02-15T23:59:00+00:00"),
@@ -144,8 +143,8 @@ def test_a_deadline_means_the_same_moment_on_every_machine(tmp_path, written, me
 
 @pytest.mark.parametrize(
     "written",
-    ['"2027-02-15"', "15.02.2027", "2027-2-15", "2027-02-15 23:59", "Feb 15, 2027", "2027-02-30", "23:59:00",
-     "20270215", "0027-02-15", "[2027-02-15]", "2027-02-15T23:59:00+1"],
+    ["2027-02-15", '"2027-02-15"', "15.02.2027", "2027-2-15", "2027-02-15 23:59", "Feb 15, 2027", "2027-02-30",
+     "23:59:00", "20270215", "0027-02-15", "[2027-02-15]", "2027-02-15T23:59:00+1"],
 )  # fmt: skip
 def test_a_deadline_that_is_no_date_is_refused_in_one_sentence_with_its_line(tmp_path, written):
     write(tmp_path, GOOD.replace("weight = 0.5", f"deadline = {written}"))
