@@ -46,7 +46,7 @@ def feedback(
     gradebook = course.gradebook()
     refresh_late_penalties(gradebook, course, assignment)
     gradebook.close()
-    course.folders.assignment_id = assignment
+    course.choose(assignment)
     course.close_step("feedback")
     pages = {}
     for done, student in enumerate(wanted, 1):
