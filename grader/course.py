@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-import tomllib
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+
+from grader.course_file import Table, Wrong, parse, place, read_text
 
 MIB = 1 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}
@@ -28,6 +30,7 @@ def parse_size(text: str) -> int:
 _MARKS = ("course.toml", "nbgrader_config.py", "nbgrader_config.json", "gradebook.db")  # of a course root
 _STRANGERS = "submitted", "autograded", "feedback"  # nbgrader's folders of what students wrote
 _RENAMED = re.compile(r"\b(?:submitted|autograded|feedback)_directory\s*=\s*['\"]([^'\"]+)")
+_MOST_SETTINGS = 1 << 20  # bytes of a nbgrader_config.json that is looked at before anybody trusts it
 
 
 def course_around(path: Path) -> Path | None:
@@ -50,8 +53,23 @@ def _strangers_folders(root: Path) -> set[str]:
     config = root / "nbgrader_config.py"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     # Not executed to find out: so far nobody has said that this is a course to be trusted.
-    renamed = {name for name in map(str, _RENAMED.findall(text)) if not Path(name).is_absolute()}
-    return {*_STRANGERS, *(Path(name).parts[0] for name in renamed)}
+    names = {*map(str, _RENAMED.findall(text)), *_renamed_in_json(root / "nbgrader_config.json")}
+    inside = [Path(name).parts[:1] for name in names if not Path(name).is_absolute()]
+    return {*_STRANGERS, *(name for first in inside for name in first)}
+
+
+def _renamed_in_json(path: Path) -> set[str]:
+    """Return the names that a nbgrader_config.json gives the folders of students' work, none where it is no JSON."""
+    try:
+        settings = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_SETTINGS else {}
+    except (OSError, ValueError, RecursionError):
+        return set()  # nbgrader does not follow it either
+    sections = (
+        settings.values() if isinstance(settings, dict) else ()
+    )  # CourseDirectory, once called NbGrader
+    keys = [f"{step}_directory" for step in _STRANGERS]
+    names = [section.get(key) for section in sections if isinstance(section, dict) for key in keys]
+    return {name for name in names if isinstance(name, str)}
 
 
 def refuse_strangers(root: Path) -> None:
@@ -122,38 +140,25 @@ class Course:
     root: Path
     name: str
     thresholds: dict[str, float]
-    late: dict[str, Any]
+    late: dict[str, float]
     assignments: dict[str, Assignment]
     hand_in: str = ""  # a sentence for students: where
 
     @classmethod
     def load(cls, root: Path | str) -> Course:
-        """Read `root/course.toml`; raises CourseError for what is missing, malformed or a student's."""
+        """Read `root/course.toml`; raises CourseError for what is missing, malformed, unknown or a student's."""
         root = Path(root).resolve()
         refuse_strangers(root)
-        path = root / "course.toml"
+        path, text = root / "course.toml", ""
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = read_text(path)
+            return _course(root, parse(text))
         except FileNotFoundError:
             raise CourseError(f"{path}: not found; run from the course, or name it with --course") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CourseError(f"{path}: not valid TOML: {error}") from None
-        try:
-            return cls(
-                root=root,
-                name=data["course"]["name"],
-                thresholds=dict(data.get("grades", {}).get("thresholds", {})),
-                late=dict(data.get("late", {})),
-                assignments={
-                    name: _assignment(root, name, entry)
-                    for name, entry in data.get("assignments", {}).items()
-                },
-                hand_in=str(data["course"].get("hand_in", "")),
-            )
-        except KeyError as error:
-            raise CourseError(f"{path}: the key {error} is missing") from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise CourseError(f"{path}: {error}") from None
+        except OSError as error:
+            raise CourseError(f"{path}: cannot be read ({error.strerror})") from None
+        except Wrong as wrong:
+            raise CourseError(f"{path}: {place(text, wrong)}") from None
 
     @classmethod
     def find(cls, start: Path | str | None = None) -> Course:
@@ -176,50 +181,89 @@ class Course:
         return self.assignments[name]
 
 
-def _assignment(root: Path, name: str, entry: dict[str, Any]) -> Assignment:
+def _course(root: Path, data: Table) -> Course:
+    data.only("course", "grades", "late", "assignments")
+    course = data.table("course", needed=True).only("name", "hand_in")
+    return Course(
+        root=root,
+        name=course.text("name"),
+        thresholds=_thresholds(data.table("grades").only("thresholds").table("thresholds")),
+        late=_late(data.table("late").only("penalty_per_day", "max_days", "grace_minutes")),
+        assignments={
+            name: _assignment(root, name, entry) for name, entry in data.table("assignments").tables().items()
+        },
+        hand_in=course.text("hand_in", ""),
+    )
+
+
+def _thresholds(table: Table) -> dict[str, float]:
+    thresholds: dict[str, float] = {}
+    for grade, bound in table.shares().items():
+        if same := [other for other in thresholds if thresholds[other] == bound]:
+            raise table.wrong(grade, f"so is {same[0]}, and one of them can never be reached")
+        thresholds[grade] = bound
+    return thresholds
+
+
+def _late(table: Table) -> dict[str, float]:
+    return {key: table.number(key, 0, 1 if key == "penalty_per_day" else math.inf) for key in table.values}
+
+
+# What nbgrader, a file system or a web page takes for something else than a part of a name.
+_NO_NAME = re.compile(r"[/\\+*?\[\]\x00-\x1f]|^[.\s]|\s$|^$")
+
+
+def _assignment(root: Path, name: str, entry: Table) -> Assignment:
+    if odd := _NO_NAME.search(name):
+        raise Wrong(entry.path, f"the assignment {name!r} cannot have {odd[0]!r} in its name; rename it")
+    entry.only("title", "weight", "deadline", "parts")
     # The repository that students clone holds released copies only; a student's own copy is its own root.
     places = root / "source" / name, root / "release" / name, root
     source = next(place for place in places if place.is_dir())
-    parts = {
-        int(number): _part(name, int(number), source, part) for number, part in entry.get("parts", {}).items()
-    }
-    weight = float(entry.get("weight", 0.0))
-    if not 0 <= weight <= 1:
-        raise ValueError(f"the weight of {name} is {weight}; it must lie between 0 and 1")
-    return Assignment(name, entry.get("title", name), weight, entry.get("deadline"), source, parts)
+    parts = {}
+    for number, part in entry.table("parts").tables().items():
+        if not re.fullmatch(r"[1-9][0-9]{0,3}", number):
+            raise Wrong(part.path, f"{'.'.join(part.path)}: a part is called by a number, such as 1")
+        parts[int(number)] = _part(name, int(number), source, part)
+    weight = float(entry.number("weight", 0, 1)) if "weight" in entry.values else 0.0
+    return Assignment(name, entry.text("title", name), weight, entry.moment("deadline"), source, parts)
 
 
-def _part(assignment: str, number: int, source: Path, entry: dict[str, Any]) -> Part:
-    items = {key: float(value) for key, value in entry.get("items", {}).items()}
-    reports = {key: float(value) for key, value in entry.get("reports", {}).items()}
-    extras = frozenset(entry.get("extras", []))
-    for key, value in {**items, **reports}.items():
-        if value <= 0:
-            raise ValueError(
-                f"{assignment} part {number}: {key} is worth {value} points; give it more than 0"
-            )
+def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
+    entry.only("title", "notebook", "files", "items", "reports", "extras", "modules", "machine")
+    items, reports = entry.table("items").points(), entry.table("reports").points()
     if twice := items.keys() & reports.keys():
-        raise ValueError(f"{assignment} part {number}: {sorted(twice)} stand in items and in reports")
+        raise Wrong((*entry.path, "reports"), f"{sorted(twice)} stand in items and in reports")
+    extras = frozenset(entry.texts("extras"))
     if unknown := extras - items.keys() - reports.keys():
-        raise ValueError(f"{assignment} part {number}: extras {sorted(unknown)} are no items or reports")
-    modules = dict(entry.get("modules", {}))
+        raise entry.wrong("extras", f"{sorted(unknown)} are no items or reports")
+    notebook, files = entry.text("notebook"), entry.texts("files")
+    if "/" in notebook or notebook.endswith((".ipynb", ".md")):
+        raise entry.wrong("notebook", "write the name without its ending, and without a folder")
+    for name in files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise entry.wrong("files", f"{name!r} lies outside of the assignment's folder")
+    table = entry.table("modules")
+    modules = {item: table.text(item) for item in table.values}
     for item, name in modules.items():
-        if item not in items or name not in entry.get("files", []):
-            raise ValueError(
-                f"{assignment} part {number}: modules say {item} = {name!r}; name an item and a file"
-            )
-    machine = entry.get("machine", {})
+        if item not in items or name not in files:
+            raise Wrong((*table.path, item), f"modules say {item} = {name!r}; name an item and a file")
+    machine = entry.table("machine").only("memory", "gpus")
+    try:
+        memory = parse_size(machine.text("memory", "2GiB"))
+    except ValueError as error:
+        raise machine.wrong("memory", str(error)) from None
     return Part(
         assignment=assignment,
         number=number,
-        title=entry.get("title", f"Part {number}"),
+        title=entry.text("title", f"Part {number}"),
         source=source,
-        notebook=entry["notebook"],
-        files=tuple(entry.get("files", [])),
+        notebook=notebook,
+        files=files,
         items=items,
         reports=reports,
         extras=extras,
         modules=modules,
-        memory=parse_size(machine.get("memory", "2GiB")),
-        gpus=int(machine.get("gpus", 0)),
+        memory=memory,
+        gpus=machine.whole("gpus"),
     )

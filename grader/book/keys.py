@@ -21,11 +21,14 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError, Part
 from grader.sandbox.build import Limits
 from grader.tree import NOT_SUBMITTED, TRIALS, walk
+
+if TYPE_CHECKING:
+    from grader.notebooks.limits import Seconds
 
 PLAIN = ""  # the name of the one check of a plain notebook
 _MOST_READ = 1 << 30  # bytes of one folder; of what exceeds it, size and date count
@@ -222,7 +225,9 @@ def _is_check(decorator: ast.expr) -> bool:
     return name == "check"
 
 
-def limits_digest(part: Part | None, isolation: str, wall: float) -> str:
+def limits_digest(part: Part | None, isolation: str, wall: Seconds) -> str:
     """Return the hash of what a worker may use; a check's own limits stand in its source."""
     memory = part.memory if part else 0
-    return digest_of(json.dumps(asdict(Limits()), sort_keys=True), str(memory), isolation, f"{wall:g}")
+    # A function stands in the course's configuration, which every verdict on a plain notebook follows from.
+    told = "of each cell" if callable(wall) else f"{wall:g}"
+    return digest_of(json.dumps(asdict(Limits()), sort_keys=True), str(memory), isolation, told)

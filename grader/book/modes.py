@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from grader.book.nbgrader_course import NbCourse
 from grader.book.records import results_folder
@@ -11,13 +12,16 @@ from grader.notebooks.decide import prepare
 from grader.notebooks.run import Prepared
 from grader.notebooks.template import Template
 
+if TYPE_CHECKING:
+    from grader.notebooks.limits import Seconds
+
 
 def prepared_notebook(
     course: NbCourse,
     assignment: str,
     template: Template,
     place: Callable[[], Place],
-    wall: float,
+    wall: Seconds,
     say: Callable[[str], None] = print,
 ) -> Prepared:
     """Return what grading a notebook of this course needs besides the submission, as `prepare` does."""

@@ -12,7 +12,6 @@ import builtins
 import logging
 import re
 import sys
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +26,20 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from grader.book.late import CourseLatePenalty
-from grader.book.nbgrader_course import NbCourse, cell_seconds, find_alembic, part_of
+from grader.book.nbgrader_course import NbCourse, find_alembic, part_of
 from grader.book.points import automatic_points
 from grader.book.records import keep_report
+from grader.book.results import follow_deadline
+from grader.book.settings import cell_seconds, hidden_marks, refuse_other_languages
 from grader.book.student_view import StudentView
+from grader.book.table import CsvTable
 from grader.course import Course, CourseError, Part
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
-from grader.notebooks.judge import judge, load_template
+from grader.notebooks.judge import judge, kernel_of, load_template
 from grader.notebooks.rebuild import rebuild_apart
-from grader.notebooks.source import NO_ANSWER, build_assignment, is_stale, strip_solutions
-from grader.notebooks.template import without_hidden_tests
+from grader.notebooks.source import NO_ANSWER, build_assignment, is_stale, may_be_stale, strip_solutions
+from grader.notebooks.template import without
 from grader.safe.files import defuse
 from grader.safe.nbconvert import configure as show_clean_html
 from grader.text import plain
@@ -45,6 +47,7 @@ from grader.tree import TRIALS, walk
 
 if TYPE_CHECKING:
     from grader.examine.examiner import Examiner
+    from grader.notebooks.limits import Seconds
     from grader.notebooks.run import Prepared
 
 log = logging.getLogger(__name__)
@@ -72,7 +75,8 @@ def configure(config: Config, root: Path) -> None:
     config.CourseDirectory.course_id = course.name
     config.CourseDirectory.ignore = IGNORED + sorted({f"{part.notebook}.md" for part in parts})
     config.ClearSolutions.text_stub = NO_ANSWER
-    config.GenerateAssignment.pre_convert_hook = _build_all(course)
+    # Dates can deceive, and what is released must be what the text says.
+    config.GenerateAssignment.pre_convert_hook = _build_all(course, by_date=False)
     config.GenerateAssignment.preprocessors = [
         stock.IncludeHeaderFooter,
         stock.LockCells,
@@ -106,15 +110,17 @@ def configure(config: Config, root: Path) -> None:
     ]
     config.AssignLatePenalties.plugin_class = CourseLatePenalty
     config.GenerateFeedback.preprocessors = feedback_preprocessors()
+    config.ExportApp.plugin_class = CsvTable
     show_clean_html(config)
-    _build_all(course)()
+    _build_all(course, by_date=True)()
 
 
-def _build_all(course: Course) -> Any:
+def _build_all(course: Course, *, by_date: bool) -> Any:
     def build(**_: Any) -> None:
         """Rebuild the instructor notebooks whose Markdown has changed; one that is wrong stops no other."""
         for assignment in course.assignments.values():
-            if any(is_stale(part, course.root / "course.toml") for part in assignment.parts.values()):
+            parts, file = assignment.parts.values(), course.root / "course.toml"
+            if not by_date or any(may_be_stale(part, file) for part in parts):
                 try:
                     build_assignment(assignment)
                 except CourseError as error:
@@ -168,6 +174,9 @@ class _InConverter(NbGraderPreprocessor):
         """Return the part that this notebook is, None for a plain nbgrader notebook."""
         return part_of(self.course(), resources["nbgrader"]["assignment"], resources["nbgrader"]["notebook"])
 
+    def nb_course(self) -> NbCourse:
+        return NbCourse(Path(self.folders.root), self.config, self.folders, self.course())
+
 
 # --- release ------------------------------------------------------------------------------------------------
 
@@ -176,9 +185,8 @@ class PrepareRelease(_InConverter):
     """Takes the solutions out of the released modules and tells the gradebook the deadline."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        course, names = self.course(), resources["nbgrader"]
-        part = self.part(resources)
-        if course is not None and part is not None and is_stale(part, course.root / "course.toml"):
+        names, part = resources["nbgrader"], self.part(resources)
+        if part is not None and is_stale(part):
             raise CourseError(
                 f"{part.source / part.notebook}.md: the notebook made from it is out of date; "
                 "correct what the messages above name"
@@ -189,16 +197,9 @@ class PrepareRelease(_InConverter):
             stub = strip_solutions(text, str(path))
             if stub != text:
                 path.write_text(stub, encoding="utf-8")
-        if course is not None and names["assignment"] in course.assignments:
-            self._set_deadline(names, course.assignments[names["assignment"]].deadline)
-        return nb, resources
-
-    def _set_deadline(self, names: Any, deadline: Any) -> None:
-        if deadline is not None and deadline.tzinfo is not None:
-            deadline = deadline.astimezone(UTC).replace(tzinfo=None)
         with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
-            gradebook.find_assignment(names["assignment"]).duedate = deadline
-            gradebook.db.commit()
+            follow_deadline(gradebook, self.nb_course(), names["assignment"])
+        return nb, resources
 
 
 # --- autograde ----------------------------------------------------------------------------------------------
@@ -218,15 +219,17 @@ class Rebuild(_InConverter):
     """Gives the course's own notebook with the answers of the submitted one; see `grader.notebooks.rebuild`."""
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        names = resources["nbgrader"]
-        source = Path(self.folders.format_path(self.folders.source_directory, ".", names["assignment"]))
+        names, course = resources["nbgrader"], self.nb_course()
+        source = course.path("source", ".", names["assignment"])
         with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
+            follow_deadline(gradebook, course, names["assignment"])
             template = load_template(
                 gradebook,
                 names["assignment"],
                 names["notebook"],
                 source / f"{names['notebook']}.ipynb",
                 judges_files=self.part(resources) is not None,
+                **course.marks,
             )
         notebook, notes = rebuild_apart(template, Path(resources["submission"]))
         for note in notes:
@@ -260,17 +263,17 @@ class Examine(_InConverter):
         names["for_a_person"] = unsettled
         return nb, resources
 
-    def _prepared(self, resources: Any, examiner: Examiner, wall: float) -> Prepared:
+    def _prepared(self, resources: Any, examiner: Examiner, wall: Seconds) -> Prepared:
         """Return where the cells of this plain notebook run, decided now where its release did not."""
         from grader.book.modes import prepared_notebook
 
-        names = resources["nbgrader"]
-        course = NbCourse(Path(self.folders.root), self.config, self.folders, self.course())
+        names, course = resources["nbgrader"], self.nb_course()
         source = course.path("source", ".", names["assignment"]) / f"{names['notebook']}.ipynb"
         with Gradebook(names["db_url"], self.folders.course_id) as gradebook:
             template = load_template(
-                gradebook, names["assignment"], names["notebook"], source, judges_files=False
+                gradebook, names["assignment"], names["notebook"], source, judges_files=False, **course.marks
             )
+        refuse_other_languages(self.config, names["assignment"], {template.name: kernel_of(template, source)})
         return prepared_notebook(
             course, names["assignment"], template, lambda: examiner.place, wall, say=self.log.warning
         )
@@ -334,9 +337,9 @@ class HideHiddenTests(NbGraderPreprocessor):
     """
 
     def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
-        hidden_before = False
+        hidden_before, marks = False, hidden_marks(self.config)
         for cell in nb.cells:
-            released = without_hidden_tests(cell.source)
+            released = without(cell.source, marks)
             hidden_before = hidden_before or released != cell.source
             cell.source = released
             if hidden_before and cell.get("outputs"):

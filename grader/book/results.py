@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from nbgrader.api import Gradebook
 
     from grader.examine.report import Report
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,12 @@ def class_results(course_root: Path | str, assignment: str) -> list[Graded]:
 
     Scores are those of the gradebook now, points given by hand and late penalties included; verdicts, notes and
     what waits for a person are those of the last run. A submission that was never graded has an `error`.
-    Runs nothing.
+    Runs nothing. A deadline that was moved in course.toml is taken over first.
     """
     course = NbCourse.open(course_root)
     gradebook = course.gradebook()
     try:
+        follow_deadline(gradebook, course, assignment)
         recorded = _class_cells(gradebook, assignment)
         totals = _class_totals(gradebook, assignment)
     finally:
@@ -124,14 +129,62 @@ def _class_totals(gradebook: Gradebook, assignment: str) -> dict[str, tuple[floa
     return {student: (max(0.0, score - penalty), best) for student, score, penalty, best in rows}
 
 
+def follow_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> None:
+    """Give the gradebook the deadline of course.toml, where it has another one, and all penalties that follow.
+
+    What a student has more time than others stays. An assignment that course.toml or the gradebook does not know is
+    left as it is.
+    """
+    if _take_deadline(gradebook, course, assignment):
+        _set_late_penalties(gradebook, course, assignment)
+
+
 def refresh_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: str) -> None:
-    """Take the penalty of every late submission from its score of now: points given by hand count too."""
+    """Take the penalty of every late submission from its score of now: points given by hand count too.
+
+    The deadline is that of course.toml; see `follow_deadline`.
+    """
+    _take_deadline(gradebook, course, assignment)
+    _set_late_penalties(gradebook, course, assignment)
+
+
+def _take_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
+    """Write the deadline of course.toml to the gradebook; return whether another one stood there."""
+    from nbgrader.api import MissingEntry
+
+    known = course.data.assignments.get(assignment) if course.data else None
+    try:
+        recorded: Any = gradebook.find_assignment(assignment) if known else None
+    except MissingEntry:
+        return False
+    if known is None:
+        return False
+    due = (
+        known.deadline.astimezone(UTC).replace(tzinfo=None) if known.deadline else None
+    )  # as nbgrader keeps it
+    if recorded.duedate == due:
+        return False
+    if recorded.duedate or recorded.submissions:  # not where it is released for the first time
+        old, new = (
+            f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "none" for moment in (recorded.duedate, due)
+        )
+        log.warning(
+            "the deadline of %s is %s, by course.toml; it was %s: penalties follow", assignment, new, old
+        )
+    recorded.duedate = due
+    gradebook.db.commit()
+    return True
+
+
+def _set_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: str) -> None:
     for submission in gradebook.assignment_submissions(assignment):
         _set_late_penalty(gradebook, course, submission)
+    gradebook.db.rollback()  # ends the transaction that reading began: others may write meanwhile
 
 
 def _set_late_penalty(gradebook: Gradebook, course: NbCourse, submission: Any) -> None:
-    late = submission.total_seconds_late
+    # nbgrader's own sum fails where a student has more time than a deadline that nobody has.
+    late = submission.total_seconds_late if submission.assignment.duedate else 0.0
     if not late and not any(notebook.late_submission_penalty for notebook in submission.notebooks):
         return
     from grader.book.late import late_penalty

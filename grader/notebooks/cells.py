@@ -288,10 +288,8 @@ class Notebook:
         return self.heard()
 
 
-def run_cells(
-    cells: list[dict[str, str]], emit: Callable[[dict[str, Any]], None], wall_per_cell: float
-) -> None:
-    """Execute `cells` ({"source", "cell_id"}) in order, an error in one not stopping the next.
+def run_cells(cells: list[dict[str, Any]], emit: Callable[[dict[str, Any]], None]) -> None:
+    """Execute `cells` ({"source", "cell_id", "wall"}) in order, an error in one not stopping the next.
 
     `emit({"index": i, "outputs": [...], "seconds": wall time})` is called after each cell, so that a process
     that dies in cell k has already delivered the cells before it.
@@ -299,7 +297,7 @@ def run_cells(
     with Notebook() as notebook:
         for index, cell in enumerate(cells):
             started = time.monotonic()
-            outputs = notebook.run(cell["source"], cell["cell_id"], wall_per_cell)
+            outputs = notebook.run(cell["source"], cell["cell_id"], cell["wall"])
             emit({"index": index, "outputs": outputs, "seconds": time.monotonic() - started})
 
 

@@ -13,10 +13,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grader.examine.place import Place
 from grader.lean import nbformat
+from grader.notebooks.limits import of_cells
 from grader.notebooks.plan import Cell, Plan, is_test, key_of, make_plan, runs, steps_of
 from grader.notebooks.rebuild import rebuild
 from grader.notebooks.run import MEMORY, Executed, Prepared, no_files, run_shared, run_split
@@ -24,6 +25,9 @@ from grader.notebooks.template import Template, grade_id, is_answer
 from grader.sandbox.build import SandboxError
 from grader.sandbox.packed import Packed
 from grader.text import plain
+
+if TYPE_CHECKING:
+    from grader.notebooks.limits import Seconds
 
 ROUNDS = 12  # runs of the reference until the modes must stand; each takes as long as one submission
 # A test that isolation makes that many times slower, and this many seconds (times `Place.stretch`), is shared.
@@ -41,7 +45,7 @@ def prepare(
     modes: Path,
     ignored: Iterable[str],
     place: Callable[[], Place],
-    wall: float,
+    wall: Seconds,
     say: Callable[[str], None] = print,
     memory: int = 0,
 ) -> Prepared:
@@ -58,7 +62,7 @@ def prepare(
     reference = rebuild(template, source)[0] if source.is_file() else None
     plan = Plan.load(path, key_of(template, reference))
     if plan is None and reference is None:
-        return Prepared(None, no_files(), memory or MEMORY)
+        return Prepared(None, no_files(), memory or MEMORY, template.hidden)
     files = course_files(folder, ignored)
     if plan is None:
         say(
@@ -70,7 +74,7 @@ def prepare(
             say(line)
     if slow := libraries(plan):
         place().zygote.preload(slow)
-    return Prepared(plan, files, memory or allowed_memory(plan))
+    return Prepared(plan, files, memory or allowed_memory(plan), template.hidden)
 
 
 def _coarse(peak: int) -> int:
@@ -112,7 +116,7 @@ def _decide_undisturbed(
     reference: nbformat.NotebookNode,
     place: Place,
     files: Packed,
-    wall: float,
+    wall: Seconds,
     memory: int,
 ) -> Plan:
     # What a killed worker did not answer says nothing of the notebook, and a plan is kept.
@@ -142,19 +146,19 @@ def decide(
     reference: nbformat.NotebookNode,
     place: Place,
     files: Packed,
-    wall: float,
+    wall: Seconds,
     memory: int = MEMORY,
 ) -> Plan:
     """Return the plan under which every test gives the reference, and empty answers, what a shared run gives.
 
-    Where no other does, all tests are shared. `wall` is the limit per cell in seconds, `memory` that of a worker in
+    Where no other does, all tests are shared. `wall` is the limit of a cell in seconds, `memory` that of a worker in
     bytes.
     """
     # Or a test would seem slow that is the first to import one in its interpreter.
     place.zygote.preload(libraries(make_plan(template, reference)))
     place.take_peak_memory()
     cells = list(filter(runs, reference.cells))
-    ran = run_shared(place, _texts(cells), files, wall, memory=memory)
+    ran = run_shared(place, _texts(cells), files, of_cells(wall, cells), memory=memory)
     plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
     plan.memory = _coarse(place.take_peak_memory())
     plan.lost, plan.raised = _lost(cells, ran), _raised(cells, ran)
@@ -168,12 +172,14 @@ def _first_that_holds(
     shared: dict[str, Any],
     place: Place,
     files: Packed,
-    wall: float,
+    wall: Seconds,
     memory: int,
 ) -> Plan:
     empty = _without_answers(template, reference)
     cells = list(filter(runs, empty.cells))
-    shared_empty = verdicts_of(cells, run_shared(place, _texts(cells), files, wall, memory=memory))
+    seconds, seconds_empty = of_cells(wall, filter(runs, reference.cells)), of_cells(wall, cells)
+    ran = run_shared(place, _texts(cells), files, seconds_empty, memory=memory)
+    shared_empty = verdicts_of(cells, ran)
     decided: dict[str, tuple[str, str]] = {}
     for _ in range(ROUNDS):
         plan = make_plan(template, reference, decided)
@@ -181,13 +187,14 @@ def _first_that_holds(
             return plan
         for cell in plan.cells:
             cell.nothing = True  # until it has shown
-        ran = run_split(place, steps_of(plan, reference), plan, files, files, wall, memory=memory)
+        steps = steps_of(plan, reference, template.hidden)
+        ran = run_split(place, steps, plan, files, files, seconds, memory=memory)
         changes = _differences(plan, reference, shared, ran, AT_LEAST * place.stretch)
         _learn_what_is_empty(plan, reference, ran)
         if not changes:
             # A stub that answers with nothing is not what makes a test shared.
-            steps = [{**step, "nothing": True} for step in steps_of(plan, empty)]
-            ran = run_split(place, steps, plan, files, files, wall, memory=memory)
+            steps = [{**step, "nothing": True} for step in steps_of(plan, empty, template.hidden)]
+            ran = run_split(place, steps, plan, files, files, seconds_empty, memory=memory)
             why = "isolated, it gives other points to an empty answer"
             found = _differences(plan, empty, shared_empty, ran, AT_LEAST * place.stretch)
             changes = {name: ("shared", why) for name in found if name in plan.tests}

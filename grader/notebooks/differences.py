@@ -10,7 +10,7 @@ from typing import Any
 
 from grader.lean import nbformat
 from grader.notebooks.reading import Submitted
-from grader.notebooks.template import Template, grade_id, is_answer, without_hidden_tests
+from grader.notebooks.template import Template, grade_id, is_answer, without
 from grader.notebooks.unusual import MOST, quotes
 from grader.text import plain
 
@@ -41,7 +41,9 @@ def differences(template: Template, submitted: dict[str, Submitted], name: str) 
         if not is_answer(cell) and _is_as_handed_out(theirs):
             continue
         if not is_answer(cell):
-            notes += _edited(cell, theirs.source, where)
+            notes += _edited(
+                cell, without(cell.source, template.hidden, template.scheme), theirs.source, where
+            )
         ours, back = _roles(cell.metadata.nbgrader), _roles(theirs.role)
         for key, value in ours.items():
             if key in theirs.role and back.get(key, value) != value:
@@ -78,12 +80,12 @@ def _is_as_handed_out(theirs: Submitted) -> bool:
     return role.get("checksum") == hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
-def _edited(cell: nbformat.NotebookNode, theirs: str, where: str) -> list[str]:
+def _edited(cell: nbformat.NotebookNode, handed_out: str, theirs: str, where: str) -> list[str]:
     def lines(text: str) -> list[str]:
         return [line.rstrip() for line in text.strip().splitlines()]
 
     # What is displayed to instructors is compared with what was released, which has no hidden tests.
-    released = lines(without_hidden_tests(cell.source))
+    released = lines(handed_out)
     if lines(theirs) in (released, lines(cell.source)):
         return []
     added = [line.strip() for line in lines(theirs) if line not in released and line.strip()]

@@ -7,32 +7,43 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.course import Part
+from grader.course import CourseError, Part
 from grader.examine.examiner import KILLED, TRIES
 from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
+from grader.notebooks.limits import USUAL
 from grader.notebooks.plan import isolation_notes, runs
 from grader.notebooks.reading import clean_apart, pictures_asked_for
-from grader.notebooks.template import Template, grade_id
+from grader.notebooks.template import HIDDEN, SCHEME, Marks, Template, grade_id
 from grader.safe.pictures import Room
+from grader.text import plain
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
 
     from grader.examine.examiner import Examiner
     from grader.examine.report import Report
+    from grader.notebooks.limits import Seconds
     from grader.notebooks.run import Prepared
     from grader.sandbox.packed import Packed
 
 
 def load_template(
-    gradebook: Gradebook, assignment: str, notebook: str, layout: Path, *, judges_files: bool
+    gradebook: Gradebook,
+    assignment: str,
+    notebook: str,
+    layout: Path,
+    *,
+    judges_files: bool,
+    hidden: Marks = HIDDEN,
+    scheme: Marks = SCHEME,
 ) -> Template:
     """Return the notebook as released, with its hidden tests: order from `layout`, text from the gradebook.
 
     `layout` is the instructor's own notebook; where it is gone, nbgrader's cells stand in the gradebook's
-    order. Cells that are newer than the last release are left out, since no student has them.
+    order. Cells that are newer than the last release are left out, since no student has them. What students did not
+    get of a cell stands between the marks `hidden` and `scheme`.
     """
     record = gradebook.find_notebook(notebook, assignment)
     recorded = {cell.name: cell for cell in record.source_cells}
@@ -59,7 +70,26 @@ def load_template(
     for index, cell in enumerate(cells):
         cell.id = f"cell-{index}"
     kernelspec = json.loads(record.kernelspec or "{}")
-    return Template(notebook, cells, kernelspec, judges_files, knows_tags=layout.is_file())
+    return Template(notebook, cells, kernelspec, judges_files, layout.is_file(), hidden, scheme)
+
+
+def kernel_of(template: Template | None, layout: Path) -> dict[str, Any]:
+    """Return the kernelspec of a notebook: as released, and what that leaves open as the instructor's own says it.
+
+    Raises CourseError where `layout`, the instructor's own, is there and is no notebook.
+    """
+    try:
+        own = nbformat.read(layout, as_version=4).metadata if layout.is_file() else {}
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:  # what nbformat raises for other files
+        raise CourseError(f"{layout}: not a notebook ({plain(str(error), 200)}); save it again") from None
+    language = own.get("language_info", {}).get("name")
+    found = {**({"language": language} if language else {}), **own.get("kernelspec", {})}
+    return {**found, **(template.kernelspec if template else {})}
 
 
 def _with_pictures(cell: nbformat.NotebookNode, layout: Mapping[str, Any]) -> None:
@@ -95,7 +125,7 @@ def judge(
     part: Part | None,
     folder: Path | Packed,
     examiner: Examiner,
-    wall: float = 30,
+    wall: Seconds = USUAL,
     *,
     standing: Report | None = None,
     names: Iterable[str] | None = None,
@@ -135,7 +165,7 @@ def _run_plain(
     notebook: nbformat.NotebookNode,
     folder: Path | Packed,
     examiner: Examiner,
-    wall: float,
+    wall: Seconds,
     prepared: Prepared | None,
 ) -> list[str]:
     from grader.notebooks.run import run_notebook

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.notebooks.template import grade_id, is_answer, without_hidden_tests
+from grader.notebooks.template import HIDDEN, Marks, grade_id, is_answer, without
 from grader.whole_files import folder_alike, write_whole
 
 if TYPE_CHECKING:
@@ -246,11 +246,12 @@ def isolation_notes(notebook: nbformat.NotebookNode, plan: Plan | None) -> list[
     return [*unfair, told]
 
 
-def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
+def steps_of(plan: Plan, notebook: nbformat.NotebookNode, hidden: Marks = HIDDEN) -> list[dict[str, Any]]:
     """Return what the workers are to do for the cells of a rebuilt submission that run, in order.
 
     Free cells of the submission run in the student's interpreter and give no name to the tests; the names that
-    tests know are those of the instructor's notebook.
+    tests know are those of the instructor's notebook. What stands between the marks `hidden` stays out of the
+    student's interpreter.
     """
     from grader.notebooks.told import names_in
 
@@ -269,7 +270,7 @@ def steps_of(plan: Plan, notebook: nbformat.NotebookNode) -> list[dict[str, Any]
         position = place + 1
         steps[-1] |= {
             "where": cell.where,
-            "released": without_hidden_tests(source.source),
+            "released": without(source.source, hidden),
             "names": [name for one in passed for name in one.names],
             "imports": [line for one in passed for line in one.imports.splitlines()],
             "needs": cell.needs,

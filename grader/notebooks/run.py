@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from grader.examine.checks import StudentError
 from grader.examine.job import Job
 from grader.examine.place import Place
+from grader.notebooks import limits
 from grader.notebooks.plan import Plan, runs, steps_of
+from grader.notebooks.template import HIDDEN, Marks
 from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
 
 if TYPE_CHECKING:
     from grader.lean import nbformat
+    from grader.notebooks.limits import Seconds
 
 MEMORY = 2048 << 20  # bytes, of each worker, where the reference needs no more and nobody says otherwise
 TERMINALS = 16  # of each worker, at one time: a line `!ls` takes one
-WALL = 300.0  # seconds for a whole notebook
 # Characters of what all cells of a notebook show; of the rest only what carries points is kept.
 MAX_SHOWN = 64 << 20
 TO_STOP = 5.0  # seconds that a cell may take to end after it was interrupted
@@ -38,6 +40,7 @@ class Prepared:
     plan: Plan | None  # None where nothing is known of the reference: one worker then runs all cells
     files: Packed  # the course's own, for the pristine worker
     memory: int = MEMORY  # bytes, of each worker
+    hidden: Marks = HIDDEN  # between which hidden tests stand
 
 
 @dataclass
@@ -54,17 +57,19 @@ def run_shared(
     place: Place,
     cells: list[dict[str, str]],
     files: Packed,
-    wall_per_cell: float,
-    wall: float = WALL,
+    seconds: float | list[float],
+    wall: float | None = None,
     memory: int = MEMORY,
 ) -> Executed:
-    """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files."""
-    wall_per_cell *= place.stretch
+    """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files.
+
+    `seconds` limit each cell, or all cells alike, and `wall` the whole, by default as `limits.of_all` says.
+    """
+    cells, walls, end = _timed(place, cells, seconds, wall)
     job = Job(place, files, 1, Limits(memory=memory, terminals=TERMINALS))
-    end = time.perf_counter() + wall * place.stretch
     try:
-        job.send(0, {"program": "notebook", "cells": cells, "wall_per_cell": wall_per_cell}, end)
-        ran = _collect(job, len(cells), wall_per_cell, TO_STOP * place.stretch, end, memory)
+        job.send(0, {"program": "notebook", "cells": cells}, end)
+        ran = _collect(job, walls, TO_STOP * place.stretch, end, memory)
     finally:
         place.close_later(job)
     ran.notes = files.notes + ran.notes
@@ -77,28 +82,27 @@ def run_split(
     plan: Plan,
     files: Packed,
     course_files: Packed,
-    wall_per_cell: float,
-    wall: float = WALL,
+    seconds: float | list[float],
+    wall: float | None = None,
     memory: int = MEMORY,
 ) -> Executed:
     """Execute the steps of `grader.notebooks.plan.steps_of` in two workers.
 
     The student's has `files`; the pristine one has `course_files`, holds the other end of the student's socket,
     and is the only one that the examiner talks to. Each has its own limits, and this process ends both.
+    `seconds` and `wall` are those of `run_shared`.
     """
-    wall_per_cell *= place.stretch
-    end = time.perf_counter() + wall * place.stretch
+    steps, walls, end = _timed(place, steps, seconds, wall)
     jobs = [Job(place, files, 1, Limits(memory=memory, terminals=TERMINALS))]
     try:
         jobs.append(Job(place, course_files, 1, Limits(memory=memory, terminals=TERMINALS)))
         student, pristine = jobs
         student.send(0, {"program": "notebook", "classes": plan.classes}, end)
-        order = {"pushable": plan.pushable, "classes": plan.classes, "wall_per_cell": wall_per_cell}
-        order["stretch"] = place.stretch
+        order = {"pushable": plan.pushable, "classes": plan.classes, "stretch": place.stretch}
         pristine.send(0, {"program": "notebook", "steps": steps, **order}, end)
         student.hand_over(0, pristine, to=0)
         # A cell that runs there and then here may take its time twice, and both may have to be interrupted.
-        ran = _collect(pristine, len(steps), 2 * wall_per_cell, TO_STOP * place.stretch, end, memory)
+        ran = _collect(pristine, [2 * wall for wall in walls], TO_STOP * place.stretch, end, memory)
         if student.out_of_memory():
             ran.notes.append(f"the student's cells used more than {memory >> 20} MiB of memory")
     finally:
@@ -111,7 +115,7 @@ def run_notebook(
     place: Place,
     notebook: nbformat.NotebookNode,
     folder: Path | Packed,
-    wall_per_cell: float,
+    wall: Seconds,
     prepared: Prepared | None,
 ) -> tuple[list[list[dict[str, Any]]], list[str]]:
     """Execute a rebuilt submission beside the files in `folder`, split where it is `prepared` for that.
@@ -121,13 +125,15 @@ def run_notebook(
     files = folder if isinstance(folder, Packed) else Packed(folder)
     try:
         memory = prepared.memory if prepared else MEMORY
+        cells = list(filter(runs, notebook.cells))
+        seconds = limits.of_cells(wall, cells)
         if prepared and prepared.plan and prepared.plan.is_split:
             plan = prepared.plan
-            steps = steps_of(plan, notebook)
-            ran = run_split(place, steps, plan, files, prepared.files, wall_per_cell, memory=memory)
+            steps = steps_of(plan, notebook, prepared.hidden)
+            ran = run_split(place, steps, plan, files, prepared.files, seconds, memory=memory)
         else:
-            cells = [{"source": cell.source, "cell_id": cell.id} for cell in filter(runs, notebook.cells)]
-            ran = run_shared(place, cells, files, wall_per_cell, memory=memory)
+            texts = [{"source": cell.source, "cell_id": cell.id} for cell in cells]
+            ran = run_shared(place, texts, files, seconds, memory=memory)
     finally:
         if files is not folder:
             files.close()
@@ -139,21 +145,33 @@ def no_files() -> Packed:
     return Packed(Path(os.devnull))
 
 
-def _collect(job: Job, count: int, wall_per_cell: float, to_stop: float, end: float, memory: int) -> Executed:
-    """Take the outputs of `count` cells from rank 0 of a job, as they come, until perf_counter() is `end`.
+def _timed(
+    place: Place, cells: list[dict[str, Any]], seconds: float | list[float], wall: float | None
+) -> tuple[list[dict[str, Any]], list[float], float]:
+    """Return the cells with their limits on this machine, these, and the perf_counter() at which all must end."""
+    each = seconds if isinstance(seconds, list) else [seconds] * len(cells)
+    end = time.perf_counter() + (limits.of_all(each) if wall is None else wall) * place.stretch
+    walls = [limit * place.stretch for limit in each]
+    return [{**cell, "wall": limit} for cell, limit in zip(cells, walls, strict=True)], walls, end
 
-    A cell that the worker did not live to answer gets an error output that says why.
+
+def _collect(job: Job, walls: list[float], to_stop: float, end: float, memory: int) -> Executed:
+    """Take the outputs of cells from rank 0 of a job, as they come, until perf_counter() is `end`.
+
+    The cells may take `walls` seconds, in their order. A cell that the worker did not live to answer gets an error
+    output that says why.
     """
+    count = len(walls)
     outputs: list[list[dict[str, Any]] | None] = [None] * count
     seconds, nothing, room = [0.0] * count, [False] * count, MAX_SHOWN
     why = "the notebook did not finish in time"
     try:
-        for _ in range(count):
+        for wall in walls:
             # The worker interrupts a cell at its limit; one that swallows the interrupt is killed here.
-            limit = min(end, time.perf_counter() + wall_per_cell + to_stop)
+            limit = min(end, time.perf_counter() + wall + to_stop)
             if not job.wait(lambda: bool(job.inbox[0] or job.closed[0]), limit):
                 if limit < end:
-                    why = f"a cell ran longer than {wall_per_cell:g} s and did not stop when interrupted"
+                    why = f"a cell ran longer than {wall:g} s and did not stop when interrupted"
                 break
             if not job.inbox[0]:
                 why = f"the notebook {job.closed[0]}"

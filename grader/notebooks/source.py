@@ -8,7 +8,9 @@ person grades. Points live in course.toml; `points=` beside them is optional and
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -211,24 +213,47 @@ def _number_cells(notebook: NotebookNode) -> None:
 
 
 def build_assignment(assignment: Assignment) -> list[Path]:
-    """Write the instructor's notebook of every part whose text or course.toml changed; return those written.
+    """Write the instructor's notebook of every part for which it would be another one; return those written.
 
     The notebook stands beside its Markdown, where nbgrader looks for it, and is not kept in git.
     """
-    from grader.lean import nbformat
-
     written = []
     for part in assignment.parts.values():
-        target = part.source / f"{part.notebook}.ipynb"
-        text = nbformat.writes(build_notebook(part)) + "\n"
-        if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target, text = part.source / f"{part.notebook}.ipynb", _text_of(part)
+        if not _holds(target, text):
             target.write_text(text, encoding="utf-8")
             written.append(target)
+        else:
+            # For `may_be_stale` only, which costs time where it is wrong: the file may be another instructor's.
+            with contextlib.suppress(OSError):
+                os.utime(target)
     return written
 
 
-def is_stale(part: Part, course_file: Path) -> bool:
-    """Return whether the notebook of `part` is missing or older than its Markdown or course.toml."""
+def _text_of(part: Part) -> str:
+    from grader.lean import nbformat
+
+    return nbformat.writes(build_notebook(part)) + "\n"
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode("utf-8")
+
+
+def is_stale(part: Part) -> bool:
+    """Return whether the notebook of `part` is not what its Markdown and course.toml make, whatever the dates say.
+
+    False where there is no Markdown. Raises CourseError as `build_notebook` does.
+    """
+    text = part.source / f"{part.notebook}.md"
+    return text.exists() and not _holds(text.with_suffix(".ipynb"), _text_of(part))
+
+
+def may_be_stale(part: Part, course_file: Path) -> bool:
+    """Return whether the notebook of `part` is missing or older than its Markdown or course.toml.
+
+    Quicker than `is_stale`, and wrong where a file came with an older date, or was touched.
+    """
     target, text = (part.source / f"{part.notebook}{ending}" for ending in (".ipynb", ".md"))
     if not text.exists():
         return False

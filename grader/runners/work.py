@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.book import records
+from grader.book import records, settings
 from grader.book.keys import (
     PLAIN,
     Key,
@@ -29,6 +29,7 @@ from grader.tree import COURSES_OWN, STAMP
 
 if TYPE_CHECKING:
     from grader.book.ledger import Held
+    from grader.notebooks.limits import Seconds
     from grader.notebooks.run import Prepared
 
 
@@ -42,7 +43,7 @@ class Shared:
     filters: list[Any]  # nbgrader's own preprocessors on outputs
     keys: dict[str, dict[str, Key]]  # by notebook and check, all but the submission's own field
     basis: str  # hash of what the rows and the autograded folders follow from, besides the submission
-    wall: float  # seconds per cell of a plain notebook
+    wall: Seconds  # of a cell of a plain notebook
     prepared: dict[str, Prepared] = field(default_factory=dict)  # of plain notebooks, by name
 
     def part(self, notebook: str) -> Part | None:
@@ -146,19 +147,19 @@ class Work:
 def basis_of(course: NbCourse, assignment: str, templates: dict[str, Template], keys: Any) -> str:
     """Return a hash of what rows and autograded folders follow from, whoever submits."""
     digests = [folder_digest(course.path("source", ".", assignment), COURSES_OWN)]
-    digests += [file_digest(course.root / name) for name in ("course.toml", "nbgrader_config.py")]
+    digests += [file_digest(path) for path in (course.root / "course.toml", *settings.of_course(course.root))]
     cells = [[cell.source, cell.metadata] for template in templates.values() for cell in template.cells]
     known = {name: [key.environment for key in found.values()][:1] for name, found in keys.items()}
     return digest_of(*digests, json.dumps(cells, default=str), json.dumps(known))
 
 
 def verdict_keys(
-    course: NbCourse, assignment: str, templates: dict[str, Template], isolation: str, wall: float
+    course: NbCourse, assignment: str, templates: dict[str, Template], isolation: str, wall: Seconds
 ) -> dict[str, dict[str, Key]]:
     """Return the keys of every check of every notebook, but for the field of the submission."""
     environment = environment_digest()
     source = folder_digest(course.path("source", ".", assignment), COURSES_OWN)
-    config = file_digest(course.root / "nbgrader_config.py")
+    config = digest_of(*map(file_digest, settings.of_course(course.root)))
     modes = results_folder(course.root, assignment) / "modes"
     found = {}
     for name, template in templates.items():

@@ -50,7 +50,8 @@ def _own_course(get: Any) -> Any:
         if wanted == own:
             return self.redirect(f"{self.base_url}/formgrader/manage_assignments")
         # Jupyter may have been started above the course: then the first one is its own from here on.
-        if not (own / "nbgrader_config.py").is_file() and course_around(wanted) is None:
+        configured = any((own / f"nbgrader_config.{ending}").is_file() for ending in ("py", "json"))
+        if not configured and course_around(wanted) is None:
             return get(self)
         self.set_status(403)
         self.set_header("Content-Type", "text/plain; charset=utf-8")

@@ -27,12 +27,12 @@ class Final:
 
 
 def export(course_root: Path | str, to: Path | str = "grades.csv") -> list[Path]:
-    """Write `to` with nbgrader's CSV exporter; return the files written.
+    """Write `to`, the table of `nbgrader export`; return the files written.
 
     With a course.toml, `<to>-final.csv` beside it holds a line per student: the points of each assignment, the
     weighted sum (0 to 1) and the grade.
     """
-    from nbgrader.plugins import CsvExportPlugin
+    from grader.book.table import CsvTable
 
     course, to = NbCourse.open(course_root), Path(to)
     gradebook = course.gradebook()
@@ -40,7 +40,7 @@ def export(course_root: Path | str, to: Path | str = "grades.csv") -> list[Path]
         for assignment in gradebook.assignments:
             refresh_late_penalties(gradebook, course, assignment.name)
         to.touch(0o600)  # grades are for nobody else on the machine; who has put a file there knows better
-        plugin = CsvExportPlugin(config=course.config)
+        plugin = CsvTable(config=course.config)
         plugin.to = str(to)
         plugin.export(gradebook)
         if course.data is None:

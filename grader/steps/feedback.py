@@ -58,7 +58,7 @@ def feedback(
         ) from None
     finally:
         gradebook.close()
-    course.folders.assignment_id = assignment
+    course.choose(assignment)
     course.close_step("feedback")
     for student in sorted(submitted.keys() - set(graded)) if students is None else ():
         failed(f"{student}: not graded yet; run grader grade first")

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
-from grader.book.results import Graded
+from grader.book.results import Graded, follow_deadline
+from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
 from grader.notebooks import PROGRAMS
-from grader.notebooks.judge import load_template
+from grader.notebooks.judge import kernel_of, load_template
 from grader.runners.local import default_jobs, grade_if_needed
 from grader.runners.work import Shared, Work, basis_of, verdict_keys
 from grader.whole_files import repair
@@ -75,6 +76,7 @@ def grade(
         stack.enter_context(records.only_one(course.root))
         gradebook = course.gradebook()
         stack.callback(gradebook.close)
+        follow_deadline(gradebook, course, assignment)
         place = lambda: starting.result().place  # noqa: E731
         shared, folders = _plan(course, gradebook, assignment, students, isolation, place)
         from grader.book.ledger import Ledger
@@ -175,9 +177,13 @@ def _plan(
             name,
             source / f"{name}.ipynb",
             judges_files=course.part(assignment, name) is not None,
+            **course.marks,
         )
         for name in notebooks
     }
+    plain = [template for template in templates.values() if not template.judges_files]
+    kernels = {template.name: kernel_of(template, source / f"{template.name}.ipynb") for template in plain}
+    refuse_other_languages(course.config, assignment, kernels)
     gradebook.db.rollback()  # ends the transaction that reading began: others may write meanwhile
     filters = [
         filter_

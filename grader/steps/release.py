@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from grader.book.nbgrader_course import NbCourse, run_converter
+from grader.book.settings import refuse_other_languages
 from grader.course import Assignment, Course, CourseError
 from grader.notebooks import PROGRAMS
 from grader.notebooks.source import build_assignment, validate
@@ -60,13 +61,14 @@ def release(
         _refuse_plain_configuration(course, assignment)
         before(known)
         build_assignment(known)
+    course.choose(assignment)
+    _refuse_other_languages(course, assignment)
     folder = course.path("release", ".", assignment)
     with (
         _forgotten_on_failure(course, assignment),
         tempfile.TemporaryDirectory(prefix="grader-release-") as aside,
     ):
         final, course.folders.release_directory = course.folders.release_directory, aside
-        course.folders.assignment_id = assignment
         converter = GenerateAssignment(coursedir=course.folders, config=course.config)
         converter.force = True
         run_converter(converter, f"releasing {assignment}")
@@ -78,6 +80,16 @@ def release(
         with replaced_folder(folder) as building:
             shutil.copytree(made, building, dirs_exist_ok=True)
     return folder
+
+
+def _refuse_other_languages(course: NbCourse, assignment: str) -> None:
+    """Raise CourseError for a plain notebook whose cells another kernel than Python's is to run."""
+    from grader.notebooks.judge import kernel_of
+
+    source = course.path("source", ".", assignment)
+    plain = [path for path in sorted(source.glob("*.ipynb")) if course.part(assignment, path.stem) is None]
+    kernels = {path.stem: kernel_of(None, path) for path in plain}
+    refuse_other_languages(course.config, assignment, kernels)
 
 
 def _refuse_plain_configuration(course: NbCourse, name: str) -> None:
@@ -130,7 +142,9 @@ def _decide_modes(course: NbCourse, assignment: str, say: Callable[[str], None])
     gradebook = course.gradebook()
     try:
         templates = [
-            load_template(gradebook, assignment, name, source / f"{name}.ipynb", judges_files=False)
+            load_template(
+                gradebook, assignment, name, source / f"{name}.ipynb", judges_files=False, **course.marks
+            )
             for name in sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
             if course.part(assignment, name) is None
         ]

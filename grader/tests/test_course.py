@@ -1,6 +1,8 @@
 import subprocess
 import sys
+import time
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -48,20 +50,116 @@ def test_a_course_is_found_from_any_folder_inside_its_repository(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('name = "C"', "", "the key 'name' is missing"),
-        ("weight = 0.5", "weight = 5", "the weight of hw is 5.0"),
-        ("item = 2", "item = 0", "item is worth 0.0 points"),
+        ('name = "C"', "", r"line 2: the key 'name' is missing in \[course\]"),
+        ('name = "C"', "name = 3", r"line 3: course\.name is 3; write a text in quotes"),
+        (
+            "weight = 0.5",
+            "weight = 5",
+            r"line 5: assignments\.hw\.weight is 5; .* between 0 and 1 \(5 % is 0\.05\)",
+        ),
+        ("weight = 0.5", 'weight = "0.5"', "line 5: .*weight is '0.5'; write a number without quotes"),
+        ("weight = 0.5", "weight = true", "line 5: .*weight is true"),
+        ("weight = 0.5", "weight = nan", "line 5: .*weight is nan; write a number"),
+        ("weight = 0.5", "weight = 0,5", "line 5, 'weight = 0,5': not valid TOML: .* decimals with a point"),
+        (
+            "weight = 0.5",
+            "wieght = 0.5",
+            r"line 5: assignments\.hw\.wieght is not known; did you mean weight\?",
+        ),
+        ("weight = 0.5", "late = { penalty = 1 }", "line 5: .*late is not known; .* title, weight, deadline"),
+        ("item = 2", "item = 0", r"line 11: .*items\.item is 0; give it more points than 0"),
+        ("item = 2", "item = inf", r"line 11: .*items\.item is inf"),
         ("essay = 1", "item = 1", r"\['item'\] stand in items and in reports"),
-        ("512MiB", "lots", "'lots' is not a size"),
-        ('item = "work.py"', 'item = "play.py"', "item = 'play.py'"),
-        ("[course]", "[course", "not valid TOML"),
+        ("512MiB", "lots", "line 9: .*'lots' is not a size"),
+        ('"512MiB"', "512", "line 9: .*memory is 512; write a text in quotes"),
+        ('memory = "512MiB"', "gpu = 1", "line 9: .*gpu is not known; did you mean gpus?"),
+        ('item = "work.py"', 'item = "play.py"', "line 13: modules say item = 'play.py'"),
+        ('["work.py"]', '"work.py"', r"line 8: .*files is 'work\.py'; write a list"),
+        ('["work.py"]', '[\n"work.py",\n"/etc/x"]', r"line 8: .*'/etc/x' lies outside"),
+        ('"part1"', '"part1.ipynb"', "line 7: .*without its ending"),
+        ("parts.1", "parts.one", "line 6: .*a part is called by a number"),
+        ("[assignments.hw]", '[assignments."hw[1]"]', r"line 4: the assignment 'hw\[1\]' cannot have '\['"),
+        ("[course]", "[course", "line 2, '\\[course': not valid TOML"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_file(tmp_path, old, new, says):
+def test_a_wrong_value_is_named_with_its_file_and_line(tmp_path, old, new, says):
     write(tmp_path, GOOD.replace(old, new))
     with pytest.raises(CourseError, match=says) as caught:
         Course.load(tmp_path)
-    assert "course.toml" in str(caught.value)
+    assert f"{tmp_path / 'course.toml'}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+LATE = GOOD + "[grades]\nthresholds = { A = 0.85, B = 0.5 }\n[late]\npenalty_per_day = 0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("penalty_per_day = 0.1", "penalty_per_day = 10", r"late\.penalty_per_day is 10; .*\(10 % is 0\.1\)"),
+        (
+            "penalty_per_day = 0.1",
+            "penalty_per_day = -0.1",
+            r"late\.penalty_per_day is -0\.1; .* between 0 and 1",
+        ),
+        ("penalty_per_day = 0.1", 'penalty_per_day = "10 %"', r"late\.penalty_per_day is '10 %'"),
+        ("penalty_per_day = 0.1", "penalty_per_dya = 0.1", "did you mean penalty_per_day?"),
+        ("penalty_per_day = 0.1", "max_days = -1", r"late\.max_days is -1; it must not be negative"),
+        (
+            "penalty_per_day = 0.1",
+            "grace_minutes = 00:15:00",
+            r"late\.grace_minutes is 00:15:00; write a number",
+        ),
+        ("A = 0.85", "A = 85", r"thresholds\.A is 85; .*\(85 % is 0\.85\)"),
+        ("A = 0.85", "A = 0.5", "thresholds.B is 0.5; so is A"),
+        ("[late]", "[lates]", "lates is not known; did you mean late?"),
+    ],
+)
+def test_a_penalty_or_a_threshold_that_nobody_can_mean_is_refused(tmp_path, old, new, says):
+    write(tmp_path, LATE.replace(old, new))
+    with pytest.raises(CourseError, match=rf"course\.toml: line 1[5-9]: .*{says}"):
+        Course.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2027-02-15T23:59:00", "2027-02-15T23:59:00+00:00"),
+        ("2027-02-15 23:59:00", "2027-02-15T23:59:00+00:00"),
+        ("2027-02-15T23:59:00Z", "2027-02-15T23:59:00+00:00"),
+        ("2027-02-15T23:59:00+05:30", "2027-02-15T18:29:00+00:00"),
+        ("2027-02-15T23:59:00-08:00", "2027-02-16T07:59:00+00:00"),
+    ],
+)
+def test_a_deadline_means_the_same_moment_on_every_machine(tmp_path, written, meant, monkeypatch):
+    write(tmp_path, GOOD.replace("weight = 0.5", f"deadline = {written}"))
+    for zone in ("Pacific/Kiritimati", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        assert Course.load(tmp_path).assignment("hw").deadline == datetime.fromisoformat(meant)
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2027-02-15", '"2027-02-15"', "15.02.2027", "2027-2-15", "2027-02-15 23:59", "Feb 15, 2027", "2027-02-30",
+     "23:59:00", "20270215", "0027-02-15", "[2027-02-15]", "2027-02-15T23:59:00+1"],
+)  # fmt: skip
+def test_a_deadline_that_is_no_date_is_refused_in_one_sentence_with_its_line(tmp_path, written):
+    write(tmp_path, GOOD.replace("weight = 0.5", f"deadline = {written}"))
+    with pytest.raises(CourseError, match=r"course\.toml: line 5.*deadline") as caught:
+        Course.load(tmp_path)
+    assert "2027-02-15T23:59:00Z" in str(caught.value) or "the year must" in str(caught.value)
+
+
+def test_a_file_from_windows_is_read_and_one_in_another_encoding_is_named(tmp_path):
+    write(tmp_path, GOOD)
+    (tmp_path / "course.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert Course.load(tmp_path).assignment("hw").part(1).files == ("work.py",)
+    (tmp_path / "course.toml").write_bytes(GOOD.replace("C", "\u00dc").encode("cp1252"))
+    with pytest.raises(CourseError, match=r"course\.toml: not UTF-8 .*save it as UTF-8"):
+        Course.load(tmp_path)
 
 
 def test_unknown_names_are_answered_with_those_there_are(tmp_path):

@@ -40,7 +40,7 @@ def serve(examiner: socket.socket, order: dict[str, Any], submission: str) -> No
     if "steps" in order:
         run_pristine(examiner, order, emit)
     elif "cells" in order:
-        run_cells(order["cells"], emit, order["wall_per_cell"])
+        run_cells(order["cells"], emit)
     else:
         serve_student(examiner, order)
 
@@ -77,7 +77,7 @@ def run_pristine(
         peer.show = lambda kind, data: notebook.outputs.rich(kind, data, {})
         for index, step in enumerate(order["steps"]):
             started = time.monotonic()
-            outputs = _run_step(notebook, peer, step, order["wall_per_cell"])
+            outputs = _run_step(notebook, peer, step, step["wall"])
             message = {"index": index, "seconds": time.monotonic() - started, "nothing": peer.nothing.met}
             try:
                 emit({**message, "outputs": outputs})

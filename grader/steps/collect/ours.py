@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from grader.book.keys import split_checks
 from grader.book.nbgrader_course import NbCourse
+from grader.book.settings import hidden_marks, solution_marks
 from grader.lean import nbformat
 from grader.notebooks.source import solution_regions
+from grader.notebooks.template import marked
 from grader.steps.collect.room import Refused
 from grader.steps.secrets import squeeze, text_of
 from grader.text import plain
 
-_MARKED = re.compile(r"[^\n]*BEGIN (SOLUTION|HIDDEN TESTS)\b.*?END \1[^\n]*", re.S)
-# One of them stands in each text that is looked for.
-_HINTS = (b"BEGIN SOLUTION", b"BEGIN HIDDEN TESTS", b"@check")
 _MOST = 16 << 20  # bytes of a file that are searched
 
 
@@ -39,19 +38,28 @@ def own_texts(course: NbCourse, assignment: str) -> list[tuple[str, str]]:
             lines = text.split("\n")
             for begin, end in solution_regions(text, str(path)):
                 found.append((f"the reference solution of {name}", "\n".join(lines[begin : end + 1])))
+    marks = {
+        "a reference solution": solution_marks(course.config),
+        "hidden tests": hidden_marks(course.config),
+    }
     for path in sorted(source.glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
-            what = {"SOLUTION": "a reference solution", "HIDDEN TESTS": "hidden tests"}
-            found += [(f"{what[m[1]]} of {path.name}", m[0]) for m in _MARKED.finditer(cell.source)]
+            lines = cell.source.split("\n")
+            for what, pair in marks.items():
+                regions = ("\n".join(lines[begin : end + 1]) for begin, end in marked(cell.source, pair))
+                found += [(f"{what} of {path.name}", text) for text in regions]
     return [(what, squeeze(text)) for what, text in found]
 
 
-def refuse_own(texts: Iterable[tuple[str, str]], files: dict[str, Path]) -> None:
+def refuse_own(texts: Collection[tuple[str, str]], files: dict[str, Path]) -> None:
     """Raise Refused where one of `files`, by their names, holds one of the course's own `texts`."""
+    # A word of each text, which no file format writes otherwise; most texts begin with the same ones.
+    words = (re.search(r"[A-Za-z0-9_]{4,}", own) for _, own in texts)
+    hints = {word[0].encode() if word else b"" for word in words}
     for name, path in files.items():
         with path.open("rb") as file:
             data = file.read(_MOST)
-        if not any(hint in data for hint in _HINTS):
+        if not any(hint in data for hint in hints):
             continue
         text = squeeze(text_of(data, path.suffix == ".ipynb"))
         for what, own in texts:

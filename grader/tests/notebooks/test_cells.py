@@ -14,7 +14,7 @@ from grader.notebooks.cells import MAX_TEXT, run_cells
 def run(*sources, wall=20.0):
     found = []
     cells = [{"source": source, "cell_id": f"c{index}"} for index, source in enumerate(sources)]
-    run_cells(cells, found.append, wall)
+    run_cells([{**cell, "wall": wall} for cell in cells], found.append)
     assert [message["index"] for message in found] == list(range(len(sources)))
     for message in found:
         for output in message["outputs"]:

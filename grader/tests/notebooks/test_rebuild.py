@@ -710,11 +710,30 @@ def by_colab(data):
 @pytest.mark.parametrize("save", [dict, by_jupyterlab, by_colab, by_vscode], ids=lambda save: save.__name__)
 def test_untouched_work_is_not_said_to_be_touched(tmp_path, save):
     cells = handed_out()
-    if save in (by_vscode, by_colab):
-        del cells["task"]  # of an edited text nobody can tell what a mark scheme left of it
     path = submitted(tmp_path / "nb.ipynb", [save(data) for data in cells.values()])
     _, notes = rebuild(RELEASE, path)
-    assert [note for note in notes if "task is missing" not in note] == []
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [("BEGIN VERSTECKT", "END VERSTECKT"), ("<<<", ">>>"), ("(* geheim", "geheim *)")]
+)
+def test_tests_between_marks_of_the_courses_own_are_no_tampering(tmp_path, begin, end):
+    # jupyter/nbgrader#681
+    cells = [
+        cell("test", "code", f"assert f(1) == 1\n#{begin}\nassert f(2) == 4\n#{end}", grade=True, points=2.0),
+        cell("task", "markdown", f"Show.\n{begin}\n3\n{end}", task=True, points=2.0),
+    ]
+    back = [theirs("test", "assert f(1) == 1"), theirs("task", "Show.", "markdown")]
+    for data in back:
+        del data["metadata"]["nbgrader"]["solution"]
+    own = Template("nb", cells, {}, judges_files=False, hidden=(begin, end), scheme=(begin, end))
+    path = submitted(tmp_path / "nb.ipynb", back)
+    assert rebuild_apart(own, path)[1] == []
+    back[0]["source"] = "assert True"
+    path = submitted(tmp_path / "nb.ipynb", back)
+    (note,) = rebuild_apart(own, path)[1]
+    assert "test was edited" in note
 
 
 def test_a_cell_of_an_earlier_release_is_as_it_was_handed_out_and_an_edited_one_is_not(tmp_path):

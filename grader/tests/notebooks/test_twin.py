@@ -14,6 +14,7 @@ from grader.lean import nbformat
 from grader.notebooks import decide as modes
 from grader.notebooks import run as runner
 from grader.notebooks.decide import decide, describe, prepare, verdict_of, verdicts_of
+from grader.notebooks.limits import NO_LIMIT
 from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
 from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
 from grader.notebooks.template import grade_id
@@ -1029,6 +1030,37 @@ def test_numbers_keep_their_types(examiner):
     test = f"assert [type(x).__name__ for x in f()] == {names}"
     solution = "def f(): return [np.float32(1), np.int64(2), 3, 2.5, 1j, True, np.bool_(False)]"
     assert one(examiner, solution, test)[0] == "passed"
+
+
+@pytest.mark.parametrize("limits", [[0.5, 30.0, 30.0], [0.5, NO_LIMIT, NO_LIMIT]])
+def test_each_cell_has_its_own_limit_in_one_worker_and_in_two(examiner, limits):
+    # jupyter/nbgrader#1463: as `timeout_func` says it, None for no limit
+    plain = plain_notebooks.parse(
+        "limits",
+        """
+```python
+import time; time.sleep(30)
+```
+```python solution="answer"
+import time; time.sleep(2)
+def f(): return 1
+```
+```python test="test"
+time.sleep(1)
+assert f() == 1
+```
+""",
+    )
+    notebook = plain.answered({})
+    cells = [{"source": cell.source, "cell_id": cell.id} for cell in notebook.cells]
+    plan, stretch = make_plan(plain.template(), notebook), examiner.place.stretch
+    limits = [limit / stretch for limit in limits[:1]] + limits[1:]
+    for ran in (
+        run_shared(examiner.place, cells, no_files(), limits),
+        run_split(examiner.place, steps_of(plan, notebook), plan, no_files(), no_files(), limits),
+    ):
+        assert [bool(outputs) for outputs in ran.outputs] == [True, False, False], ran
+        assert ran.seconds[0] < 20
 
 
 def test_cells_share_a_namespace_and_a_death_keeps_what_was_answered(examiner):

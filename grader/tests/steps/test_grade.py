@@ -1,11 +1,13 @@
 """From submitted folders to scores in nbgrader's gradebook."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,7 +18,9 @@ from grader.book.results import class_results
 from grader.course import CourseError
 from grader.lean import nbformat
 from grader.notebooks.template import grade_id
+from grader.steps.export import export
 from grader.steps.grade import default_jobs, grade
+from grader.steps.release import release
 
 pytestmark = pytest.mark.usefixtures("one_examiner")
 
@@ -276,6 +280,83 @@ def test_what_was_not_released_or_not_submitted_is_said_in_a_sentence(released_c
         grade(released_course, "hw1", students=["bob"])
     with pytest.raises(CourseError, match="grading never chooses"):
         grade(released_course, "hw1", isolation="auto")
+
+
+def move_the_deadline(course, line):
+    path = course / "course.toml"
+    path.write_text(
+        re.sub(r"^deadline = .*\n", line and f"deadline = {line}\n", path.read_text(), flags=re.M)
+    )
+
+
+def by_export(course):
+    stock, _ = export(course, course / "grades.csv")
+    with stock.open() as file:
+        return {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+
+
+def by_grading(course):
+    return {result.student: result.score for result in grade(course, "hw1")}
+
+
+def by_the_class_page(course):
+    return {result.student: result.score for result in class_results(course, "hw1")}
+
+
+def by_grading_somebody_else(course):
+    grade(course, "hw1", students=["zoe"])
+    return by_the_class_page(course)
+
+
+def by_releasing_again(course):
+    release(course, "hw1")
+    return by_the_class_page(course)
+
+
+def by_nbgrader(course):
+    autograde(course, "hw1")
+    return by_the_class_page(course)
+
+
+WAYS = [by_export, by_grading, by_the_class_page, by_grading_somebody_else, by_releasing_again, by_nbgrader]
+
+
+@pytest.mark.parametrize("scores", WAYS, ids=lambda way: way.__name__)
+def test_a_deadline_that_moves_after_grading_takes_the_penalties_along(released_course, hand_in, scores):
+    # jupyter/nbgrader#723
+    for student in ("ann", "bob", "zoe"):
+        (hand_in(student) / "timestamp.txt").write_text("2030-01-01 12:00:00 UTC\n")
+    assert set(by_grading(released_course).values()) == {3.6}
+    gradebook = NbCourse.open(released_course).gradebook()
+    gradebook.find_submission("hw1", "bob").extension = timedelta(days=1)
+    gradebook.db.commit()
+    gradebook.close()
+    for line, expected, of_bob in (
+        ("2030-01-02T00:00:00Z", 4.0, 4.0),
+        ("2029-12-31T00:00:00Z", 3.2, 3.6),
+        ("2030-01-01T14:00:00+02:00", 4.0, 4.0),
+        ("2029-12-01T00:00:00", 0.0, 0.0),
+        *([] if scores is by_nbgrader else [("", 4.0, 4.0)]),  # nbgrader cannot add more time to no deadline
+    ):
+        move_the_deadline(released_course, line)
+        found = scores(released_course)
+        assert (found["ann"], found["bob"]) == (pytest.approx(expected), pytest.approx(of_bob)), line
+
+
+def test_a_deadline_that_moves_lets_no_check_run_again_and_is_said(released_course, hand_in, caplog):
+    (hand_in("ann") / "timestamp.txt").write_text("2030-01-01 12:00:00 UTC\n")
+    grade(released_course, "hw1")
+    caplog.clear()
+    move_the_deadline(released_course, "2030-01-02T23:59:00Z")
+    (result,) = grade(released_course, "hw1")
+    assert result.score == 4
+    log = (released_course / ".grader" / "hw1" / "logs" / "ann.log").read_text()
+    assert log.count("ran nothing: every verdict stands") == 1
+    told = "the deadline of hw1 is 2030-01-02 23:59 UTC, by course.toml; it was 2030-01-01 00:00 UTC"
+    assert told in caplog.text
+    caplog.clear()
+    grade(released_course, "hw1")
+    assert "deadline" not in caplog.text
 
 
 @pytest.fixture(scope="module")

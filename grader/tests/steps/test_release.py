@@ -1,7 +1,9 @@
 """What students get holds all they need and no secret."""
 
+import os
 import shutil
 import subprocess
+import time
 from datetime import datetime
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.course import Course, CourseError
 from grader.lean import nbformat
+from grader.notebooks import source
 from grader.steps.release import release, release_repository
 from grader.steps.secrets import refuse_leaks, secrets_of
 
@@ -79,6 +82,59 @@ def test_a_changed_text_is_in_the_next_release(released_course):
     path.write_text(path.read_text().replace("# Sums", "# Sums and spreads"))
     release(released_course, "hw1")
     assert "Sums and spreads" in (released_course / "release" / "hw1" / "part1_sums.ipynb").read_text()
+
+
+def move_the_deadline(course):
+    path = course / "course.toml"
+    path.write_text(path.read_text().replace("2030-01-01T00:00:00Z", "2030-01-08T00:00:00Z"))
+
+
+def touch_all(course):
+    for path in (course / "course.toml", *(course / "source" / "hw1").glob("*.*")):
+        os.utime(path, (time.time() + 3600, time.time() + 3600))
+
+
+def put_back_an_older_text(course):
+    path = course / "source" / "hw1" / "part1_sums.md"
+    path.write_text(path.read_text().replace("# Sums", "# Older sums"))
+    os.utime(path, (1e9, 1e9))
+
+
+def edit_the_notebook(course):
+    path = course / "source" / "hw1" / "part1_sums.ipynb"
+    path.write_text(path.read_text().replace("Write two functions", "Write no function"))
+
+
+def by_nbgrader(course, assignment):
+    from nbgrader.converters import GenerateAssignment
+
+    opened = NbCourse.open(course)
+    opened.choose(assignment)
+    converter = GenerateAssignment(coursedir=opened.folders, config=opened.config)
+    converter.force = True
+    run_converter(converter, "releasing")
+
+
+@pytest.mark.parametrize("releases", [release, by_nbgrader])
+@pytest.mark.parametrize("change", [move_the_deadline, touch_all, put_back_an_older_text, edit_the_notebook])
+def test_a_release_is_what_the_files_say_whatever_their_dates(released_course, change, releases):
+    before = everything(released_course / "release")
+    change(released_course)
+    releases(released_course, "hw1")
+    after = everything(released_course / "release")
+    assert ("# Older sums" in after) == (change is put_back_an_older_text)
+    assert after == before or change is put_back_an_older_text
+    gradebook = NbCourse.open(released_course).gradebook()
+    day = 8 if change is move_the_deadline else 1
+    assert gradebook.find_assignment("hw1").duedate == datetime(2030, 1, day)
+    gradebook.close()
+
+
+def test_what_was_looked_at_and_is_up_to_date_is_not_looked_at_again(released_course, monkeypatch):
+    move_the_deadline(released_course)
+    NbCourse.open(released_course)
+    monkeypatch.setattr(source, "build_notebook", lambda part: 1 / 0)
+    NbCourse.open(released_course)
 
 
 def test_an_inconsistent_assignment_is_not_released(sample_course):
