@@ -151,7 +151,7 @@ def make_plan(
     bound_by_tests: set[str] = set()
     loaded_there: set[str] = set()
     classes: set[str] = set()
-    told = Told()
+    told = Told(template.hidden)
     for source in filter(runs, reference.cells):
         identity, names = grade_id(source), names_of(source.source)
         cell = Cell(identity, "student", binds=sorted(names.binds))

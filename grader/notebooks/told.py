@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from grader.notebooks.names import Names, names_of
-from grader.notebooks.template import without_hidden_tests
+from grader.notebooks.template import HIDDEN, Marks, without
 
 _WORD = re.compile(r"[^\W\d]\w*")
 # What is no code: texts in quotes, and comments. One without an end goes to the end, or each of its quotes would be
@@ -48,8 +48,9 @@ class Given:
 
 @dataclass
 class Told:
-    """Reads the instructor's cells in their order."""
+    """Reads the instructor's cells in their order; `hidden` are the marks of lines that students do not get."""
 
+    hidden: Marks = HIDDEN
     _open: set[str] = field(default_factory=set)
     _closed: set[str] = field(default_factory=set)  # what a hidden line binds, or what follows from that
     _hidden: set[str] = field(default_factory=set)  # words of hidden lines
@@ -64,7 +65,7 @@ class Told:
 
     def look(self, source: str, names: Names, closure: Callable[[set[str]], set[str]]) -> Given:
         """Take note of a cell with these names; `closure` adds to names those that their helpers load."""
-        text = without_hidden_tests(source)
+        text = without(source, self.hidden)
         given, hidden = names_of(text), words_of("\n".join(_hidden_lines(source, text)))
         self._hidden |= hidden
         self._closed |= names.binds - given.binds
