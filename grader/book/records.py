@@ -60,6 +60,11 @@ def results_folder(root: Path, assignment: str) -> Path:
     return folder_alike(_kept_in(root) / assignment)
 
 
+def any_kept(root: Path, assignment: str) -> bool:
+    """Return whether any submission of an assignment was graded here before."""
+    return any((root / ".grader" / assignment).glob("*.json"))
+
+
 def _kept_in(root: Path) -> Path:
     """Return the folder of all that is kept beside the gradebook; nobody but its owner may enter it."""
     folder = root / ".grader"
