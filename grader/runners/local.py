@@ -14,6 +14,7 @@ from grader.book import records
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.course import CourseError
+from grader.runners.submission import grade_one
 from grader.runners.work import Shared, Work
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ def grade_if_needed(
     shared: Shared, student: str, folder: Path, held: Held | None, force: bool, starting: Starting
 ) -> tuple[Graded, Entry | None]:
     """Grade one submission where anything of it is to be run or written; runs in a thread."""
-    from grader.runners.submission import grade_one
     from grader.sandbox.build import SandboxError
 
     try:
