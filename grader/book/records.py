@@ -60,11 +60,6 @@ def results_folder(root: Path, assignment: str) -> Path:
     return folder_alike(_kept_in(root) / assignment)
 
 
-def any_kept(root: Path, assignment: str) -> bool:
-    """Return whether any submission of an assignment was graded here before."""
-    return any((root / ".grader" / assignment).glob("*.json"))
-
-
 def _kept_in(root: Path) -> Path:
     """Return the folder of all that is kept beside the gradebook; nobody but its owner may enter it."""
     folder = root / ".grader"
@@ -87,6 +82,11 @@ def save(root: Path, assignment: str, record: Record) -> None:
     """Keep `record` in place of the one before."""
     path = results_folder(root, assignment) / f"{record.student}.json"
     write_whole(path, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
+
+
+def any_kept(root: Path, assignment: str) -> bool:
+    """Return whether any submission of an assignment was graded here before."""
+    return any((root / ".grader" / assignment).glob("*.json"))
 
 
 def keep_report(root: Path, assignment: str, student: str, notebook: str, report: Report) -> None:
