@@ -204,9 +204,16 @@ def grade(
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         return
     started = time.perf_counter()
-    # The plots of the last page take a second to import; the workers take longer to start.
-    threading.Thread(target=importlib.import_module, args=("matplotlib.pyplot",), daemon=True).start()
+    # The plots of the last page take a second to import; the first submission takes longer.
+    plots = threading.Thread(target=importlib.import_module, args=("matplotlib.pyplot",), daemon=True)
+    first = threading.Lock()
     with Board(f"Grading {assignment}", console) as board:
+
+        def begins(name: str) -> None:
+            board.begins(name)
+            if first.acquire(blocking=False):
+                plots.start()
+
         results = grading.grade(
             root,
             assignment,
@@ -215,7 +222,7 @@ def grade(
             isolation=isolation,
             force=force,
             progress=board.done,
-            begins=board.begins,
+            begins=begins,
         )
     console.print(render.grades(results, f"{assignment}: {len(results)} submissions"))
     seconds = time.perf_counter() - started

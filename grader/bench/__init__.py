@@ -1,1 +1,1 @@
-"""Comparisons that anyone can repeat: `python -m grader.bench.against_nbgrader`."""
+"""Comparisons that anyone can repeat: `python -m grader.bench.against_nbgrader`; what they found is in `results/`."""

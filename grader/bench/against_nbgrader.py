@@ -1,11 +1,13 @@
-"""This grader against stock `nbgrader autograde`: the same plain course, the same submissions, one run.
+"""This grader against stock `nbgrader autograde`: the same plain courses, the same submissions, one run.
 
-    python -m grader.bench.against_nbgrader [--students 200] [--stock-students 20] [--jobs 1]
+    python -m grader.bench.against_nbgrader [NAME ...] [--submissions 20] [--rounds 1] [--profile] [--to FILE]
 
-The course is one notebook that imports torch, with three solution cells and six test cells (two of them with
-partial credit or hidden tests). The submissions are honest: right, partly right, wrong and empty ones. Both
-graders start from a fresh process and an identical gradebook; the scores must agree. The floor is what remains where
-a grader costs nothing: a sandboxed worker, the cells in it, a write to the gradebook, each measured alone.
+Each notebook of `grader/bench/timed_notebooks` makes a course, released by nbgrader. Half of its submissions are
+right, a quarter wrong, a quarter empty. Both graders take turns, each in a fresh process with an identical gradebook,
+one submission at a time; the time is that of the whole command, so ours has its start in it and the runs of the
+reference that decide where tests run. The scores must agree cell by cell, and right submissions must have all points,
+others not. Afterwards ours runs twice more: with everything to be graded again but nothing to be decided, and with
+nothing changed. All 16 take some 25 minutes.
 """
 
 from __future__ import annotations
@@ -18,136 +20,75 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
+from grader.bench import profiles, timed_notebooks
+from grader.bench.plain_notebooks import Plain
 from grader.book.nbgrader_course import NbCourse
 from grader.lean import nbformat
-from grader.notebooks import PROGRAMS
+from grader.notebooks.template import grade_id
 
 ASSIGNMENT = "ps1"
 NOTEBOOK = "problem1"
-
-_SOLUTIONS = {
-    "softmax": (
-        "def softmax(x):",
-        "    shifted = x - x.max(-1, keepdim=True).values\n"
-        "    return shifted.exp() / shifted.exp().sum(-1, keepdim=True)",
-        "    return x.exp() / x.exp().sum(-1, keepdim=True)",  # overflows for large inputs
-        "    return x / x.sum()",
-    ),
-    "moving_average": (
-        "def moving_average(x, k):",
-        "    return x.unfold(0, k, 1).mean(-1)",
-        "    return torch.stack([x[i : i + k].mean() for i in range(len(x) - k)])",  # one element short
-        "    return x",
-    ),
-    "count_parameters": (
-        "def count_parameters(model):",
-        "    return sum(p.numel() for p in model.parameters())",
-        "    return sum(p.numel() for p in model.parameters() if p.dim() > 1)",  # forgets the biases
-        "    raise ValueError('no idea')",
-    ),
-}
-_TESTS = {
-    "test_softmax_sums": "assert torch.allclose(softmax(torch.ones(2, 4)), torch.full((2, 4), 0.25))",
-    "test_softmax_large": (
-        "assert softmax(torch.zeros(3)).sum() == 1\n"
-        "### BEGIN HIDDEN TESTS\n"
-        "assert torch.isfinite(softmax(torch.tensor([1000.0, 0.0]))).all()\n"
-        "### END HIDDEN TESTS"
-    ),
-    "test_average_values": "assert moving_average(torch.arange(4.0), 2)[:2].tolist() == [0.5, 1.5]",
-    "test_average_length": "assert len(moving_average(torch.arange(10.0), 3)) == 8",
-    "test_count_weights": (
-        "assert count_parameters(torch.nn.Linear(3, 4, bias=False)) == 12\nprint('weights counted')"
-    ),
-    # The value of the last line is the number of points: nbgrader's partial credit.
-    "test_count_biases": (
-        "points = 0.5\n"
-        "found = count_parameters(torch.nn.Linear(3, 4))\n"
-        "points if found == 12 else 2 * (found == 16)"
-    ),
-}
-_ORDER = ("softmax", "test_softmax_sums", "test_softmax_large")
-_ORDER += ("moving_average", "test_average_values", "test_average_length")
-_ORDER += ("count_parameters", "test_count_weights", "test_count_biases")
 VARIANTS = ("right", "partly", "wrong", "empty", "helper")
+RESULTS = Path(__file__).parent / "results" / "against_nbgrader.md"
+STOCK = sys.executable, "-m", "nbgrader", "autograde", ASSIGNMENT
+OURS = sys.executable, "-m", "grader", "grade", ASSIGNMENT, "--course", ".", "--jobs", "1"
+
+Scores = dict[str, dict[str, float | None]]
+
+# --- courses ------------------------------------------------------------------------------------------------
 
 
-def _graded(name: str, source: str, *, points: float | None) -> nbformat.NotebookNode:
-    metadata = {
-        "schema_version": 3,
-        "grade": points is not None,
-        "solution": points is None,
-        "locked": points is not None,
-        "task": False,
-        "grade_id": name,
-    }
-    if points is not None:
-        metadata["points"] = points
-    return nbformat.v4.new_code_cell(source, id=name.replace("_", "-"), metadata={"nbgrader": metadata})
+def kinds_of(plain: Plain) -> tuple[str, ...]:
+    """Return the kinds of submissions of a class, in turn: half of them right where the notebook has no others."""
+    others = sorted(plain.variants.keys() - {"wrong"})
+    return "right", "wrong", "right", "empty", *others
 
 
-def _source_notebook() -> nbformat.NotebookNode:
-    cells = [
-        nbformat.v4.new_markdown_cell("# Problem 1", id="title"),
-        nbformat.v4.new_code_cell("import torch", id="imports"),
-    ]
-    for name in _ORDER:
-        if name in _SOLUTIONS:
-            head, right, *_ = _SOLUTIONS[name]
-            body = f"{head}\n    ### BEGIN SOLUTION\n{right}\n    ### END SOLUTION"
-            cells.append(_graded(name, body, points=None))
-        else:
-            cells.append(_graded(name, _TESTS[name], points=2.0 if name == "test_count_biases" else 1.0))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+def build_course(
+    root: Path, students: int, plain: Plain | None = None, kinds: Sequence[str] = VARIANTS
+) -> None:
+    """Write a course of one notebook to `root`, release it with nbgrader, and submit for `students`.
 
-
-def _nbgrader(root: Path, *arguments: str) -> None:
-    command = [sys.executable, "-m", "nbgrader", *arguments]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"nbgrader {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
-
-
-def build_course(root: Path, students: int) -> None:
-    """Write an nbgrader course to `root`, release its assignment with nbgrader, and submit for `students`."""
-    (root / "source" / ASSIGNMENT).mkdir(parents=True)
+    Their submissions are of these `kinds` in turn. The notebook is `softmax` when none is given.
+    """
+    plain = plain or timed_notebooks.load("softmax")
+    source = root / "source" / ASSIGNMENT
+    source.mkdir(parents=True)
     (root / "nbgrader_config.py").write_text("c = get_config()\nc.CourseDirectory.course_id = 'bench'\n")
-    nbformat.write(_source_notebook(), root / "source" / ASSIGNMENT / f"{NOTEBOOK}.ipynb")
-    _nbgrader(root, "generate_assignment", ASSIGNMENT)
+    notebook = nbformat.from_dict(plain.source)
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, source / f"{NOTEBOOK}.ipynb")
+    for program in plain.data.values():
+        subprocess.run([sys.executable, "-I", "-c", program], cwd=source, check=True)
+    timed((sys.executable, "-m", "nbgrader", "generate_assignment", ASSIGNMENT), root)
     for index in range(students):
-        submit(root, f"student{index:03d}", VARIANTS[index % len(VARIANTS)])
+        submit(root, f"student{index:03d}", kinds[index % len(kinds)], plain)
 
 
-def submit(root: Path, student: str, variant: str) -> Path:
-    """Hand in one honest notebook, `variant` one of VARIANTS; return its path."""
+def submit(root: Path, student: str, kind: str, plain: Plain | None = None) -> Path:
+    """Hand in one honest notebook; return its path."""
+    answers = (plain or timed_notebooks.load("softmax")).answers(kind)
     notebook = nbformat.read(root / "release" / ASSIGNMENT / f"{NOTEBOOK}.ipynb", as_version=4)
-    column = {"right": 1, "partly": 2, "wrong": 3, "helper": 1}.get(variant)
     for cell in notebook.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
-        if name in _SOLUTIONS and column:
-            cell.source = "\n".join((_SOLUTIONS[name][0], _SOLUTIONS[name][column]))
-    if variant == "helper":
-        # An ungraded cell of the student's own, which a solution cell needs.
-        notebook.cells.insert(
-            2, nbformat.v4.new_code_cell("def largest(x):\n    return x.max(-1, True).values")
-        )
-        solution = next(c for c in notebook.cells if c.source.startswith("def softmax"))
-        solution.source = solution.source.replace("x.max(-1, keepdim=True).values", "largest(x)")
+        cell.source = answers.get(grade_id(cell) or None, cell.source)
+    if "" in answers:  # an ungraded cell of the student's own, before the first answer
+        first = next(i for i, cell in enumerate(notebook.cells) if grade_id(cell) in answers)
+        notebook.cells.insert(first, nbformat.v4.new_code_cell(answers[""]))
     folder = root / "submitted" / student / ASSIGNMENT
     folder.mkdir(parents=True)
     nbformat.write(notebook, folder / f"{NOTEBOOK}.ipynb")
     return folder / f"{NOTEBOOK}.ipynb"
 
 
-def scores(root: Path) -> dict[str, dict[str, float | None]]:
+def scores(root: Path) -> Scores:
     """Return the automatic score of every test cell of every student, from the gradebook of `root`."""
     gradebook = NbCourse.open(root).gradebook()
     try:
@@ -159,7 +100,8 @@ def scores(root: Path) -> dict[str, dict[str, float | None]]:
         gradebook.close()
 
 
-def _timed(command: list[str], root: Path) -> float:
+def timed(command: Sequence[str], root: Path) -> float:
+    """Run a command in `root`; return its seconds. Raises RuntimeError with its last words where it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     started = time.perf_counter()
     done = subprocess.run(command, cwd=root, env={**os.environ, "PATH": path}, capture_output=True, text=True)
@@ -169,99 +111,168 @@ def _timed(command: list[str], root: Path) -> float:
     return seconds
 
 
-@dataclass(frozen=True)
-class Floor:
-    """What no grader that isolates can do without, in seconds per submission, medians of this machine."""
-
-    fork: float  # one sandboxed worker that has imported torch, started and ended
-    cells: float  # the notebook's own cells in it
-    write: float  # one submission's rows in a transaction of its own
+# --- measuring ----------------------------------------------------------------------------------------------
 
 
-def floor(root: Path, repeats: int = 15) -> Floor:
-    """Measure the floor on the course at `root`, which has been graded; its rows change for nobody."""
-    from grader.book.ledger import Entry, Ledger
-    from grader.examine.examiner import Examiner
-    from grader.notebooks.run import no_files, run_shared
+@dataclass
+class Row:
+    """What the grading of one class took, in seconds of whole runs, the median of the rounds; and what was wrong."""
 
-    cells = [cell for cell in _source_notebook().cells if cell.cell_type == "code"]
-    orders = [{"source": cell.source, "cell_id": cell.id} for cell in cells]
-    nothing = [{"source": "pass", "cell_id": "nothing"}]
-    course = NbCourse.open(root)
-    gradebook = course.gradebook()
-    forks, own, writes = [], [], []
-    try:
-        ledger = Ledger(gradebook, ASSIGNMENT, course.config)
-        entry = Entry("student000", ledger.held()["student000"].run, None)
-        with Examiner("namespaces", programs=PROGRAMS) as examiner:
-            run_shared(examiner.place, orders, no_files(), 30)
-            for _ in range(repeats):
-                started = time.perf_counter()
-                run_shared(examiner.place, nothing, no_files(), 30)
-                forks.append(time.perf_counter() - started)
-                own.append(sum(run_shared(examiner.place, orders, no_files(), 30).seconds))
-                started = time.perf_counter()
-                ledger.write([entry])
-                writes.append(time.perf_counter() - started)
-    finally:
-        gradebook.close()
-    return Floor(*(statistics.median(values) for values in (forks, own, writes)))
+    name: str
+    submissions: int
+    stock: float = 0.0
+    ours: float = 0.0
+    decided: float = 0.0  # ours, all of it again, with the modes known
+    unchanged: float = 0.0  # ours, with nothing to be done
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ours is, its start and its decisions included."""
+        return self.stock / self.ours
+
+    @property
+    def decision(self) -> float:
+        return max(0.0, self.ours - self.decided)
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        each = [self.stock / self.submissions, self.ours / self.submissions]
+        return [
+            self.name,
+            *(f"{seconds:.2f}" for seconds in each),
+            f"{self.ratio:.1f}",
+            f"{self.decided / self.submissions:.2f}",
+            f"{self.stock / self.decided:.1f}",
+            f"{self.decision:.1f}",
+            f"{self.unchanged:.1f}",
+            str(len(self.wrong)) if self.wrong else "equal",
+        ]
 
 
-def main() -> None:
-    """Build the course twice, grade it with each, compare scores and wall times."""
+HEAD = (
+    *("notebook", "stock (s)", "ours (s)", "times faster"),
+    *("modes known (s)", "times faster", "deciding, once (s)", "nothing changed, all (s)", "scores"),
+)
+
+
+def measure(plain: Plain, submissions: int, rounds: int, scratch: Path, stock_first: bool = True) -> Row:
+    """Grade a class with both graders, in turn, and compare what they gave. `scratch` must not exist."""
+    row, kinds = Row(plain.name, submissions), kinds_of(plain)
+    built = scratch / "built"
+    build_course(built, submissions, plain, kinds)
+    seconds: dict[str, list[float]] = {"stock": [], "ours": [], "decided": [], "unchanged": []}
+    for number in range(rounds):
+        roots = {"stock": scratch / f"stock{number}", "ours": scratch / f"ours{number}"}
+        for root in roots.values():
+            shutil.copytree(built, root)
+        order = ("stock", "ours") if stock_first != number % 2 else ("ours", "stock")
+        for who in order:
+            seconds[who].append(timed(STOCK if who == "stock" else OURS, roots[who]))
+        found = {who: scores(root) for who, root in roots.items()}
+        row.wrong += [line for line in compare(found["stock"], found["ours"], kinds) if line not in row.wrong]
+        seconds["decided"].append(timed((*OURS, "--force"), roots["ours"]))
+        row.wrong += [] if scores(roots["ours"]) == found["ours"] else ["graded again, other scores"]
+        seconds["unchanged"].append(timed(OURS, roots["ours"]))
+        for root in roots.values():
+            shutil.rmtree(root)
+    for name, values in seconds.items():
+        setattr(row, name, statistics.median(values))
+    return row
+
+
+def compare(stock: Scores, ours: Scores, kinds: Sequence[str]) -> list[str]:
+    """Return in which cells two graders differ, and which kind of submission got what it should not."""
+    wrong, best = [], sum(max(row.get(cell) or 0.0 for row in stock.values()) for cell in _cells(stock))
+    for number, student in enumerate(sorted(stock.keys() | ours.keys())):
+        kind = kinds[number % len(kinds)]
+        theirs, mine = stock.get(student, {}), ours.get(student, {})
+        for cell in sorted(theirs.keys() | mine.keys()):
+            if theirs.get(cell) != mine.get(cell):
+                wrong.append(f"{student} ({kind}), {cell}: stock {theirs.get(cell)}, ours {mine.get(cell)}")
+        total = sum(value or 0.0 for value in theirs.values())
+        if (total == best) != (kind in ("right", "helper")):
+            wrong.append(f"{student} ({kind}): {total:g} of {best:g} points in stock nbgrader")
+    return wrong
+
+
+def _cells(found: Scores) -> set[str]:
+    return {cell for row in found.values() for cell in row}
+
+
+# --- telling ------------------------------------------------------------------------------------------------
+
+
+def report(rows: Sequence[Row], submissions: int, rounds: int, load: float) -> str:
+    """Return the page with the table. `load` is what else ran on this machine when the run began."""
+    ratios = [row.ratio for row in rows]
+    lines = [
+        "# This grader and stock nbgrader",
+        "",
+        f"`python -m grader.bench.against_nbgrader`, {datetime.now():%Y-%m-%d %H:%M}: {submissions} submissions of "
+        f"each notebook, one at a time, {rounds} {'round' if rounds == 1 else 'rounds'}; {os.cpu_count()} "
+        f"processors, on average {load:.1f} busy when it began. Seconds are those of the whole command by the number "
+        "of submissions, but for the last two columns, which are of one run.",
+        "",
+        f"| {' | '.join(HEAD)} |",
+        f"|---{'|---:' * (len(HEAD) - 1)}|",
+        *(f"| {' | '.join(row.cells())} |" for row in rows),
+        "",
+        f"Ours is {statistics.median(ratios):.1f} times faster in the median, {min(ratios):.1f} times in "
+        f"`{min(rows, key=lambda row: row.ratio).name}`; slower in "
+        f"{sum(ratio < 1 for ratio in ratios)} of {len(rows)}.",
+    ]
+    lines += [f"- {row.name}: {line}" for row in rows for line in row.wrong]
+    return "\n".join(lines) + "\n"
+
+
+def measured(names: Sequence[str], submissions: int, rounds: int) -> Iterator[Row]:
+    """Yield the row of each notebook of these names as soon as it is there."""
+    for number, name in enumerate(names):
+        with tempfile.TemporaryDirectory() as folder:
+            plain = timed_notebooks.load(name)
+            yield measure(plain, submissions, rounds, Path(folder) / name, stock_first=number % 2 == 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Grade with both, print and write the table; exit with 1 where scores differ."""
+    known = timed_notebooks.names()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--students", type=int, default=20)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; default all")
+    parser.add_argument("--submissions", type=int, default=20, help="of each notebook")
     parser.add_argument(
-        "--stock-students", type=int, help="grade only that many with nbgrader (default: all)"
+        "--rounds", type=int, default=1, help="of both graders, taking turns at the beginning"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="of ours; nbgrader knows one at a time")
-    options = parser.parse_args()
-    students, stock = options.students, min(options.stock_students or options.students, options.students)
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = Path(folder) / "ours", Path(folder) / "theirs"
-        build_course(ours, students)
-        shutil.copytree(ours, theirs)
-        for late in sorted((theirs / "submitted").iterdir())[stock:]:
-            shutil.rmtree(late)
-        grade = [sys.executable, "-m", "grader", "grade", ASSIGNMENT, "--jobs", str(options.jobs)]
-        fast = _timed([*grade, "--course", str(ours)], ours)
-        again = _timed([*grade, "--course", str(ours)], ours)
-        slow = _timed([sys.executable, "-m", "nbgrader", "autograde", ASSIGNMENT], theirs)
-        found, expected = scores(ours), scores(theirs)
-        least = floor(ours)
-    differing = [name for name in expected if found.get(name) != expected[name]]
-    table = Table(
-        title=f"{students} submissions, start included, {options.jobs} at a time", title_justify="left"
+    parser.add_argument(
+        "--profile", action="store_true", help="then say where the slowest one spends its time"
     )
-    table.add_column("")
-    table.add_column("wall time (s)", justify="right")
-    table.add_column("per submission (s)", justify="right")
-    name = "nbgrader autograde" + (f", {stock} of them" if stock < students else "")
-    table.add_row(name, f"{slow:.1f}", f"{slow / stock:.3f}")
-    table.add_row("grader grade", f"{fast:.1f}", f"{fast / students:.3f}")
-    table.add_row(
-        "grader grade again, nothing changed", f"{again:.1f}", f"{again / students:.3f}", end_section=True
+    parser.add_argument(
+        "--to", type=Path, help=f"where the page goes; default, for all of them: {RESULTS.name}"
     )
-    table.add_row("floor: one fork into a sandbox", "", f"{least.fork:.3f}")
-    table.add_row("floor: the notebook's own cells", "", f"{least.cells:.3f}")
-    table.add_row("floor: its rows in the gradebook", "", f"{least.write:.3f}")
-    least = least.fork + least.cells + least.write
-    table.add_row("floor", "", f"{least:.3f}")
-    console = Console()
-    console.print(table)
-    ratio = (slow / stock) / (fast / students)
-    if stock < students:
-        console.print(
-            f"nbgrader's time is linear in the class: {slow / stock:.2f} s each was measured on {stock}."
-        )
-    console.print(
-        f"nbgrader takes {ratio:.1f} times as long; the floor is {fast / students / least:.1f} times faster than us; "
-        f"different scores: {len(differing)} of {len(expected)}",
-        highlight=False,
-    )
-    if differing or not expected.keys() <= found.keys() or len(found) != students:
-        sys.exit(f"scores differ for {', '.join(differing) or 'students that one grader lacks'}")
+    options = parser.parse_args(arguments)
+    names = options.names or known
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"no notebook {', '.join(unknown)}; there are {', '.join(known)}")
+    to = options.to or (None if options.names else RESULTS)
+    console, load, rows = Console(width=None if sys.stdout.isatty() else 140), os.getloadavg()[0], []
+    for row in measured(names, options.submissions, options.rounds):
+        rows.append(row)
+        told = ", ".join(f"{head} {cell}" for head, cell in zip(HEAD[1:], row.cells()[1:], strict=True))
+        console.print(f"[bold]{escape(row.name)}[/]: {told}", highlight=False)
+        for line in row.wrong:
+            console.print(f"  {line}", markup=False, highlight=False)
+    page = report(rows, options.submissions, options.rounds, load)
+    console.print(page.rpartition("|\n")[2].strip(), markup=False, highlight=False)
+    if to:
+        to.write_text(page, encoding="utf-8")
+    if options.profile:
+        slowest = min(rows, key=lambda row: row.ratio)
+        with tempfile.TemporaryDirectory() as folder:
+            root, plain = Path(folder) / "course", timed_notebooks.load(slowest.name)
+            build_course(root, options.submissions, plain, kinds_of(plain))
+            for line in profiles.profile(OURS, root):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(any(row.wrong for row in rows))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from nbgrader import api
 from sqlalchemy import Column, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from grader.book.late import late_penalty
 from grader.course import CourseError
 
 if TYPE_CHECKING:
@@ -171,6 +170,8 @@ class Ledger:
         notebooks = self._submitted_notebooks(connection, submissions)
         marks = self._marks(connection, entries, notebooks)
         self._comments(connection, entries, notebooks)
+        from grader.book.late import late_penalty  # with nbgrader's preprocessors: half a second
+
         held = {}
         for entry in entries:
             submission = submissions[entry.student]

@@ -84,6 +84,11 @@ def save(root: Path, assignment: str, record: Record) -> None:
     write_whole(path, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
 
 
+def any_kept(root: Path, assignment: str) -> bool:
+    """Return whether any submission of an assignment was graded here before."""
+    return any((root / ".grader" / assignment).glob("*.json"))
+
+
 def keep_report(root: Path, assignment: str, student: str, notebook: str, report: Report) -> None:
     """Keep the report of one notebook, as nbgrader's own command and formgrader grade them.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError, Part
-from grader.examine.examiner import KILLED, TRIES
 from grader.examine.report import UNSETTLED
 from grader.lean import nbformat
 from grader.notebooks import verdicts
@@ -139,6 +138,9 @@ def judge(
     Returns the report of a part, the ids that a person must settle, and notes for the instructor.
     Of a part only the checks in `names` run (None: all); the verdicts in `standing` hold as they are.
     """
+    # With all that checks need, of which `load_template` needs nothing.
+    from grader.examine.examiner import KILLED, TRIES
+
     if part is None:
         notes, again, _ = examiner.place.undisturbed(
             lambda: _run_plain(notebook, folder, examiner, wall, prepared), TRIES

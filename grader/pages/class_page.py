@@ -70,10 +70,10 @@ def kind_of(note: str) -> str:
 def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMGRADER) -> Path:
     """Write the page on `assignment` and return its path, `.grader/<assignment>/summary.html` of the course.
 
-    `formgrader` is where links to submissions lead. Runs nothing. Raises CourseError where nothing was submitted.
+    `formgrader` is where links to submissions lead. Runs nothing, and leaves a page that says the same as it is.
+    Raises CourseError where nothing was submitted.
     """
-    from jinja2 import Environment, FileSystemLoader
-
+    from grader.book.keys import digest_of, environment_digest
     from grader.book.nbgrader_course import NbCourse
     from grader.book.records import results_folder
     from grader.book.results import class_results
@@ -83,6 +83,13 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
     if not results:
         raise CourseError(f"no submission of {assignment} in {course.root}; run grader collect first")
     links = _links(course, assignment, formgrader.rstrip("/"))
+    path = results_folder(course.root, assignment) / "summary.html"
+    mark = f"\n<!-- {digest_of(repr(results), repr(links), formgrader, environment_digest())} -->\n"
+    if _ends_with(path, mark):
+        return path
+    # Only now what draws plots and fills templates: a second that nobody need wait for where nothing is new.
+    from jinja2 import Environment, FileSystemLoader
+
     graded = [result for result in results if not result.error]
     checks, notes = check_counts(graded), notes_by_kind(graded, links)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
@@ -104,9 +111,16 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
         failed=[result for result in results if result.error],
         happened=lambda result: replace(result, notes=_remarkable(result)).summary(),
     )
-    path = results_folder(course.root, assignment) / "summary.html"
-    write_whole(path, page)
+    write_whole(path, page.rstrip() + mark)
     return path
+
+
+def _ends_with(path: Path, text: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(text)))
+        return file.read() == text.encode()
 
 
 def _links(course: Any, assignment: str, formgrader: str) -> dict[tuple[str, str], str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import Future
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from grader.runners.work import Shared, Work
 
 if TYPE_CHECKING:
     from grader.book.ledger import Entry, Held
+    from grader.examine.examiner import Examiner
+    from grader.sandbox.zygote import Zygote
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +37,47 @@ def default_jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class Starting:
+    """An examiner that starts when it is needed, and not before: where nothing has changed, nobody needs it."""
+
+    def __init__(self, isolation: str, modules: Sequence[str]):
+        """`modules` are what its zygote is to import, besides what it always does."""
+        self._isolation, self._modules = isolation, modules
+        self._lock, self._pool = threading.Lock(), ThreadPoolExecutor(1)
+        self._zygote: Zygote | None = None
+        self._examiner: Future[Examiner] | None = None
+
+    def begin(self) -> Future[Examiner]:
+        """Start it, where it was not, while the caller goes on."""
+        from grader.notebooks import PROGRAMS
+        from grader.sandbox.zygote import Zygote
+
+        with self._lock:
+            if self._examiner is None:
+                self._zygote = Zygote(self._modules, PROGRAMS)
+                self._examiner = self._pool.submit(self._start, self._zygote)
+            return self._examiner
+
+    def _start(self, zygote: Zygote) -> Examiner:
+        from grader.examine.examiner import Examiner
+        from grader.examine.place import sweep_scratch
+
+        sweep_scratch()
+        return Examiner(self._isolation, zygote=zygote)
+
+    def result(self) -> Examiner:
+        """Return it once it is there. Raises SandboxError where it cannot be had."""
+        return self.begin().result()
+
+    def close(self) -> None:
+        """End the zygote, and every job with it."""
+        self._pool.shutdown()
+        if self._zygote is not None:
+            self._zygote.close()
+
+
 def grade_if_needed(
-    shared: Shared, student: str, folder: Path, held: Held | None, force: bool, starting: Future
+    shared: Shared, student: str, folder: Path, held: Held | None, force: bool, starting: Starting
 ) -> tuple[Graded, Entry | None]:
     """Grade one submission where anything of it is to be run or written; runs in a thread."""
     from grader.sandbox.build import SandboxError

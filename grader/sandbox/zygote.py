@@ -172,6 +172,8 @@ class Zygote:
     def close(self) -> None:
         """End the process; its jobs die with it."""
         self._socket.close()
+        if not self._ready:
+            self._process.kill()  # it has no job yet, and would import torch to the end
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,15 @@ from grader.book.results import Graded, follow_deadline
 from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
-from grader.notebooks import PROGRAMS
 from grader.notebooks.judge import kernel_of, load_template
-from grader.runners.local import default_jobs, grade_if_needed
+from grader.runners.local import Starting, default_jobs, grade_if_needed
 from grader.runners.work import Shared, Work, basis_of, verdict_keys
 from grader.whole_files import repair
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
 
-    from grader.book.ledger import Entry
-    from grader.examine.place import Place
+    from grader.book.ledger import Entry, Held
 
 
 def grade(
@@ -58,39 +57,39 @@ def grade(
         raise CourseError(
             f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
         )
-    from grader.sandbox.zygote import Zygote
-
     with ExitStack() as stack:
-        # The zygote imports torch in its own process while this one imports nbgrader.
         # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
         parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
-        zygote = Zygote(parts, PROGRAMS)
-        stack.callback(zygote.close)
-        starter = stack.enter_context(ThreadPoolExecutor(1))
-        from grader.examine.examiner import Examiner
-        from grader.examine.place import sweep_scratch
-
-        sweep_scratch()
-        starting = starter.submit(Examiner, isolation, zygote=zygote)
+        starting = Starting(isolation, parts)
+        stack.callback(starting.close)
+        if force or not records.any_kept(Path(course_root), assignment):
+            starting.begin()  # it imports torch in a process of its own while this one imports nbgrader
         course = NbCourse.open(course_root)
         stack.enter_context(records.only_one(course.root))
         gradebook = course.gradebook()
         stack.callback(gradebook.close)
         follow_deadline(gradebook, course, assignment)
-        place = lambda: starting.result().place  # noqa: E731
-        shared, folders = _plan(course, gradebook, assignment, students, isolation, place)
+        shared, folders = _plan(course, gradebook, assignment, students, isolation)
         from grader.book.ledger import Ledger
 
         ledger = Ledger(gradebook, assignment, course.config)
         course.close_step("autograded")
         for student in folders:
             repair(shared.autograded(student))
-        results: list[Graded] = []
+        held = ledger.held()
+        results = [] if force else _unchanged(shared, folders, held)
+        if len(results) == len(folders):
+            for done, graded in enumerate(results, 1):
+                if progress:
+                    progress(graded, done, len(folders))
+            return results
+        starting.begin()
+        shared = _ready_to_run(shared, isolation, starting)
+        results = []
         writer = GradebookWriter(ledger, course.root)
         pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
         # After an error, what has not begun must not hold up the end.
         stack.callback(pool.shutdown, cancel_futures=True)
-        held = ledger.held()
 
         def work_on(student: str) -> tuple[Graded, Entry | None]:
             if begins:
@@ -116,7 +115,7 @@ def explain(
     course = NbCourse.open(course_root)
     gradebook = course.gradebook()
     try:
-        shared, folders = _plan(course, gradebook, assignment, [student], isolation, None)
+        shared, folders = _plan(course, gradebook, assignment, [student], isolation)
         held = Ledger(gradebook, assignment, course.config).held().get(student)
     finally:
         gradebook.close()
@@ -149,11 +148,9 @@ def _plan(
     assignment: str,
     students: Iterable[str] | None,
     isolation: str,
-    place: Callable[[], Place] | None,
 ) -> tuple[Shared, dict[str, Path]]:
-    """Read what the submissions share. `place` gives workers to decide modes with; without it none is decided."""
+    """Read what the submissions share, as far as it takes to see which of them must run; decide nothing."""
     from nbgrader.api import MissingEntry
-    from nbgrader.preprocessors import IgnorePattern, LimitOutput
 
     try:
         notebooks = [notebook.name for notebook in gradebook.find_assignment(assignment).notebooks]
@@ -185,18 +182,49 @@ def _plan(
     kernels = {template.name: kernel_of(template, source / f"{template.name}.ipynb") for template in plain}
     refuse_other_languages(course.config, assignment, kernels)
     gradebook.db.rollback()  # ends the transaction that reading began: others may write meanwhile
+    wall = course.cell_seconds
+    keys = verdict_keys(course, assignment, templates, isolation, wall)
+    basis = basis_of(course, assignment, templates, keys)
+    return Shared(course, assignment, templates, [], keys, basis, wall), folders
+
+
+def _unchanged(shared: Shared, folders: dict[str, Path], held: dict[str, Held]) -> list[Graded]:
+    """Return what is known of the first submissions, up to the first of which anything must run or be written.
+
+    Where that is all of them, nothing else is needed: no worker, and nothing that is slow to import. The modes of
+    plain notebooks stand too, since all that they follow from is in the keys.
+    """
+    found = []
+    for student, folder in folders.items():
+        try:
+            with Work.look(shared, student, folder, held.get(student)) as work:
+                known = work.unchanged()
+        except Exception:  # what it is about a submission is said when it is graded
+            known = None
+        if known is None:
+            break
+        found.append(known)
+    return found
+
+
+def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
+    """Return what submissions that run share: the modes of plain notebooks, decided now where they are not yet."""
+    from nbgrader.preprocessors import IgnorePattern, LimitOutput
+
+    from grader.book.modes import prepared_notebook
+
+    course, assignment, wall = shared.course, shared.assignment, shared.wall
     filters = [
         filter_
         for filter_ in (IgnorePattern(config=course.config), LimitOutput(config=course.config))
         if filter_.enabled
     ]
-    wall = course.cell_seconds
-    prepared = {}
-    for name, template in templates.items():
-        if place is not None and not template.judges_files:
-            from grader.book.modes import prepared_notebook
-
-            prepared[name] = prepared_notebook(course, assignment, template, place, wall)
-    keys = verdict_keys(course, assignment, templates, isolation, wall)
-    basis = basis_of(course, assignment, templates, keys)
-    return Shared(course, assignment, templates, filters, keys, basis, wall, prepared), folders
+    place = lambda: starting.result().place  # noqa: E731
+    prepared = {
+        name: prepared_notebook(course, assignment, template, place, wall)
+        for name, template in shared.templates.items()
+        if not template.judges_files
+    }
+    keys = verdict_keys(course, assignment, shared.templates, isolation, wall)
+    basis = basis_of(course, assignment, shared.templates, keys)
+    return replace(shared, filters=filters, keys=keys, basis=basis, prepared=prepared)
