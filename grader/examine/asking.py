@@ -14,6 +14,7 @@ from grader.examine.checks import (
     StudentError,
     TimedOut,
     binds,
+    mentions,
     record,
 )
 from grader.examine.failures import explain_failure
@@ -27,6 +28,7 @@ from grader.sandbox.packed import Packed
 from grader.sandbox.standstill import Watch
 from grader.text import plain
 
+MEMORY = "peak_memory"  # of a Run
 LAST_LINES, ALL_LINES, MOST_LINES = 3, 1000, 10_000  # of each rank; of all ranks and runs
 
 
@@ -49,6 +51,8 @@ class Asking:
         self._wall = self._allowed = check.wall * place.stretch
         self._deadline = time.perf_counter() + self._wall
         self._limits = Limits(memory=check.memory or memory)
+        # Whether freed memory goes back to the kernel at once: for those alone who read how much was in use.
+        self._frees = mentions(check.function, MEMORY)
         self.rng = Rng(seed, check.name)
         self.notes: list[str] = []
         self.output: list[str] = []
@@ -131,7 +135,7 @@ class Asking:
     def _start(self, job: Job, order: dict[str, Any], deadline: float) -> None:
         world = order["world"]
         for rank in range(world):
-            job.send(rank, order, deadline)
+            job.send(rank, {**order, "heap": "frees" if self._frees else ""}, deadline)
         if order["group"]:
             # Rank 0 has imported the submission by then; the others import it meanwhile.
             port = self._answers(job, "port", deadline, ranks=[0])[0]

@@ -11,8 +11,10 @@ import contextlib
 import contextvars
 import functools
 import importlib.util
+import inspect
 import math
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,6 +198,25 @@ def binds(source: str, name: str) -> bool:
                     bound = inner.name
                 if bound in (name, "*"):
                     return True
+    return False
+
+
+def mentions(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function, or one that it reaches by a global name, has the attribute or name `name` in it."""
+    seen: set[int] = set()
+    waiting: list[Any] = [function]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, types.FunctionType) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        codes = [one.__code__]
+        for code in codes:
+            codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+            if name in code.co_names:
+                return True
+            waiting += map(one.__globals__.get, code.co_names)
+        waiting.append(inspect.unwrap(one))
     return False
 
 

@@ -164,7 +164,7 @@ class Contender:
         self._job = Job(place, packed, 1, replace(limits, internet=False))
         self._answer = answer
         try:
-            self._job.send(0, {**order, "keeps_heap": True}, deadline)
+            self._job.send(0, {**order, "heap": "keeps"}, deadline)
             answer(self._job, "ready", deadline)
             self._job.freeze(True)
         except BaseException:

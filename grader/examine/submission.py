@@ -92,7 +92,11 @@ class Submission(Asking):
         """
         if len(set(sizes)) < 3:
             raise ValueError(f"slope() needs at least 3 different sizes, not {list(sizes)}")
-        peaks = [run(size).peak_memory for size in sizes]
+        before, self._frees = self._frees, True
+        try:
+            peaks = [run(size).peak_memory for size in sizes]
+        finally:
+            self._frees = before
         known = tuple(peak for peak in peaks if peak is not None)
         if len(known) == len(peaks):
             if self._place.cgroups is None:

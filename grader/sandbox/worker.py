@@ -31,7 +31,8 @@ Program = Callable[[socket.socket, dict[str, Any], str], None]
 
 _GROUP_TIMEOUT = timedelta(minutes=10)  # the examiner's clock is the one that counts
 _MAX_TRACEBACK = 4000
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # mallopt(3)
+_APART = 1 << 16  # bytes from which a block has pages of its own, where freed memory goes back
 
 
 def work(rank: int, descriptor: int, submission: str, programs: Mapping[str, Program]) -> None:
@@ -67,8 +68,8 @@ def reseed() -> None:
 
 
 def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
-    if order.get("keeps_heap"):
-        _keep_heap()
+    if heap := order.get("heap"):
+        _set_heap(heap)
     function = _find(order["target"], order["driver"])
     world = order["world"]
     if order["group"]:
@@ -79,15 +80,21 @@ def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
         _call(function, examiner)
 
 
-def _keep_heap() -> None:
-    """Let freed memory stay with this process, for good.
+def _set_heap(how: str) -> None:
+    """Let freed memory go back to the kernel at once ("frees"), or stay with this process for good ("keeps").
 
-    The zygote's setting gives freed tensors back at once, which costs half the time of short operations. A submission
-    can undo that for itself, and would then be measured against a reference that cannot.
+    By itself glibc does either, as it learns from what is freed. Peak memory means what was in use only where freed
+    tensors go back; that costs array code a quarter of its speed, so it is done where memory is measured. In a
+    comparison of times it costs half the time of short operations, and a submission can undo it for itself.
     """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+    libc = ctypes.CDLL(None)
+    if mallopt := getattr(libc, "mallopt", None):
+        if how == "frees":
+            mallopt(_M_MMAP_THRESHOLD, _APART)
+            libc.malloc_trim(0)  # what the zygote freed must not take up blocks that would go back
+        else:
+            mallopt(_M_MMAP_MAX, 0)
+            mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _call(function: Any, examiner: socket.socket) -> None:

@@ -39,8 +39,6 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc then returns freed tensors to the kernel, so that peak memory means what was in use.
-    "MALLOC_MMAP_THRESHOLD_": "65536",
     # A heap of huge pages has few page-table entries, which is most of what a fork copies.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",

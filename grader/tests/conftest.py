@@ -242,15 +242,20 @@ def submit(examiner: Examiner, tmp_path: Path) -> Iterator[Callable[..., Submiss
     opened: list[Packed] = []
 
     def make(
-        code: str, *, wall: float = 20.0, memory: int = 1 << 30, driver: str | None = None
+        code: str,
+        *,
+        wall: float = 20.0,
+        memory: int = 1 << 30,
+        driver: str | None = None,
+        check: Callable[..., object] = lambda sub: None,
     ) -> Submission:
         folder = tmp_path / f"submission{len(opened)}"
         folder.mkdir()
         (folder / "work.py").write_text(textwrap.dedent(code))
         packed = Packed(folder, ["work.py"])
         opened.append(packed)
-        check = Check("a_check", "item", 1.0, wall, None, "", "", False, "Specification.", lambda sub: None)
-        return Submission(examiner.place, packed, check, driver=driver, memory=memory, seed=len(opened))
+        declared = Check("a_check", "item", 1.0, wall, None, "", "", False, "Specification.", check)
+        return Submission(examiner.place, packed, declared, driver=driver, memory=memory, seed=len(opened))
 
     yield make
     for packed in opened:

@@ -370,11 +370,17 @@ def wasteful(x, rank, size):
 """
 
 
+def reads_memory(run):
+    return run.peak_memory
+
+
 def test_memory_and_bytes_tell_a_sharded_optimizer_from_one_that_pretends(submit):
     runs, world, size = {}, 2, 6_000_000
     for name in ("sharded", "pretends", "wasteful"):
         values = torch.zeros(world, size)
-        runs[name] = submit(ADAM).ranks(f"work:{name}", world=world, per_rank=values, wall=30)
+        runs[name] = submit(ADAM, check=reads_memory).ranks(
+            f"work:{name}", world=world, per_rank=values, wall=30
+        )
         for result in runs[name].results:
             assert torch.allclose(result, runs["sharded"].results[0])
     nbytes = 4 * size
@@ -450,7 +456,7 @@ def expect_checkpointed(submit, line):
     # 2 MiB input and 0.5 MiB weights and gradients per block; without recomputing 6 MiB more, which adds up to 72 MiB
     # above what 16 blocks may take. Half of that is room; the rest of size 0 (the interpreter, one block, and the
     # modules that the first autograd function imports) is what one honest block takes on this machine.
-    one = submit(STACK).call("work:checkpointed", 1).peak_memory
+    one = submit(STACK, check=reads_memory).call("work:checkpointed", 1).peak_memory
     expect_slope_at_most(line, 4 * MIB, fixed=one + 36 * MIB, of="MiB per block", unit=MIB)
 
 
@@ -472,6 +478,45 @@ def test_memory_taken_for_show_hides_no_slope(submit, function, code):
     line = slope_of(submit, function, code)
     with pytest.raises(Failed, match="MiB per block"):
         expect_checkpointed(submit, line)
+
+
+WHERE_FREED = """
+import ctypes
+
+def still_ours():
+    class Info(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in "arena a b hblks hblkhd c d uordblks fordblks keep".split()]
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype, libc.malloc.restype = Info, ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    # From what is freed, glibc learns which sizes to keep, unless it was told.
+    libc.free(libc.malloc(30 << 20))
+    before = libc.mallinfo2().hblks
+    block = libc.malloc(20 << 20)
+    mapped = libc.mallinfo2().hblks - before
+    libc.free(block)
+    return mapped
+"""
+
+
+def test_only_a_check_that_reads_memory_pays_for_what_makes_it_meaningful(submit):
+    def by_a_helper(sub):
+        return reads_memory(sub)
+
+    mapped = [
+        submit(WHERE_FREED, check=check).call("work:still_ours").result
+        for check in (by_a_helper, lambda sub: None)
+    ]
+    assert mapped == [1, 0]
+    sub, seen = submit(WHERE_FREED), []
+
+    def run(size):
+        seen.append(sub.call("work:still_ours"))
+        return seen[-1]
+
+    sub.slope(run, (1, 2, 3))
+    assert [one.result for one in seen] == [1, 1, 1]
+    assert sub.call("work:still_ours").result == 0
 
 
 def test_a_line_has_the_slope_of_least_squares():
