@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError, parse_size
-from grader.notebooks.limits import NO_LIMIT
+from grader.notebooks.limits import NO_LIMIT, USUAL
 from grader.notebooks.template import HIDDEN, SCHEME, SOLUTION, Marks
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ NAMES = "nbgrader_config.py", "nbgrader_config.json"  # in a course root; the se
 # Sections under which nbgrader's options stood in earlier versions; it still reads them.
 _OUTDATED = "NbGraderConfig", "BasicConfig", "BaseNbGraderApp", "BaseApp", "NbGrader", "TransferApp"
 _OUTDATED += ("BaseNbConvertApp",)
+
+
+# Classes under whose names nbgrader's Execute finds its settings. Its import takes a tenth of a second and more.
+_EXECUTE = "Execute", "ExecutePreprocessor", "NotebookClient", "Preprocessor", "NbGraderPreprocessor"
+_EXECUTE += "NbConvertBase", "LoggingConfigurable", "Configurable"
 
 
 def load(root: Path) -> Config:
@@ -78,6 +83,8 @@ def cell_seconds(config: Config) -> Seconds:
     As nbgrader has it: `timeout_func` overrules `timeout`, each may stand under the name of an older class, and None,
     0 or less is no limit. Raises CourseError where nbgrader would not accept the value.
     """
+    if not any(config.get(section) for section in _EXECUTE):
+        return USUAL
     from nbgrader.preprocessors import Execute
     from traitlets import TraitError
 
@@ -171,6 +178,8 @@ def refuse_other_languages(config: Config, where: str, kernels: dict[str, dict[s
 def language_of(spec: dict[str, Any]) -> str:
     """Return the language of a kernelspec in small letters, `python` for every Python, "" where nobody knows."""
     language, kernel = str(spec.get("language") or "").lower(), str(spec.get("name") or "").lower()
+    if not language and kernel in ("python", "python3"):  # Jupyter's own, everywhere
+        return "python"
     if not language and kernel:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
