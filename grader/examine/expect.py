@@ -280,10 +280,15 @@ def _first_within(actual: Any, expected: Any) -> tuple[str, str, str]:
 def _expect_bound(
     value: float, bound: float, holds: bool, words: str, of: str, hint: str | None = None
 ) -> None:
-    record(of, value, bound=f"{words} {bound:.4g}")
+    record(of, value, bound=f"{words} {_shown(bound)}")
     if holds is not True:
-        why = f"{of}: {value:.4g}, {words} {bound:.4g} allowed"
-        raise Failed(why, f"{value:.4g}", f"{words} {bound:.4g}", hint=hint)
+        why = f"{of}: {_shown(value)}, {words} {_shown(bound)} allowed"
+        raise Failed(why, _shown(value), f"{words} {_shown(bound)}", hint=hint)
+
+
+def _shown(value: float) -> str:
+    """Return a number with four digits, or all of them where it counts something: one too many must be seen."""
+    return f"{value:,.0f}" if abs(value) < 1e15 and value == int(value) else f"{value:.4g}"
 
 
 def _float(value: float) -> float:

@@ -129,6 +129,8 @@ def _shuffled(value: Any, shift: int) -> Any:
 class Gone(RuntimeError):
     """The implementation ended, or took too long; no test of it can pass any more."""
 
+    __module__ = "builtins"  # as pytest shows it: without this file's name
+
 
 class Implementation:
     """The stubs' end of the socket."""
@@ -143,7 +145,7 @@ class Implementation:
             question = {"call": name, "args": list(args), "kwargs": dict(kwargs)}
             answer = self.ask(question)
         except wire.WireError as error:
-            raise TypeError(f"{name} is given what it does not take: {error}") from None
+            raise TypeError(f"{name} takes plain data and tensors, and nothing else: {error}") from None
         if "raised" in answer:
             raise CROSS.get(answer["raised"], RuntimeError)(_WORDS)
         for old, new in zip([args, kwargs], answer.get("changed", []), strict=False):
@@ -166,7 +168,7 @@ class Implementation:
                 self._sock.settimeout(max(0.001, end - time.monotonic()))
             return found[0]
         except TimeoutError:
-            self.gone = f"a call of the implementation took longer than {patience:g} s"
+            self.gone = f"{question.get('call', 'the import')} took longer than {patience:.3g} s"
         except (OSError, EOFError):
             self.gone = "the implementation ended"
         raise Gone(self.gone)
@@ -254,7 +256,7 @@ class _Teller:
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
-            self._keep(report, "failed")
+            self._keep(report, "broken")
 
     def _keep(self, report: Any, outcome: str) -> None:
         crash = getattr(report.longrepr, "reprcrash", None)
@@ -281,15 +283,6 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     hypothesis.settings.register_profile("suite", fast)
     hypothesis.settings.load_profile("suite")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    options = [
-        "-x",
-        "-q",
-        "--tb=short",
-        "--no-header",
-        "--no-summary",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        os.devnull,
-    ]
+    # No report of its own: among the prints of a hundred runs nobody could tell whose it is.
+    options = ["-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-c", os.devnull]
     return pytest.main([*options, f"--rootdir={submission}", file], plugins=[teller])

@@ -27,6 +27,7 @@ from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
 from grader.text import plain
 
+FAILS_ON = "the suite fails on a right implementation ({})"
 FIRST, SECOND = 2, 1  # runs of every right implementation among the first runs, and among the second ones
 AT_ONCE = 2
 _WARM = ["grader.examine.suite.warm"]
@@ -137,11 +138,13 @@ class Suite:
             raise tried
         return tried
 
-    def kills(self, right: Mapping[str, Mapping[str, str]], mutants: Sequence[Mutant]) -> Kills:
+    def kills(
+        self, right: Mapping[str, Mapping[str, str]], mutants: Sequence[Mutant], *, fails_on: str = FAILS_ON
+    ) -> Kills:
         """Run the suite against all of `right`, three times each, and against the mutants, those it kills twice.
 
         The keys of `right` say in which points an implementation differs from the reference. Raises Failed where the
-        suite fails on one of them, or takes longer than it may.
+        suite fails on one of them, as `fails_on` says with that key, or takes longer than it may.
         """
         longest = 0.0
         suspects = list(mutants)
@@ -156,7 +159,7 @@ class Suite:
                 strict=True,
             ):
                 if mutant is None:
-                    self._require(tried, how)
+                    self._require(tried, fails_on.format(how))
                     longest = max(longest, tried.seconds)
                 elif not tried.passed:
                     failed.append(mutant)
@@ -182,12 +185,15 @@ class Suite:
                     _, jobs = one.result()
                     self._place.close_later(*jobs)
 
-    def _require(self, tried: Tried, how: str) -> None:
+    def _require(self, tried: Tried, fails: str) -> None:
+        if not tried.passed and not tried.test:
+            raise Failed(tried.why, expected="a file of tests that pytest can run to its end", hint="")
         if not tried.passed:
             raise Failed(
-                f"the suite fails on a right implementation ({how}). {tried.sentence}",
+                f"{fails}. {tried.sentence}",
                 yours=tried.test,
                 expected="a suite that passes on everything that does what the statement says",
+                hint="",  # the check's own is about mutants that survive
             )
         if tried.seconds > self._wall:
             raise TimedOut(
@@ -211,7 +217,7 @@ class Suite:
             return (
                 False,
                 "",
-                f"the process of the tests {tests.closed[0] or 'said something else than asked'}",
+                f"the process of the tests {tests.closed[0] or 'said something else than asked'}; no test may exit",
             )
         if "broken" in message:
             raise StudentError(f"the implementation cannot be tested: {plain(message['broken'], 300)}")
@@ -229,6 +235,8 @@ def _read(message: dict[str, Any]) -> tuple[bool, str, str]:
     ):
         return False, "", "the process of the tests said something else than asked"
     for name, outcome, text in rows:
+        if outcome == "broken":
+            return False, "", f"pytest cannot load {plain(name, 100)}: {plain(text, 400)}"
         if outcome == "failed":
             return False, plain(name, 100), plain(text, 400)
     passed = [row for row in rows if row[1] == "passed"]

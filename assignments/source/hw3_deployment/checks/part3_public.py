@@ -104,7 +104,8 @@ def expect_quantized(sub, rows, of):
 @check(
     item="int8",
     points=0.2,
-    hint="The largest magnitude of a row becomes 127 or -127; the scale is that magnitude by 127.",
+    hint="Each row has a scale of its own: its largest magnitude by 127. That number becomes 127 or -127, and all "
+    "are rounded to the nearest integer, not cut.",
 )
 def rows_have_a_scale_each(sub):
     """24 rows of magnitudes from 1e-3 to 1e3, the largest number negative in half of them: codes and scales."""
@@ -157,11 +158,14 @@ def expect_linear(sub, shape, outputs, layout, *, with_bias, of):
         of = f"{of}, beside yours of a plain matrix"
         right = expect_tensor(reply["plain"], (count, outputs), torch.float32, "outputs of a plain matrix")
         right = right.reshape(*shape[:-1], outputs)
+    # First: what follows is made of the inputs as they are after the call.
+    kept = "Copy what you change: the inputs are the caller's."
+    expect_equal(reply["inputs"], inputs, of=f"{of}: inputs after the call", hint=kept)
     expect_close(
         reply["outputs"],
         right,
         atol=2e-6 * float(right.abs().max()),
-        why="float32 after exact sums; a row that shares its scale differs by 1e-3 and more",
+        why="float32 after exact sums",
         of=of,
     )
     expect_related(
@@ -170,7 +174,6 @@ def expect_linear(sub, shape, outputs, layout, *, with_bias, of):
         at_least=0.9,
         of=f"{of}, beside the layer in float32",
     )
-    expect_equal(reply["inputs"], inputs, of=f"{of}: inputs after the call")
 
 
 @check(
