@@ -6,11 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from corpus import collate, decode, encode, order, shard, split
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import forward, initial, loss
 from optimizer import adamw, clip, learning_rate
 from training import evaluate, gradients_of, load, save, start, train, train_step
+
+# The suite runs a hundred times; ten examples a time find what thirty find.
+settings.register_profile("few", settings(), max_examples=10)
+settings.load_profile("few")
 
 
 @pytest.fixture
