@@ -279,7 +279,9 @@ def orders_differ(sub):
     points=0.25,
     hint="No lock around a step: that is what HOGWILD! means.",
     forgeable="how long a step takes, the driver says beside the code that is timed; the whole is timed outside",
-    accepts=dict.fromkeys(("zeros", "constant", "cached"), "steps and time are measured, not what is returned"),
+    accepts=dict.fromkeys(
+        ("zeros", "constant", "cached"), "steps and time are measured, not what is returned"
+    ),
 )
 def steps_overlap(sub):
     """4 workers with 30 steps each that only wait take less than 2.2 times as long as one worker with 30 steps."""
