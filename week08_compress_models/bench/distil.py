@@ -8,14 +8,12 @@ import functools
 import json
 import platform
 import time
-from enum import Enum
-from typing import Annotated
 
 import torch
-import typer
 
 from week08_compress_models import language_model as lm
 from week08_compress_models import students as d
+from week08_compress_models.bench.command import run
 
 STEPS, BATCH, TEMPERATURE, SHARE = 800, 8, 1.0, 0.7
 
@@ -39,18 +37,5 @@ def main(seeds: list[int], ways: list[str]) -> None:
             d.RECORD.write_text(json.dumps(found, indent=1) + "\n")
 
 
-Way = Enum("Way", [(one, one) for one in ("alone", "taught")])
-
-
-def command(
-    seed: Annotated[int | None, typer.Argument(help="one of the seeds; all without it")] = None,
-    way: Annotated[Way | None, typer.Argument(help="both without it")] = None,
-) -> None:
-    """Make the record anew, or a part of it."""
-    if seed is not None and seed not in lm.SEEDS:
-        raise typer.BadParameter(f"seed {seed}: there are {', '.join(map(str, lm.SEEDS))}")
-    main([*lm.SEEDS] if seed is None else [seed], [one.value for one in Way] if way is None else [way.value])
-
-
 if __name__ == "__main__":
-    typer.run(command)
+    run(main, ("alone", "taught"))

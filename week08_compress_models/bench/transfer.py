@@ -5,14 +5,12 @@ Writes `bench/transfer.json`. `... SEED WAY` adds one of them. Some two minutes 
 
 import json
 import platform
-from enum import Enum
-from typing import Annotated
 
 import torch
-import typer
 
 from week08_compress_models import language_model as lm
 from week08_compress_models import transfer
+from week08_compress_models.bench.command import run
 
 
 def pieces(size: int, seed: int) -> transfer.Pieces:
@@ -39,18 +37,5 @@ def main(seeds: list[int], ways: list[str]) -> None:
             transfer.RECORD.write_text(json.dumps(found, indent=1) + "\n")
 
 
-Way = Enum("Way", [(one, one) for one in ("tuned", "from nothing")])
-
-
-def command(
-    seed: Annotated[int | None, typer.Argument(help="one of the seeds; all without it")] = None,
-    way: Annotated[Way | None, typer.Argument(help="both without it")] = None,
-) -> None:
-    """Make the record anew, or a part of it."""
-    if seed is not None and seed not in lm.SEEDS:
-        raise typer.BadParameter(f"seed {seed}: there are {', '.join(map(str, lm.SEEDS))}")
-    main([*lm.SEEDS] if seed is None else [seed], [one.value for one in Way] if way is None else [way.value])
-
-
 if __name__ == "__main__":
-    typer.run(command)
+    run(main, ("tuned", "from nothing"))

@@ -133,6 +133,31 @@ def test_a_suite_that_fails_on_a_right_implementation_is_told_on_which(suite):
         suite(text).kills({"plain": {"shop.py": RIGHT}}, [])
 
 
+def test_a_suite_that_fails_on_the_students_own_package_does_not_say_that_the_test_is_wrong(suite):
+    text = "from shop import add\ndef test_a():\n    assert add({}, 1)['b'] == 2"
+    with pytest.raises(Failed) as told:
+        suite(text).kills({"": {"shop.py": RIGHT}}, [], fails_on="the test or the package is wrong")
+    assert told.value.why.startswith("the test or the package is wrong. test_a: assert 1 == 2")
+    assert told.value.hint == ""  # the check's own is about mutants that survive
+
+
+def test_a_suite_that_pytest_cannot_load_is_not_said_to_fail_on_an_implementation(suite):
+    with pytest.raises(Failed) as told:
+        suite("import nonsense").kills({"plain": {"shop.py": RIGHT}}, [])
+    assert told.value.why.startswith("pytest cannot load test_shop.py: ModuleNotFoundError: No module named")
+    assert told.value.expected == "a file of tests that pytest can run to its end"
+    assert told.value.hint == ""
+
+
+def test_what_pytest_reports_of_each_run_is_not_among_what_the_suite_prints(examiner, tmp_path):
+    (tmp_path / "test_shop.py").write_text("print('mine')\ndef test_a():\n    assert 1 == 2")
+    check = Check("c", "i", 1.0, 120.0, None, "", "", False, "S.", lambda sub: None)
+    with contextlib.closing(Packed(tmp_path)) as packed:
+        sub = Submission(examiner.place, packed, check, driver=None, memory=1 << 30, seed=1)
+        assert not sub.suite("test_shop.py", NAMES).run({"shop.py": RIGHT}).passed
+    assert not [line for line in sub.output if "failed" in line or "assert" in line]
+
+
 def test_a_suite_that_takes_too_long_is_no_suite(suite):
     text = "import time\ndef test_a():\n    while time.process_time() < 2: pass"
     # On a busy machine its wall time is over before its processor time is too much.
@@ -144,7 +169,7 @@ def test_an_implementation_that_hangs_or_dies_fails_the_test_that_asked(suite):
     asks = "from shop import add\ndef test_a():\n    add({}, 1)\n"
     loops = RIGHT.replace('print("nobody', 'while True: print("nobody')
     hangs = suite(asks, patience=0.3).run({"shop.py": loops})
-    assert "longer than" in hangs.why
+    assert hangs.why.startswith("Gone: shop.add took longer than ")  # whose module is nothing to students
     dies = suite(asks).run(
         {"shop.py": RIGHT.replace("print(", "import os; os._exit(print(").replace('this")', 'this") or 0)')}
     )
