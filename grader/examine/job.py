@@ -202,14 +202,16 @@ class Job:
     def drain(self) -> None:
         """Take what already lies in the streams; all of it came before what was last received.
 
-        Standard output first, and all of it: what a process wrote there before a line of standard error lies there by
-        now, and a piece for each process would let that line overtake it.
+        What a process wrote to standard output before a line of standard error must not come after it. So standard
+        error is measured first, and no more of it is read than lay there then: standard output, measured and read
+        next, holds all that came before. No more than what was measured: a process that goes on printing must not keep
+        the examiner.
         """
-        for sock in (self._out, self._err):
-            # No more than lies there now: a process that goes on printing must not keep the examiner.
-            end = self.printed + struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+        lying = [(sock, _lying(sock)) for sock in (self._err, self._out)]
+        for sock, left in reversed(lying):
+            end = self.printed + left
             while self.printed < end and sock in self._selector.get_map() and self._ready(sock):
-                self._read_stream(sock)
+                self._read_stream(sock, end - self.printed)
 
     def usage(self) -> Usage | None:
         return self._cgroup.usage() if self._cgroup else None
@@ -345,8 +347,8 @@ class Job:
             self.closed[rank] = f"sent what is no answer: {error}"
         self._selector.unregister(self._workers[rank])
 
-    def _read_stream(self, sock: socket.socket) -> None:
-        data = sock.recv(1 << 18) if sock is self._status else self._printed.receive(sock, 1 << 18)
+    def _read_stream(self, sock: socket.socket, most: int = 1 << 18) -> None:
+        data = sock.recv(most) if sock is self._status else self._printed.receive(sock, most)
         if not data:
             self._selector.unregister(sock)
         elif sock is self._status:
@@ -363,6 +365,11 @@ class Job:
             self.printed += len(data)
             kept = self._streams[sock]
             kept += data[: KEPT_OUTPUT - len(kept)]
+
+
+def _lying(sock: socket.socket) -> int:
+    """Return how many bytes can be read from `sock` at once."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
 
 
 def _hung_up(sock: socket.socket) -> bool:

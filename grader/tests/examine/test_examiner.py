@@ -8,7 +8,7 @@ import time
 import pytest
 
 from grader.course import Course, CourseError
-from grader.examine import checks
+from grader.examine import asking, checks
 from grader.examine.examiner import Examiner, checks_of
 from grader.examine.job import Job
 from grader.examine.printed import CHUNKS, KEPT, WRITERS, Printed
@@ -193,6 +193,20 @@ def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, 
     # A child that was gone when its line was read, on a busy machine, cannot be said to be a rank's.
     said = [line.replace(" [31m", "[31m") for line in check.output if not line.startswith("a child of")]
     assert said == ([] if how == "is right" else told), check.why
+
+
+def test_a_line_of_standard_error_never_overtakes_what_was_printed_before_it(examiner, part, work, monkeypatch):
+    """Also where the process goes on printing while the examiner reads."""
+    monkeypatch.setattr(asking, "LAST_LINES", 20_000)
+    (work / "sums.py").write_text(
+        "import sys\n\ndef total(x):\n    for number in range(5000):\n        print('out', number, flush=True)\n"
+        "        print('err', number, file=sys.stderr, flush=True)\n    raise ValueError\n"
+    )
+    (check,) = examiner.examine(part, work, hidden=False, items=["total"]).checks
+    place = {line: number for number, line in enumerate(check.output)}
+    both = [number for number in range(5000) if f"out {number}" in place and f"err {number}" in place]
+    assert len(both) > 20, check.why
+    assert [number for number in both if place[f"out {number}"] > place[f"err {number}"]] == []
 
 
 def test_what_a_process_prints_in_small_pieces_is_kept_within_bounds():
