@@ -50,6 +50,7 @@ class Asking:
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
         self._wall = self._allowed = check.wall * place.stretch
         self._deadline = time.perf_counter() + self._wall
+        self._together = False  # whether the calls of this check share the time that is allowed
         self._limits = Limits(memory=check.memory or memory)
         # Whether freed memory goes back to the kernel at once: for those alone who read how much was in use.
         self._frees = mentions(check.function, MEMORY)
@@ -78,7 +79,9 @@ class Asking:
             self._require(target)
         now = time.perf_counter()
         deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
-        self._allowed = max(0.0, deadline - now)
+        # What this call has may be what the calls before it left of the check's time.
+        self._together = deadline == self._deadline and deadline - now < 0.9 * self._wall
+        self._allowed = self._wall if self._together else deadline - now
         job = Job(self._place, packed or self._packed, world, self._limits)
         try:
             driver = self._driver if packed is None else None
@@ -216,7 +219,9 @@ class Asking:
                 asked = key not in ("port", "ready")
                 why, code = explain(job, silent, watch.seconds, self._packed.names, self._text, asked)
             else:
-                why, code = explain_slow(job, silent, self._allowed, self._packed.names, self._text)
+                why, code = explain_slow(
+                    job, silent, self._allowed, self._packed.names, self._text, self._together
+                )
             raise TimedOut(why, yours=plain(code, 200), expected="an answer")
         answers = [job.inbox[rank].pop(0) for rank in ranks]
         if any(key not in answer for answer in answers):

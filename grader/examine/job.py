@@ -204,7 +204,7 @@ class Job:
 
         What a process wrote to standard output before a line of standard error must not come after it. So standard
         error is measured first, and no more of it is read than lay there then: standard output, measured and read
-        next, holds all that came before. No more than what was measured: a process that goes on printing must not keep
+        next, holds all that came before. Nor more than was measured: one that goes on printing must not keep
         the examiner.
         """
         lying = [(sock, _lying(sock)) for sock in (self._err, self._out)]

@@ -72,13 +72,22 @@ def explain(
 
 
 def explain_slow(
-    job: Any, ranks: Sequence[int], seconds: float, names: Sequence[str], source: Callable[[str], str]
+    job: Any,
+    ranks: Sequence[int],
+    seconds: float,
+    names: Sequence[str],
+    source: Callable[[str], str],
+    together: bool = False,
 ) -> tuple[str, str]:
-    """Return a sentence on ranks whose time is over although they work, and the line where the first one is."""
+    """Return a sentence on ranks whose time is over although they work, and the line where the first one is.
+
+    `together` says that earlier calls have spent a part of these seconds.
+    """
     world = len(job.inbox)
     who = "your code" if world == 1 else _name(ranks, world)
     told, code = _told(job, ranks, names, source, ("is", "are"))
-    return f"{who} did not answer within {seconds:.3g} s: {'; '.join(told)}", code
+    allowed = f"{seconds:.3g} s" + (" for all calls of this check together" if together else "")
+    return f"{who} did not answer within {allowed}: {'; '.join(told)}", code
 
 
 def _told(

@@ -90,7 +90,7 @@ def test_the_same_work_gets_the_same_verdicts_whatever_ran_before(examiner, part
 HINTED = """
 from grader.checks import check, expect_equal
 
-@check(item="total", points=1, wall=1, hint="About values.", waiting="About waiting.")
+@check(item="total", points=1, wall=3, hint="About values.", waiting="About waiting.")
 def hinted(sub):
     "S."
     expect_equal(sub.call("sums:total", [1, 2]).result, 3)
@@ -195,7 +195,9 @@ def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, 
     assert said == ([] if how == "is right" else told), check.why
 
 
-def test_a_line_of_standard_error_never_overtakes_what_was_printed_before_it(examiner, part, work, monkeypatch):
+def test_a_line_of_standard_error_never_overtakes_what_was_printed_before_it(
+    examiner, part, work, monkeypatch
+):
     """Also where the process goes on printing while the examiner reads."""
     monkeypatch.setattr(asking, "LAST_LINES", 20_000)
     (work / "sums.py").write_text(
@@ -366,6 +368,17 @@ def total(numbers):
 def spread(numbers):
     return max(numbers) - min(numbers)
 """
+
+
+def test_the_time_that_a_message_names_is_the_checks_where_its_calls_share_it(examiner, part, work):
+    """What the calls before had left can be nothing: "within 0 s" says what nobody can mend."""
+    part.checks_public.write_text(HINTED.replace("wall=3", "wall=2"))
+    (work / "sums.py").write_text(
+        "import time\ndef total(x):\n    time.sleep(1)\n    return 3\ndef spread(x):\n    while True: pass\n"
+    )
+    (check,) = examiner.examine(part, work, hidden=False).checks
+    allowed = f"{2 * examiner.place.stretch:.3g} s"
+    assert f"did not answer within {allowed} for all calls of this check together" in check.why
 
 
 def test_what_is_left_of_an_item_after_a_time_out_is_skipped_for_who_waits_and_run_for_a_grade(
