@@ -69,7 +69,7 @@ def on_a_grid(weight, inputs, bits, group):
 
 
 def transformed(vectors):
-    """Return `hadamard` of each tensor; "ValueError" where it raised one."""
+    """Return `hadamard` of each tensor, "ValueError" where it raised one, and the tensors as they are then."""
     from rotation import hadamard
 
     found = []
@@ -78,7 +78,7 @@ def transformed(vectors):
             found.append(hadamard(x))
         except ValueError:
             found.append("ValueError")
-    return found
+    return {"found": found, "vectors": vectors}
 
 
 def rotated(first, bias, second, signs, hidden, layout="plain"):

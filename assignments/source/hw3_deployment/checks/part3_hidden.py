@@ -102,7 +102,7 @@ def long_vectors_are_cheap(sub):
     """A vector of 2^20 numbers, float32, in 8 s: a matrix of that size would have 4 TB."""
     x, places = torch.zeros(1 << 20), sub.rng.permutation(1 << 20)[:4]
     x[places] = sub.rng.uniform(500, 2000, (4,))
-    (found,) = public().listed(sub.call("driver:transformed", [x], wall=8).result, 1, "the reply")
+    ((found,), _) = public().transforms_of(sub, [x], wall=8)
     public().expect_tensor(found, x.shape, torch.float32, "transform of 2^20 numbers")
     # Sorted: factors and the order of rows cost points where values are compared.
     of = "transform of 2^20 numbers, sorted"
@@ -126,9 +126,7 @@ def signs_come_first(sub):
     for name, before, after in zip(names, arguments, kept, strict=True):
         expect_equal(after, before, of=f"{name} after the call", hint="Copy what you change.")
     refused = [sub.rng.normal((2, 12)), sub.rng.normal((48,))]
-    found = public().listed(
-        sub.call("driver:transformed", refused, wall=public().WALL).result, 2, "the reply"
-    )
+    found, _ = public().transforms_of(sub, refused)
     for x, mine in zip(refused, found, strict=True):
         same = type(mine) is str and mine == "ValueError"
         expect(same, f"no ValueError for {x.shape[-1]} numbers", spec="ValueError", hint="")

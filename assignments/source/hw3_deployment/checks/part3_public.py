@@ -278,6 +278,12 @@ def hadamard(x):
     return mixed.reshape(x.shape) / math.sqrt(size)
 
 
+def transforms_of(sub, vectors, wall=WALL):
+    """Return what the student's `hadamard` makes of the vectors, and the vectors as they are afterwards."""
+    reply = damaged(sub.call("driver:transformed", vectors, wall=wall).result, "found", "vectors")
+    return [listed(reply[name], len(vectors), name) for name in ("found", "vectors")]
+
+
 @check(
     item="rotation",
     points=0.15,
@@ -287,9 +293,12 @@ def transform_is_hadamards(sub):
     """Vectors of 1, 2, 16 and 128 numbers, float64, in batches of any shape, times Hadamard's matrix."""
     shapes = [(3, 1), (2,), (4, 5, 16), (128,), (2, 128)]
     vectors = [sub.rng.normal(shape, dtype=torch.float64) for shape in shapes]
-    found = listed(sub.call("driver:transformed", vectors, wall=WALL).result, len(shapes), "the reply")
-    for x, mine in zip(vectors, found, strict=True):
-        expect_close(mine, hadamard(x), atol=1e-10, why="float64", of=f"transform of shape {tuple(x.shape)}")
+    found, afterwards = transforms_of(sub, vectors)
+    for x, mine, after in zip(vectors, found, afterwards, strict=True):
+        of = f"shape {tuple(x.shape)}"
+        expect_close(mine, hadamard(x), atol=1e-10, why="float64", of=f"transform of {of}")
+        # After the numbers: a transform in place is right, and leaves the caller without the vector.
+        expect_equal(after, x, of=f"vector of {of} after the call", hint="Copy what you change.")
 
 
 def peak(hidden):
