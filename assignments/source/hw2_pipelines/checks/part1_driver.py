@@ -67,10 +67,13 @@ class Adam(Momentum):
 def make_scaler(kind, settings):
     """Return the student's scaler, `static` or `dynamic`; from now on PyTorch's own refuses to work."""
 
-    def refuse(*arguments, **options):
-        raise RuntimeError("torch.amp.GradScaler is there to compare with; the scaler is yours to write")
+    class Refuses:
+        def __init__(self, *arguments, **options):
+            raise RuntimeError("torch.amp.GradScaler is there to compare with; the scaler is yours to write")
 
-    torch.amp.GradScaler = torch.cuda.amp.GradScaler = torch.amp.grad_scaler.GradScaler = refuse
+        __init_subclass__ = __init__
+
+    torch.amp.GradScaler = torch.cuda.amp.GradScaler = torch.amp.grad_scaler.GradScaler = Refuses
     import loss_scaling
 
     scaler = {"static": loss_scaling.StaticLossScaler, "dynamic": loss_scaling.DynamicLossScaler}[kind]
@@ -166,11 +169,16 @@ def _play(scaler, optimizers, steps):
             for parameter, slope in zip(optimizer.parameters(), slopes, strict=True)
             if slope is not None
         ]
+        losses = []
         if pairs:
-            scaler.scale(sum((parameter * slope).sum() for parameter, slope in pairs)).backward()
+            loss = sum((parameter * slope).sum() for parameter, slope in pairs)
+            losses.append(loss.item())
+            scaler.scale(loss).backward()
+            losses.append(loss.item())
         raw = [_gradients(optimizer) for optimizer in optimizers]
-        unscaled, stepped = [], []
-        for optimizer, by_hand in zip(optimizers, step["unscale"], strict=True):
+        held = [[parameter.grad for parameter in optimizer.parameters()] for optimizer in optimizers]
+        unscaled, in_place, stepped = [], [], []
+        for optimizer, by_hand, before in zip(optimizers, step["unscale"], held, strict=True):
             if by_hand:
                 scaler.unscale_(optimizer)
                 if step.get("clamp"):
@@ -178,6 +186,7 @@ def _play(scaler, optimizers, steps):
                         if parameter.grad is not None:
                             parameter.grad.nan_to_num_(0.0).clamp_(-step["clamp"], step["clamp"])
             unscaled.append(_gradients(optimizer) if by_hand else None)
+            in_place.append([one.grad is two for one, two in zip(optimizer.parameters(), before, strict=True)])
         for optimizer in optimizers:
             stepped.append(number(scaler.step(optimizer)))
         scaler.update()
@@ -185,6 +194,8 @@ def _play(scaler, optimizers, steps):
             {
                 "raw": raw,
                 "unscaled": unscaled,
+                "in_place": in_place,
+                "loss": losses,
                 "stepped": stepped,
                 "scale": number(scaler.get_scale()),
                 "calls": [optimizer.calls for optimizer in optimizers],
@@ -221,6 +232,8 @@ def steps_with_torch(case):
         model[2].weight.copy_(case["weights"][1])
     optimizer = Momentum([{"lr": case["lr"], "params": list(model.parameters())}])
     scaler = torch.amp.GradScaler("cpu", init_scale=case["scale"], growth_interval=1)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)  # from earlier
     losses, scales = [], []
     for inputs, targets in case["batches"]:
         found = training_step(model, F.mse_loss, inputs, targets, optimizer, scaler, **case["options"])

@@ -45,33 +45,32 @@ def expect_moved(report, of):
 )
 def gradients_may_be_missing(sub):
     """Parameters without gradient, first or last in their group, and an optimizer without a single one."""
-    for kind in public().KINDS:
-        scaler = public().settings(kind, public().a_scale(sub))
-        (groups,) = optimizers = [public().two_groups(sub)]
-        for missing in (0, 3):
-            step = public().a_step(sub, optimizers, unscale=bool(missing))
-            step["slopes"][0][missing] = None
-            (odd,) = public().play(sub, kind, scaler, optimizers, [step])
-            expect_moved(odd, f"{kind}, one gradient is None")
-            # The same without that parameter.
-            rest = [
-                {**groups[0], "params": groups[0]["params"][:]},
-                {**groups[1], "params": groups[1]["params"][:]},
-            ]
-            del rest[missing // 2]["params"][missing % 2]
-            plain = {**step, "slopes": [[slope for slope in step["slopes"][0] if slope is not None]]}
-            (even,) = public().play(sub, kind, scaler, [rest], [plain])
-            mine = list(public().parts(odd["weights"], 0) or [])
-            expect(len(mine) == 4, "the driver's reply is damaged")
-            still = mine.pop(missing)
-            value = groups[missing // 2]["params"][missing % 2]
-            expect_close(still, value, atol=0, why="no gradient", of=f"{kind}: a parameter without gradient")
-            for one, two in zip(mine, public().parts(even["weights"], 0) or [], strict=True):
-                why = "yours where that parameter is not there"
-                expect_close(one, two, atol=1e-6, why=why, of=f"{kind}: the other parameters")
-        empty = {"slopes": [[None] * 4, public().slopes_of(sub, optimizers)[0]], "unscale": [True, False]}
-        (report,) = public().play(sub, kind, scaler, [groups, groups], [empty])
-        expect_moved(report, f"{kind}, one of two optimizers has no gradient")
+    scaler = public().settings("static", public().a_scale(sub))
+    (groups,) = optimizers = [public().two_groups(sub)]
+    for missing in (0, 3):
+        step = public().a_step(sub, optimizers, unscale=bool(missing))
+        step["slopes"][0][missing] = None
+        (odd,) = public().play(sub, "static", scaler, optimizers, [step])
+        expect_moved(odd, "one gradient is None")
+        # The same without that parameter.
+        rest = [
+            {**groups[0], "params": groups[0]["params"][:]},
+            {**groups[1], "params": groups[1]["params"][:]},
+        ]
+        del rest[missing // 2]["params"][missing % 2]
+        plain = {**step, "slopes": [[slope for slope in step["slopes"][0] if slope is not None]]}
+        (even,) = public().play(sub, "static", scaler, [rest], [plain])
+        mine = list(public().parts(odd["weights"], 0) or [])
+        expect(len(mine) == 4, "the driver's reply is damaged")
+        still = mine.pop(missing)
+        value = groups[missing // 2]["params"][missing % 2]
+        expect_close(still, value, atol=0, why="no gradient", of="a parameter without gradient")
+        for one, two in zip(mine, public().parts(even["weights"], 0) or [], strict=True):
+            why = "yours where that parameter is not there"
+            expect_close(one, two, atol=1e-6, why=why, of="the other parameters")
+    empty = {"slopes": [[None] * 4, public().slopes_of(sub, optimizers)[0]], "unscale": [True, False]}
+    (report,) = public().play(sub, "static", scaler, [groups, groups], [empty])
+    expect_moved(report, "one of two optimizers has no gradient")
 
 
 @check(
@@ -81,16 +80,17 @@ def gradients_may_be_missing(sub):
 )
 def large_numbers_are_no_overflow(sub):
     """Gradients of 1e36, whose sum and squares exceed float32: the step is made."""
-    for kind in public().KINDS:
-        groups = [{"lr": 1e-30, "params": [sub.rng.normal((2000,)) for _ in range(3)]}]
-        step = public().a_step(sub, [groups])
-        sign = sub.rng.choice([1.0, -1.0])
-        for slope in step["slopes"][0]:
-            slope.abs_().add_(1.0).mul_(sign * 1e36 / slope.max())
-        scaler = public().settings(kind, 8.0)
-        (report,) = public().play(sub, kind, scaler, [groups], [step])
-        expect_moved(report, f"{kind}, gradients of 1e36")
-        expect_equal(report["stepped"], [True], of=f"{kind}, gradients of 1e36: what step() returns")
+    groups = [{"lr": 1e-30, "params": [sub.rng.normal((2000,)) for _ in range(3)]}]
+    step = public().a_step(sub, [groups])
+    sign = sub.rng.choice([1.0, -1.0])
+    for slope in step["slopes"][0]:
+        slope.abs_().add_(1.0).mul_(sign * 1e36 / slope.max())
+    scaler = public().settings("static", 8.0)
+    (report,) = public().play(sub, "static", scaler, [groups], [step])
+    expect_moved(report, "gradients of 1e36")
+    expect_equal(
+        report["stepped"], [True], of="gradients of 1e36: what step() returns", hint=public().STEPPED
+    )
 
 
 @check(
@@ -100,24 +100,23 @@ def large_numbers_are_no_overflow(sub):
 )
 def unscale_comes_once(sub):
     """`unscale_` by hand and then `step` give what `step` alone gives; an overflow that is clamped still counts."""
-    for kind in public().KINDS:
-        optimizers, scaler = [public().two_groups(sub)], public().settings(kind, public().a_scale(sub))
-        steps = [public().a_step(sub, optimizers) for _ in range(2)]
-        alone = public().play(sub, kind, scaler, optimizers, steps)
-        by_hand = public().play(sub, kind, scaler, optimizers, [{**one, "unscale": [True]} for one in steps])
-        for number, (one, two) in enumerate(zip(by_hand, alone, strict=True), 1):
-            expect_equal(one["calls"], [number], of=f"{kind}: calls of optimizer.step()")
-            pairs = zip(public().parts(one["weights"], 0), public().parts(two["weights"], 0), strict=True)
-            for mine, plain in pairs:
-                why = "yours with step() alone"
-                expect_close(mine, plain, atol=1e-6, why=why, of=f"{kind}: weights after unscale_ and step")
-        clamped = [public().a_step(sub, optimizers, unscale=True, clamp=1.0) for _ in range(2)]
-        public().overflow_everywhere(sub, clamped[1], 0)
-        first, second = public().play(sub, kind, scaler, optimizers, clamped)
-        expect_moved(first, f"{kind}, gradients clamped after unscale_")
-        # What step() says: that it does what it says is another check's matter.
-        of = f"{kind}: what step() returns where an overflow is clamped between unscale_ and step"
-        expect_equal(second["stepped"], [False], of=of)
+    optimizers, scaler = [public().two_groups(sub)], public().settings("static", public().a_scale(sub))
+    steps = [public().a_step(sub, optimizers) for _ in range(2)]
+    alone = public().play(sub, "static", scaler, optimizers, steps)
+    by_hand = public().play(sub, "static", scaler, optimizers, [{**one, "unscale": [True]} for one in steps])
+    for number, (one, two) in enumerate(zip(by_hand, alone, strict=True), 1):
+        expect_equal(one["calls"], [number], of="calls of optimizer.step()")
+        pairs = zip(public().parts(one["weights"], 0), public().parts(two["weights"], 0), strict=True)
+        for mine, plain in pairs:
+            why = "yours with step() alone"
+            expect_close(mine, plain, atol=1e-6, why=why, of="weights after unscale_ and step")
+    clamped = [public().a_step(sub, optimizers, unscale=True, clamp=1.0) for _ in range(2)]
+    public().overflow_everywhere(sub, clamped[1], 0)
+    first, second = public().play(sub, "static", scaler, optimizers, clamped)
+    expect_moved(first, "gradients clamped after unscale_")
+    # What step() says: that it does what it says is another check's matter.
+    of = "what step() returns where an overflow is clamped between unscale_ and step"
+    expect_equal(second["stepped"], [False], of=of)
 
 
 @check(
@@ -130,14 +129,13 @@ def unscale_comes_once(sub):
 )
 def calls_out_of_order_are_refused(sub):
     """Unscaled twice, unscaled after the step, two steps: a RuntimeError; after update() all is as before."""
-    for kind in public().KINDS:
-        optimizers, scaler = [public().two_groups(sub)], public().settings(kind, public().a_scale(sub))
-        case = {"kind": kind, "settings": scaler, "optimizers": optimizers}
-        found = sub.call("driver:misuse", case, wall=public().WALL).result
-        expect(type(found) is dict and len(found) == 4, "the driver's reply is damaged")
-        for name, ended in found.items():
-            right = None if "update" in name else "RuntimeError"
-            expect_equal(ended, right, of=f"{kind}, {name}: what it raises")
+    optimizers, scaler = [public().two_groups(sub)], public().settings("static", public().a_scale(sub))
+    case = {"kind": "static", "settings": scaler, "optimizers": optimizers}
+    found = sub.call("driver:misuse", case, wall=public().WALL).result
+    expect(type(found) is dict and len(found) == 4, "the driver's reply is damaged")
+    for name, ended in found.items():
+        right = None if "update" in name else "RuntimeError"
+        expect_equal(ended, right, of=f"{name}: what it raises")
 
 
 @check(
