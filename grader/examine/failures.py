@@ -36,6 +36,7 @@ def explain_failure(job: Job, stretch: float) -> StudentError:
     where = ""
     if plain(error.get("file"), 80):
         where = f" at {plain(error['file'], 80)}, line {plain(error.get('line'), 10)}"
+        message = message.removesuffix(".")  # the place follows
     if asks := _asks_the_keyboard(kind, message):
         told = f" ({kind}: {message})" if message else ""
         return StudentError(f"{asks}{where}: nobody sits at the keyboard during a check{told}. {INSTEAD}")
