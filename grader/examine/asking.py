@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.examine import weaker
+from grader.examine.cards import Card
 from grader.examine.checks import (
     Check,
     StudentError,
@@ -46,8 +47,10 @@ class Asking:
         seed: int,
         references: Path | None = None,
         keep_output: bool = False,
+        card: Card | None = None,
     ):
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
+        self._card = card
         self._wall = self._allowed = check.wall * place.stretch
         self._deadline = time.perf_counter() + self._wall
         self._limits = Limits(memory=check.memory or memory)
@@ -79,7 +82,7 @@ class Asking:
         now = time.perf_counter()
         deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
         self._allowed = max(0.0, deadline - now)
-        job = Job(self._place, packed or self._packed, world, self._limits)
+        job = Job(self._place, packed or self._packed, world, self._limits, card=self._card)
         try:
             driver = self._driver if packed is None else None
             order = {"target": target, "driver": driver, "world": world, "group": group}
@@ -160,7 +163,7 @@ class Asking:
             job.send(rank, call, deadline)
         results = self._answers(job, answer, deadline, ranks=range(len(arguments)))
         wall = time.perf_counter() - started
-        after, sent = job.usage(), job.traffic()
+        after, sent, on_gpu = job.usage(), job.traffic(), job.peak_gpu_memory()
         peak = after.peak_memory if after else None
         if resident is not None and (most := weaker.peak(job.first_pids)) is not None:
             peak = most - resident
@@ -181,6 +184,7 @@ class Asking:
             left=left,
             sent=moved[0] if moved else None,
             packets=moved[1] if moved else None,
+            peak_gpu_memory=on_gpu,
         )
 
     def _answer(self, job: Job, key: str, deadline: float) -> Any:

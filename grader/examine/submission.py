@@ -135,10 +135,15 @@ class Submission(Asking):
         60 pairs or the check's own time do not settle it.
         """
 
+        if self._card is not None and clock == "cpu":
+            raise ValueError(
+                'a part with a GPU is compared by clock="wall": who waits for a GPU uses no processor'
+            )
+
         def start(packed: Packed, limits: Limits, target: str, _: Callable[[Job], None]) -> Contender:
             order = {"target": target, "driver": self._driver, "world": 1, "group": False}
             deadline = min(self._deadline, time.perf_counter() + self._allowed)
-            return Contender(self._place, packed, limits, order, self._answer, deadline)
+            return Contender(self._place, packed, limits, order, self._answer, deadline, self._card)
 
         self._race(target, against, start, inputs, threshold, verify, warmup, clock, cpus, wall)
 
@@ -296,7 +301,7 @@ class Submission(Asking):
             self._require(target)
         self._heard, self._allowed = False, self._wall
         order = {"target": target, "driver": self._driver, "world": 1, "group": False}
-        job = Job(self._place, packed, 1, limits, dialed=True)
+        job = Job(self._place, packed, 1, limits, dialed=True, card=self._card)
         return Server(
             *(job, lambda job: self._start(job, order, self._deadline), self._explain, let_go),
             ports=ports,
