@@ -32,7 +32,7 @@ from grader.sandbox.packed import Packed
 
 LIMIT = 280.0  # seconds for all steps together
 STARTS, SLOWER = 5, 1.3
-BEGUN = 10.0  # seconds in which a grader's job has begun to compute
+BEGUN = 20.0  # seconds in which a grader's job begins to compute
 WORK = '''
 """What runs in the sandbox; `on` is "cuda", or "cpu" where the steps themselves are tested."""
 import os
@@ -278,22 +278,27 @@ def _equal(result: Any, reference: Any) -> None:
         raise Failed("the results differ")
 
 
-def killed(folder: Path, told: dict[str, str], cards: Cards) -> dict[str, Any]:
+def killed(folder: Path, options: dict[str, str], cards: Cards) -> dict[str, Any]:
     """Kill a grader whose job computes: seconds until the GPU is leased to another, clean."""
-    code = [sys.executable, "-c", KILLED, json.dumps({**told, "folder": str(folder / "killed")})]
+    code = [sys.executable, "-c", KILLED, json.dumps({**options, "folder": str(folder / "killed")})]
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
         code, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
     ) as process:
         assert process.stdout is not None  # a pipe was asked for
         said = process.stdout.readline().strip()
-        time.sleep(BEGUN)
-        held = all(cards.locks.try_lease(device.uuid) is None for device, _ in cards.usable()[0][:1])
+        device, end = cards.usable()[0][0][0], time.monotonic() + BEGUN
+        while not cards.nvml.processes(device) and time.monotonic() < end:
+            time.sleep(0.05)
+        computed, lease = bool(cards.nvml.processes(device)), cards.locks.try_lease(device.uuid)
+        if lease is not None:
+            lease.close()
         process.kill()
         begin = time.perf_counter()
     with cards.lease(60):
         seconds = time.perf_counter() - begin
-    return {"begun": said == "begins", "held while it ran": held, "seconds until clean and leased": seconds}
+    told = {"begun": said == "begins", "computed": computed, "held while it ran": lease is None}
+    return {**told, "seconds until clean and leased": seconds}
 
 
 def run(cards: Cards, folder: Path, told: dict[str, str]) -> dict[str, Any]:

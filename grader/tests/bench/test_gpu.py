@@ -3,9 +3,7 @@
 import ctypes
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,20 +13,16 @@ from grader.sandbox.lease import Locks
 from grader.tests.fake_gpus import FakeGpus, build_library
 
 
-def test_without_a_gpu_it_says_so_in_one_sentence_and_writes_nothing(tmp_path):
+def test_without_a_gpu_it_says_so_in_one_sentence_and_writes_nothing(tmp_path, monkeypatch, capsys):
     to = tmp_path / "results.json"
-    environment = {**os.environ, "FAKE_NVML": "/nowhere", "CUDA_VISIBLE_DEVICES": ""}
-    ran = subprocess.run(
-        [sys.executable, "-m", "grader.bench.gpu", "--to", str(to)],
-        cwd=Path(__file__).parents[3],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 1
-    assert ran.stdout == ""
-    assert ran.stderr.startswith("nothing was measured: ")
-    assert len(ran.stderr.splitlines()) == 1
+    monkeypatch.setenv("FAKE_NVML", "/nowhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "argv", ["gpu", "--to", str(to)])
+    assert bench.main() == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("nothing was measured: ")
+    assert len(said.err.splitlines()) == 1
     assert not to.exists()
 
 
@@ -41,7 +35,8 @@ def test_every_step_runs_and_one_that_breaks_stops_no_other(tmp_path, tmp_path_f
     monkeypatch.setenv("FAKE_NVML", str(fake.state))
     monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(bench, "BEGUN", 6.0)
+    monkeypatch.setattr(bench, "STARTS", 1)
+    monkeypatch.setattr(bench, "BEGUN", 2.0)
     told = {**fake.options, "locks": str(tmp_path / "locks"), "on": "cpu"}
     found = bench.run(Cards(locks=Locks(tmp_path / "locks"), **fake.options), tmp_path, told)
     # A kernel of Triton runs on no processor, and says so.
