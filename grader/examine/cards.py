@@ -235,6 +235,10 @@ class Card:
         self._look()
         return self._peak
 
+    def clocks(self) -> dict[str, int]:
+        """Return the clocks of its processors and memory now, in MHz, as far as it tells."""
+        return self._cards.nvml.clocks(self.device)
+
     def unclean(self) -> str:
         """Return what there is on the GPU that no job of ours put there; where nothing is, remember what rest is."""
         device, nvml = self.device, self._cards.nvml

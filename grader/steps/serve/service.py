@@ -65,7 +65,8 @@ class Service:
             except Refused as why:
                 return f"Not examined: {why}\n", False
             reports = [
-                (part, self._examiner.examine(part, folder, hidden=False)) for part in self.parts(assignment)
+                (part, self._examiner.examine(part, folder, hidden=False, skip=True))
+                for part in self.parts(assignment)
             ]
             if reports:
                 reports[0][1].notes[:0] = notes

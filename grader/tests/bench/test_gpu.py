@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from grader.bench import gpu as bench
+from grader.examine import gpu_race
 from grader.examine.cards import Cards
 from grader.sandbox.lease import Locks
 from grader.tests.fake_gpus import FakeGpus, build_library
@@ -35,6 +36,7 @@ def test_every_step_runs_and_one_that_breaks_stops_no_other(tmp_path, tmp_path_f
     monkeypatch.setenv("FAKE_NVML", str(fake.state))
     monkeypatch.setenv("LD_LIBRARY_PATH", str(library.parent))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(gpu_race, "ON", "cpu")
     monkeypatch.setattr(bench, "STARTS", 1)
     monkeypatch.setattr(bench, "BEGUN", 2.0)
     told = {**fake.options, "locks": str(tmp_path / "locks"), "on": "cpu"}
