@@ -16,6 +16,7 @@ from fastapi.responses import PlainTextResponse
 
 from grader.course import Assignment, Course, Part
 from grader.examine.examiner import Examiner
+from grader.sandbox.build import SandboxError
 from grader.steps.collect.archives import unzip
 from grader.steps.collect.room import Refused, Room
 from grader.steps.serve.line import Full, Line, Run
@@ -64,14 +65,19 @@ class Service:
                 notes = unzip(run.upload, folder, Room(expected))
             except Refused as why:
                 return f"Not examined: {why}\n", False
-            reports = [
-                (part, self._examiner.examine(part, folder, hidden=False, skip=True))
-                for part in self.parts(assignment)
-            ]
+            reports, missing = [], []
+            for part in self.parts(assignment):
+                try:
+                    reports.append((part, self._examiner.examine(part, folder, hidden=False, skip=True)))
+                except SandboxError as error:
+                    if not part.gpus:
+                        raise
+                    missing.append(f"Part {part.number} was not examined, it needs a GPU: {error}\n")
             if reports:
                 reports[0][1].notes[:0] = notes
-            log.info("%s, %s: %s", run.student, assignment.name, "pass" if passed(reports) else "fail")
-            return table(assignment.name, reports), passed(reports)
+            all_passed = passed(reports) and not missing
+            log.info("%s, %s: %s", run.student, assignment.name, "pass" if all_passed else "fail")
+            return "\n".join([table(assignment.name, reports), *missing]), all_passed
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

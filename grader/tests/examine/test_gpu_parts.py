@@ -11,7 +11,7 @@ from grader.examine.cards import Cards
 from grader.examine.compare import Contender
 from grader.sandbox.build import SandboxError
 from grader.sandbox.lease import Locks
-from grader.tests.conftest import RIGHT
+from grader.tests.conftest import HIDDEN, PUBLIC, RIGHT
 from grader.tests.fake_gpus import FakeGpus, build_library, uuid
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make device nodes")
@@ -199,3 +199,33 @@ def test_a_floor_without_a_gpu_is_the_author_s_mistake(submit):
         sub.compare(
             "work:run", list, against="x:y", threshold=1, verify=lambda a, b: None, least=lambda a: (1, 1)
         )
+
+
+def test_a_student_without_a_gpu_is_told_so_and_sees_the_other_parts(
+    part, fake, one_examiner, examiner, monkeypatch
+):
+    """`grader check` goes on; the service answers with what it can."""
+    from typer.testing import CliRunner
+
+    from grader.cli import app
+    from grader.steps.serve.line import Run
+    from grader.steps.serve.service import Service
+    from grader.tests.steps.test_serve import zipped
+
+    monkeypatch.setattr(examiner.place, "cards", None)
+    monkeypatch.setenv("FAKE_NVML", "/nowhere")
+    part.checks_public.write_text(PUBLIC)
+    part.checks_hidden.write_text(HIDDEN)
+    copy = fake.folder / "copy"
+    started = CliRunner().invoke(app, ["start", "hw1", str(copy), "--course", str(part.source.parents[1])])
+    assert started.exit_code == 0
+    ran = CliRunner().invoke(app, ["check", "--in", str(copy)])
+    assert ran.exit_code == 1
+    assert "part 1: Sums: not checked, it needs a GPU: no GPU of NVIDIA's can be used here" in ran.output
+    upload = fake.folder / "work.zip"
+    upload.write_bytes(zipped({"sums.py": RIGHT}))
+    service = Service(Course.load(part.source.parents[1]), b"k" * 32, examiner, jobs=1, per_hour=1, gpus=None)
+    told, passed = service.examine(Run("ada", "hw1", upload, 1))
+    service.close()
+    assert not passed
+    assert "Part 1 was not examined, it needs a GPU: no GPU of NVIDIA's can be used here" in told
