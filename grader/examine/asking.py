@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.examine import weaker
+from grader.examine.cards import Card
 from grader.examine.checks import (
     Check,
     StudentError,
@@ -46,8 +47,10 @@ class Asking:
         seed: int,
         references: Path | None = None,
         keep_output: bool = False,
+        card: Card | None = None,
     ):
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
+        self._card = card
         self._wall = self._allowed = check.wall * place.stretch
         self._deadline = time.perf_counter() + self._wall
         self._together = False  # whether the calls of this check share the time that is allowed
@@ -82,7 +85,7 @@ class Asking:
         # What this call has may be what the calls before it left of the check's time.
         self._together = deadline == self._deadline and deadline - now < 0.9 * self._wall
         self._allowed = self._wall if self._together else deadline - now
-        job = Job(self._place, packed or self._packed, world, self._limits)
+        job = Job(self._place, packed or self._packed, world, self._limits, card=self._card)
         try:
             driver = self._driver if packed is None else None
             order = {"target": target, "driver": driver, "world": world, "group": group}
@@ -163,7 +166,7 @@ class Asking:
             job.send(rank, call, deadline)
         results = self._answers(job, answer, deadline, ranks=range(len(arguments)))
         wall = time.perf_counter() - started
-        after, sent = job.usage(), job.traffic()
+        after, sent, on_gpu = job.usage(), job.traffic(), job.peak_gpu_memory()
         peak = after.peak_memory if after else None
         if resident is not None and (most := weaker.peak(job.first_pids)) is not None:
             peak = most - resident
@@ -184,6 +187,7 @@ class Asking:
             left=left,
             sent=moved[0] if moved else None,
             packets=moved[1] if moved else None,
+            peak_gpu_memory=on_gpu,
         )
 
     def _answer(self, job: Job, key: str, deadline: float) -> Any:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from grader.examine.cards import Card
 from grader.examine.checks import Failed, StudentError, Undecided, gather, record
 from grader.examine.job import Job
 from grader.examine.place import Place
@@ -154,6 +155,7 @@ class Contender:
         order: dict[str, Any],
         answer: Callable[[Job, str, float], Any],
         deadline: float,
+        card: Card | None = None,
     ):
         """Start the worker, which imports its module and is then frozen. It has no network, whatever `limits` say.
 
@@ -161,7 +163,7 @@ class Contender:
         and returns what stands under `key`, raising StudentError where nothing does.
         """
         # What TCP sends by itself is work of the kernel's that goes on while its owner is frozen.
-        self._job = Job(place, packed, 1, replace(limits, internet=False))
+        self._job = Job(place, packed, 1, replace(limits, internet=False), card=card)
         self._answer = answer
         try:
             self._job.send(0, {**order, "heap": "keeps"}, deadline)

@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from grader.examine.checks import (
     gather,
     load_checks,
 )
-from grader.examine.job import Job, start_time
+from grader.examine.job import Job
 from grader.examine.place import Place
 from grader.examine.report import CheckResult, Report
 from grader.examine.shown import said, short
+from grader.examine.start import start_time
 from grader.examine.submission import Submission
 from grader.examine.suite import PROGRAMS
 from grader.sandbox.build import Limits, SandboxError, environment_folders
@@ -122,7 +124,7 @@ class Examiner:
         not end in time: for a student who waits, never for a grade, where each check counts. What ranks printed
         last comes with a failed check, and with `output` all that was kept comes with every check. Never raises for
         what a submission does; raises CourseError for checks that cannot be loaded and SandboxError where no worker
-        can be started.
+        can be started, or where the part asks for a GPU and none can be had.
         """
         if not isinstance(folder, Packed) and not Path(folder).is_dir():
             raise NotADirectoryError(f"{folder}: not a folder; name the folder that holds {part.files[0]}")
@@ -138,18 +140,23 @@ class Examiner:
         report = Report([], notes=list(packed.notes), isolation=self.isolation, seed=seed)
         if self.weakness:
             report.notes.append(self.weakness)
-        make = partial(submission, keep_output=output)
+        # One lease for all checks, taken before their clocks run: another grader may have the GPU for an hour.
+        leased = self.place.gpus().lease() if part.gpus and wanted else nullcontext()
         try:
-            for check in wanted:
-                late = next((one for one in report.checks if one.timed_out and one.item == check.item), None)
-                if skip and late:
-                    result, notes = _skipped(check, late), []
-                else:
-                    result, notes = self._check(part, packed, check, seed, make)
-                report.checks.append(result)
-                report.notes += [f"{check.name}: {note}" for note in notes]
-                if on_check:
-                    on_check(result)
+            with leased as card:
+                make = partial(submission, keep_output=output, card=card)
+                for check in wanted:
+                    late = next(
+                        (one for one in report.checks if one.timed_out and one.item == check.item), None
+                    )
+                    if skip and late:
+                        result, notes = _skipped(check, late), []
+                    else:
+                        result, notes = self._check(part, packed, check, seed, make)
+                    report.checks.append(result)
+                    report.notes += [f"{check.name}: {note}" for note in notes]
+                    if on_check:
+                        on_check(result)
         finally:
             if packed is not folder:
                 packed.close()
@@ -299,11 +306,6 @@ def _missing(evidence: Evidence) -> str:
 
 def checks_of(part: Part, *, hidden: bool = True) -> list[Check]:
     """Return the checks of a part in order; raises CourseError where they disagree with `course.toml`."""
-    if part.gpus:
-        raise CourseError(
-            f"course.toml asks for {part.gpus} GPUs for part {part.number} of {part.assignment}; "
-            "workers have none yet, set gpus = 0"
-        )
     found = _load(part.checks_public, False, _stamp(part.checks_public))
     if hidden and part.checks_hidden.exists():
         found = found + _load(part.checks_hidden, True, _stamp(part.checks_hidden))

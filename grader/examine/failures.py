@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from grader.examine.checks import StudentError
-from grader.examine.job import GRACE, Job, who
+from grader.examine.job import GRACE, Job
+from grader.examine.printed import who
 from grader.text import plain
 
 INSTEAD = "Take it out and print what you want to see; the check with --output shows all that is printed."

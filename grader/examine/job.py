@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
 import re
-import select
 import selectors
 import shutil
 import signal
 import socket
-import struct
 import tempfile
-import termios
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from grader.examine import weaker
+from grader.examine.cards import Card
 from grader.examine.checks import StudentError, Undecided
 from grader.examine.place import Place
-from grader.examine.printed import Printed
+from grader.examine.printed import Printed, hung_up, lying, who
 from grader.sandbox import network, wire
 from grader.sandbox.build import MIB, Limits, Request, SandboxError
 from grader.sandbox.cgroup import CgroupError, Usage
@@ -46,17 +43,30 @@ _JOBS = itertools.count()
 class Job:
     """One job seen from the examiner: sockets to its ranks, their output, and the counters around them."""
 
-    def __init__(self, place: Place, packed: Packed, ranks: int, limits: Limits, *, dialed: bool = False):
+    def __init__(
+        self,
+        place: Place,
+        packed: Packed,
+        ranks: int,
+        limits: Limits,
+        *,
+        dialed: bool = False,
+        card: Card | None = None,
+    ):
         """Start `ranks` workers; with `dialed`, one, to which connections can be made (`dial`).
 
-        Raises SandboxError where the sandbox cannot be built.
+        `card` is the GPU that they have. Raises SandboxError where the sandbox cannot be built, or the GPU is not as
+        an earlier job found it.
         """
-        self._place = place
+        self._place, self._card = place, None
         self._scratch = "" if place.isolated else tempfile.mkdtemp(prefix=f"grader-{os.getpid()}-")
         self._cgroup = None
         if place.cgroups is not None:
             self._cgroup = place.cgroups.create(
-                memory=limits.memory, processes=limits.processes, cpus=limits.cpus or ranks + 1
+                memory=limits.memory,
+                processes=limits.processes,
+                cpus=limits.cpus or ranks + 1,
+                allowed=card.gpu.allowed() if card and place.isolated else None,
             )
         request = Request(
             ranks=ranks,
@@ -67,6 +77,7 @@ class Job:
             scratch=self._scratch,
             user=WORKER_UIDS[(os.getpid() + next(_JOBS)) % len(WORKER_UIDS)],
             dialed=dialed and place.isolated,
+            gpu=card.gpu if card else None,
         )
         pairs = [socket.socketpair() for _ in range(ranks)]
         # Sockets, not pipes: a pipe can be opened anew through /proc and read by another rank.
@@ -77,10 +88,16 @@ class Job:
         every = [*pairs, out, err, status, *dialer]
         try:
             theirs = [pair[1].fileno() for pair in every]
+            if card is not None:
+                card.begin()
+                self._card = card
+                theirs.append(card.lease.fileno())
             self.leader = place.zygote.spawn(request, [packed.descriptor, *theirs])
         except BaseException:
             for ours, _ in every:
                 ours.close()
+            if self._card is not None:
+                self._card.ending()
             self._clean_up()
             raise
         finally:
@@ -207,14 +224,23 @@ class Job:
         next, holds all that came before. Nor more than was measured: one that goes on printing must not keep
         the examiner.
         """
-        lying = [(sock, _lying(sock)) for sock in (self._err, self._out)]
-        for sock, left in reversed(lying):
+        there = [(sock, lying(sock)) for sock in (self._err, self._out)]
+        for sock, left in reversed(there):
             end = self.printed + left
             while self.printed < end and sock in self._selector.get_map() and self._ready(sock):
                 self._read_stream(sock, end - self.printed)
 
     def usage(self) -> Usage | None:
         return self._cgroup.usage() if self._cgroup else None
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether it may wait for what no counter of a processor shows."""
+        return self._card is not None
+
+    def peak_gpu_memory(self) -> int | None:
+        """Return the most bytes of its GPU's memory that the job used, None where it has no GPU."""
+        return None if self._card is None else self._card.peak()
 
     def members(self) -> set[int] | None:
         """Return the processes of the job that are alive, None without control groups."""
@@ -269,6 +295,8 @@ class Job:
             return
         self._ended = True
         self._place.note_end(self._was_killed(), self.usage())
+        if self._card is not None:
+            self._card.ending()
         self.leader.kill()
         if self._cgroup is not None and self._cgroup.frozen:
             self._cgroup.freeze(False)  # a frozen process cannot die
@@ -294,7 +322,7 @@ class Job:
         dead = [
             rank
             for rank, why in enumerate(self.closed)
-            if why == ENDED or (why == HANDED_OVER and _hung_up(self._workers[rank]))
+            if why == ENDED or (why == HANDED_OVER and hung_up(self._workers[rank]))
         ]
         open_still = lambda: self._status in self._selector.get_map()  # noqa: E731
         with contextlib.suppress(StudentError, SandboxError):
@@ -308,10 +336,14 @@ class Job:
         return any(code in (-signal.SIGKILL, 128 + signal.SIGKILL) for code in self.exits.values())
 
     def _clean_up(self) -> None:
-        if self._cgroup is not None:
-            self._cgroup.remove()
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        try:
+            if self._cgroup is not None:
+                self._cgroup.remove()
+            if self._scratch:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+        finally:
+            if self._card is not None:
+                self._card.ended()
 
     def _handle(self, seconds: float) -> None:
         for rank, sock in enumerate(self._workers):
@@ -365,38 +397,3 @@ class Job:
             self.printed += len(data)
             kept = self._streams[sock]
             kept += data[: KEPT_OUTPUT - len(kept)]
-
-
-def _lying(sock: socket.socket) -> int:
-    """Return how many bytes can be read from `sock` at once."""
-    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
-
-
-def _hung_up(sock: socket.socket) -> bool:
-    """Return whether the other end is closed, without reading what it has sent."""
-    poller = select.poll()
-    poller.register(sock, 0)
-    return bool(poller.poll(0))
-
-
-def who(ranks: Sequence[int], world: int) -> str:
-    """Return these ranks' name in a sentence to a student, for whom a worker is a process of their own."""
-    if world == 1:
-        return "your code"
-    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
-
-
-def start_time(place: Place) -> float:
-    """Return the seconds until a worker without a submission is ready; raises SandboxError where none starts."""
-    packed, begin = Packed(Path(os.devnull)), time.perf_counter()
-    job = Job(place, packed, 1, Limits())
-    try:
-        order = {"target": "os:getpid", "driver": None, "world": 1, "group": False}
-        job.send(0, order, begin + 300)
-        answered = job.wait(lambda: bool(job.inbox[0] or job.closed[0]), begin + 300)
-        if not answered or job.closed[0]:
-            raise SandboxError("a worker without a submission did not start")
-        return time.perf_counter() - begin
-    finally:
-        job.close()
-        packed.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from grader.examine.cards import Cards
 from grader.sandbox.cgroup import Cgroups, Usage
 from grader.sandbox.zygote import Zygote
 
@@ -41,10 +42,11 @@ class Place:
     cgroups: Cgroups | None
     start_time: Callable[[Place], float]  # seconds until a worker without a submission is ready
     readonly: list[str] = field(default_factory=list)
+    cards: Cards | None = None  # this machine's GPUs, looked for when the first part asks for one
     _seen: threading.local = field(default_factory=threading.local)  # by the thread that judges a submission
     _undertaker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
     _closing: list[Future] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the list
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of the list, and of the GPUs
     _stretch: float = 0.0  # 0 until it was measured
     _measuring: threading.RLock = field(default_factory=threading.RLock)
 
@@ -72,6 +74,12 @@ class Place:
                     self._stretch = 0.0
                     raise
         return self._stretch
+
+    def gpus(self) -> Cards:
+        """Return this machine's GPUs; raises SandboxError where there are none."""
+        with self._lock:
+            self.cards = self.cards or Cards()
+            return self.cards
 
     def undisturbed(self, run: Callable[[], T], tries: int) -> tuple[T, int, bool]:
         """Call `run()` until one call lost no worker to a kill that was neither ours nor the memory limit's.

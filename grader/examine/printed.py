@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import select
 import socket
 import struct
+import termios
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from grader.sandbox.procfs import stat
 from grader.text import plain
@@ -88,3 +91,22 @@ def _ancestors(pid: int) -> list[int]:
             _, fields = stat(f"/proc/{pid}")
             pid = int(fields[1])
     return found
+
+
+def lying(sock: socket.socket) -> int:
+    """Return how many bytes can be read from `sock` at once."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+
+
+def who(ranks: Sequence[int], world: int) -> str:
+    """Return these ranks' name in a sentence to a student, for whom a worker is a process of their own."""
+    if world == 1:
+        return "your code"
+    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
+
+
+def hung_up(sock: socket.socket) -> bool:
+    """Return whether the other end is closed, without reading what it has sent."""
+    poller = select.poll()
+    poller.register(sock, 0)
+    return bool(poller.poll(0))

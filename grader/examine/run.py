@@ -28,6 +28,9 @@ class Run:
     left: int | None  # processes begun during the call that outlived the answer by more than a moment
     sent: list[list[int]] | None  # bytes, headers included: sent[i][j] from rank i to rank j
     packets: list[list[int]] | None  # the same in packets
+    peak_gpu_memory: int | None = (
+        None  # bytes, where there is a GPU; what is held for less than 10 ms may be missed
+    )
 
     @property
     def result(self) -> Any:

@@ -20,6 +20,7 @@ from grader.examine.checks import (
     record,
 )
 from grader.examine.compare import Contender, Side, race
+from grader.examine.gpu_race import Least, Referee
 from grader.examine.job import Job
 from grader.examine.run import Run
 from grader.examine.service.race import Rival
@@ -122,6 +123,7 @@ class Submission(Asking):
         clock: str = "cpu",
         cpus: float = 1,
         wall: float = 10,
+        least: Least | None = None,
     ) -> None:
         """Expect `target` to be at least `threshold` times as fast as the reference `against`.
 
@@ -130,6 +132,9 @@ class Submission(Asking):
         called for every pair, those of the `warmup` too, which are not timed; it raises Failed by means of
         `expect_close` and the like. Both sides may use `cpus` processors, and `wall` seconds for a call.
         `clock="wall"` judges code that waits (for input, for other processors), where processor time cannot.
+        A part with a GPU needs it: both sides have the one card, whose caches are overwritten before each call, and
+        `least(arguments)` returns the bytes that a call must move and the operations that it must do: who is faster
+        than the card, as it was measured, fails.
 
         Raises Failed or StudentError where the submission is wrong, breaks or is slower, Undecided where
         60 pairs or the check's own time do not settle it.
@@ -138,9 +143,21 @@ class Submission(Asking):
         def start(packed: Packed, limits: Limits, target: str, _: Callable[[Job], None]) -> Contender:
             order = {"target": target, "driver": self._driver, "world": 1, "group": False}
             deadline = min(self._deadline, time.perf_counter() + self._allowed)
-            return Contender(self._place, packed, limits, order, self._answer, deadline)
+            return Contender(self._place, packed, limits, order, self._answer, deadline, self._card)
 
-        self._race(target, against, start, inputs, threshold, verify, warmup, clock, cpus, wall)
+        if self._card is None:
+            if least is not None:
+                raise ValueError("least= is for a part with a GPU; set gpus = 1 in course.toml")
+            self._race(target, against, start, inputs, threshold, verify, warmup, clock, cpus, wall)
+            return
+        if clock == "cpu":
+            raise ValueError(
+                'a part with a GPU is compared by clock="wall": who waits for a GPU uses no processor'
+            )
+        referee = Referee(self._place, self._card, self._limits, self._answer, self._deadline, least)
+        with contextlib.closing(referee):
+            watched = lambda *told: referee.watch(start(*told))  # noqa: E731
+            self._race(target, against, watched, inputs, threshold, verify, warmup, clock, cpus, wall)
 
     def serve(
         self,
@@ -297,7 +314,7 @@ class Submission(Asking):
             self._require(target)
         self._heard, self._allowed, self._together = False, self._wall, False
         order = {"target": target, "driver": self._driver, "world": 1, "group": False}
-        job = Job(self._place, packed, 1, limits, dialed=True)
+        job = Job(self._place, packed, 1, limits, dialed=True, card=self._card)
         return Server(
             *(job, lambda job: self._start(job, order, self._deadline), self._explain, let_go),
             ports=ports,

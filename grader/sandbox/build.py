@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from grader.sandbox import network, root, seccomp
 from grader.sandbox.calls import SandboxError as SandboxError
 from grader.sandbox.calls import check, libc, number, write
+from grader.sandbox.gpu import Gpu
 from grader.sandbox.packed import unpack
 from grader.sandbox.users import WORKER_UIDS
 
@@ -70,6 +71,9 @@ class Request:
     scratch: str = ""  # where ranks without isolation get their folders
     user: int = WORKER_UIDS[0]  # of every rank, where root may choose
     dialed: bool = False  # the examiner wants sockets of the network of the one rank, see `network.hand_out`
+    gpu: Gpu | None = (
+        None  # that the job has to itself; the lock on it comes with the request, see `lease.py`
+    )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -77,7 +81,8 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> Request:
         data = json.loads(text)
-        return cls(**{**data, "limits": Limits(**data["limits"])})
+        gpu = Gpu(**data["gpu"]) if data["gpu"] else None
+        return cls(**{**data, "limits": Limits(**data["limits"]), "gpu": gpu})
 
 
 def environment_folders() -> list[str]:
@@ -99,11 +104,13 @@ def lead(
     status: int,
     work: Callable[[int, int, str], None],
     dialer: int | None = None,
+    lease: int | None = None,
 ) -> NoReturn:
     """Become the leader of a job: start every rank, report each end on `status`, exit when all have ended.
 
     `files` is a descriptor of the packed submission, `ranks` one socket per rank, `work(rank, socket,
-    submission)` what a worker does, `dialer` a socket on which the examiner asks for others. On `status` stand
+    submission)` what a worker does, `dialer` a socket on which the examiner asks for others, `lease` the lock
+    on the job's GPU, which the leader and the ranks' first processes hold as long as they live. On `status` stand
     lines of JSON: `{"rank": r, "pid": number}`, `{"rank": r, "exit": code}`, or `{"setup": why}` where the sandbox
     could not be built.
     """
@@ -115,12 +122,13 @@ def lead(
             _new_user()
             networks = network.new(request.ranks)
         if dialer is not None:
-            _start_dialer(dialer, {files, *ranks, stdout, stderr, status, *networks})
+            held = () if lease is None else (lease,)
+            _start_dialer(dialer, {files, *ranks, stdout, stderr, status, *networks, *held})
         children = {}
         for rank in range(request.ranks):
             if networks:
                 network.enter(networks[rank])
-            pid = _start_rank(rank, request, files, ranks, stdout, stderr, status, networks, work)
+            pid = _start_rank(rank, request, files, ranks, stdout, stderr, status, networks, work, lease)
             children[pid] = rank
             _report(status, rank=rank, pid=pid)
         for descriptor in (files, *ranks, stdout, stderr, *networks):
@@ -159,6 +167,7 @@ def _start_rank(
     status: int,
     networks: list[int],
     work: Callable[[int, int, str], None],
+    lease: int | None,
 ) -> int:
     pid = _clone(_NEWNS | _NEWPID | _NEWIPC | _NEWUTS | _NEWCGROUP) if request.isolated else os.fork()
     if pid:
@@ -188,6 +197,10 @@ def _start_rank(
         worker = os.fork()
         if worker == 0:
             os.close(files)
+            if lease is not None:
+                os.close(lease)  # who has it can give it up
+            if request.gpu is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = request.gpu.uuid
             if request.isolated:
                 os.environ["MASTER_ADDR"] = network.name(0, request.ranks)
                 _restrict(request)
@@ -234,6 +247,7 @@ def _build_root(request: Request, rank: int, files: int) -> None:
         readonly=request.readonly,
         hosts=network.hosts(rank, request.ranks),
         uid=request.user if os.geteuid() == 0 else 1000,
+        gpu=request.gpu,
     )
 
 

@@ -8,11 +8,15 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from grader.sandbox import devices
+
 _NAMES = itertools.count()
 _SOCKETS = 256 << 20  # bytes in the buffers of a job's TCP and UDP sockets
+_NOT_NEEDED = ("cpu", "freezer", "devices")  # controllers of version 1
 _PERIOD = 100_000  # microseconds, the kernel's own default
 
 
@@ -36,6 +40,7 @@ class Cgroup:
     def __init__(self, version: int, folders: dict[str, Path]):
         self.version, self._folders = version, folders
         self.frozen = False
+        self.lists_devices = False  # whether its processes can open no devices but those they were allowed
 
     @property
     def paths(self) -> list[str]:
@@ -133,13 +138,18 @@ class Cgroups:
                 reasons.append(str(error))
         raise CgroupError("no control group can be made here: " + "; ".join(reasons))
 
-    def create(self, *, memory: int, processes: int, cpus: float) -> Cgroup:
+    def create(
+        self, *, memory: int, processes: int, cpus: float, allowed: Sequence[devices.Device] | None = None
+    ) -> Cgroup:
         """Make a group with `memory` bytes (swap included, where counted) and at most `processes` tasks.
 
-        All its processes together get the time of `cpus` processors, where the CPU controller is ours to use.
+        All its processes together get the time of `cpus` processors, where the CPU controller is ours to use, and
+        open no devices but those `allowed`, where a list is given and the kernel lets us.
         """
         name = f"grader-{os.getpid()}-{next(_NAMES)}"
-        folders = {controller: base / name for controller, base in self._bases.items()}
+        # A hierarchy more costs every job time, and only few need a list.
+        bases = {key: base for key, base in self._bases.items() if key != "devices" or allowed is not None}
+        folders = {controller: base / name for controller, base in bases.items()}
         for folder in set(folders.values()):
             folder.mkdir(exist_ok=True)
         if self.version == 1:
@@ -167,7 +177,10 @@ class Cgroups:
             (folders["memory"] / "pids.max").write_text(str(processes))
             if (folders["memory"] / "cpu.max").exists():
                 (folders["memory"] / "cpu.max").write_text(f"{round(cpus * _PERIOD)} {_PERIOD}")
-        return Cgroup(self.version, folders)
+        group = Cgroup(self.version, folders)
+        if allowed is not None:
+            group.lists_devices = _list_devices(self.version, folders, allowed)
+        return group
 
     @property
     def limits_cpu(self) -> bool:
@@ -190,15 +203,15 @@ class Cgroups:
 
     def _version1(self) -> tuple[int, dict[str, Path]]:
         bases = {}
-        for controller in ("memory", "pids", "cpuacct", "cpu", "freezer"):
+        for controller in ("memory", "pids", "cpuacct", *_NOT_NEEDED):
             mounted = self._mount / controller
             inside = mounted / self._own.get(controller, "").lstrip("/")
             # In a container the path of the host is not there; the mount itself is then our own group.
             base = inside if inside.is_dir() else mounted
             if controller in self._own and os.access(base, os.W_OK):
                 bases[controller] = base
-            elif controller in ("cpu", "freezer"):
-                continue  # grading goes on without; only performance checks need them
+            elif controller in _NOT_NEEDED:
+                continue  # grading goes on without; only performance checks, and jobs with a GPU, need them
             elif controller not in self._own:
                 raise CgroupError(f"version 1 has no {controller} controller")
             else:
@@ -227,6 +240,18 @@ class Cgroups:
             f"{own} is not delegated to this user; run as root or under "
             "`systemd-run --user --scope -p Delegate=yes`"
         )
+
+
+def _list_devices(version: int, folders: dict[str, Path], allowed: Sequence[devices.Device]) -> bool:
+    """Return whether the kernel holds the group to the devices `allowed`: an ordinary user may not ask it to."""
+    try:
+        if version == 2:
+            devices.allow_version2(folders["memory"], allowed)
+        elif "devices" in folders:
+            devices.allow_version1(folders["devices"], allowed)
+        return version == 2 or "devices" in folders
+    except OSError:
+        return False
 
 
 def _try_to_remove(folder: Path) -> bool:

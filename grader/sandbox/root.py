@@ -13,6 +13,7 @@ import stat
 import struct
 from collections.abc import Sequence
 
+from grader.sandbox import gpu as gpus
 from grader.sandbox.calls import SandboxError, check, libc, mount, number, write
 from grader.sandbox.packed import unpack
 
@@ -37,12 +38,13 @@ def build(
     readonly: Sequence[str],
     hosts: str,
     uid: int,
+    gpu: gpus.Gpu | None = None,
 ) -> None:
     """Replace the file system of this mount namespace by the sandbox's.
 
     `files` is a descriptor of the packed submission, which goes into the folder `submission`. `tmp` and `shm` are
     bytes, `terminals` how many there may be at one time, `readonly` folders besides `/usr`, `hosts` the text of
-    `/etc/hosts`, `uid` the worker's user. Raises SandboxError.
+    `/etc/hosts`, `uid` the worker's user, `gpu` the one GPU that is there. Raises SandboxError.
     """
     # mkdir and open below must give the modes that they name.
     os.umask(0)
@@ -58,6 +60,8 @@ def build(
     mount("proc", f"{new}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     private = _NOSUID | _NODEV
     for name in _NOT_OF_PROC:
+        if name == "driver" and gpu is not None:
+            continue  # below, with that GPU's page
         if os.path.isdir(f"{new}/proc/{name}"):
             mount("tmpfs", f"{new}/proc/{name}", "tmpfs", private | _RDONLY, "nr_inodes=1,mode=555")
     mount("tmpfs", f"{new}/tmp", "tmpfs", private, f"size={tmp},nr_inodes=64k,mode=1777")
@@ -77,6 +81,8 @@ def build(
     write(f"{new}/etc/passwd", f"student:x:{uid}:{uid}::/tmp:/bin/sh\n")
     for name in _DEVICES:
         _bind(f"{old}/dev/{name}", f"{new}/dev/{name}", device=True)
+    if gpu is not None:
+        _add_gpu(gpu, old, new)
     if terminals:
         _add_terminals(f"{new}/dev", terminals)
     for folder in readonly:
@@ -89,6 +95,28 @@ def build(
     mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
     os.umask(0o022)
     os.chdir("/tmp")
+
+
+def _add_gpu(gpu: gpus.Gpu, old: str, new: str) -> None:
+    """Bind the nodes of one GPU, its page in /proc, and what of the driver lies outside of /usr."""
+    for node, inside in gpu.nodes:
+        _bind(old + node, new + inside, device=True)
+    for path in gpu.libraries:
+        _bind(old + path, new + path)
+    pages = f"{new}/proc/driver"
+    if not os.path.isdir(pages):
+        return  # a kernel without drivers that have pages
+    flags = _NOSUID | _NODEV | _NOEXEC
+    mount("tmpfs", pages, "tmpfs", flags, "size=1m,nr_inodes=64,mode=755")
+    os.makedirs(f"{pages}/nvidia/gpus", 0o755)
+    for name in ("version", "params"):
+        if os.path.isfile(f"{old}{gpu.proc}/{name}"):
+            with open(f"{old}{gpu.proc}/{name}") as file:
+                write(f"{pages}/nvidia/{name}", gpus.parameters(file.read()))
+    page = f"{gpu.proc}/gpus/{gpu.bus}"
+    if os.path.isdir(old + page):
+        _bind(old + page, f"{pages}/nvidia/gpus/{gpu.bus}")
+    mount(None, pages, None, _BIND | _REMOUNT | _RDONLY | flags)
 
 
 def _add_terminals(dev: str, most: int) -> None:

@@ -115,7 +115,8 @@ class Watch:
 
     def _look(self) -> tuple[Any, _State] | None:
         """Return how often each thread has run, None where one runs, may run, or is stopped."""
-        if not self._calls or self._job.is_frozen():
+        # A kernel on a GPU may run for longer than this looks, and nobody uses a processor meanwhile.
+        if not self._calls or self._job.has_gpu or self._job.is_frozen():
             return None
         state: _State = {}
         for pid in sorted(self._members()):

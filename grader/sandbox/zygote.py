@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
+from grader.sandbox import gpu
 from grader.sandbox.build import Request, SandboxError, lead
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ _ENVIRONMENT = {
     # A heap of huge pages has few page-table entries, which is most of what a fork copies.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    # No job sees a GPU but the one that it was given.
+    "CUDA_VISIBLE_DEVICES": "",
     # pandas imports pyarrow, whose allocator would start a thread.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
@@ -86,11 +89,12 @@ class Zygote:
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._starts += 1
+        found = gpu.library_path()
         command = [sys.executable, "-I", "-c", "from grader.sandbox.zygote import main; main()"]
         self._process = subprocess.Popen(
             [*command, str(theirs.fileno()), json.dumps(self._programs), *self._modules],
             pass_fds=[theirs.fileno()],
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, **({"LD_LIBRARY_PATH": found} if found else {})},
             stdin=subprocess.DEVNULL,
             # A Ctrl-C at the terminal belongs to the examiner, which then closes this process in order.
             start_new_session=True,
@@ -132,9 +136,9 @@ class Zygote:
     def spawn(self, request: Request, descriptors: Sequence[int]) -> Leader:
         """Start a job and return its leader.
 
-        `descriptors` are the packed submission, one socket per rank, stdout, stderr, the status pipe and, where
-        the request says `dialed`, the dialer's socket. A process that was killed is started again, and its
-        jobs, which died with it, are their owners' to repeat.
+        `descriptors` are the packed submission, one socket per rank, stdout, stderr, the status pipe, where the
+        request says `dialed` the dialer's socket, and where it has a GPU the lock on it. A process that was killed
+        is started again, and its jobs, which died with it, are their owners' to repeat.
         """
         with self._lock:
             reply = self._ask(request, descriptors)
@@ -214,6 +218,7 @@ def main() -> None:
             continue
         try:
             _require_one_thread()
+            _require_no_gpu()
             pid = os.fork()
         except (OSError, SandboxError) as error:
             control.send(f"{error}\n".encode())
@@ -221,10 +226,11 @@ def main() -> None:
         if pid == 0:
             control.close()
             request = Request.from_json(text.decode())
+            lease = rights.pop() if request.gpu is not None else None
             dialer = rights.pop() if request.dialed else None
             files, *ranks, stdout, stderr, status = rights
             begin = partial(work, programs=programs)
-            lead(request, files, ranks, stdout, stderr, status, begin, dialer)
+            lead(request, files, ranks, stdout, stderr, status, begin, dialer, lease)
         for descriptor in rights:
             os.close(descriptor)
         if pid:
@@ -239,8 +245,16 @@ def _preload(module: str) -> None:
         importlib.import_module(module)
         del os.environ["MPLCONFIGDIR"]
     _require_one_thread()
+    _require_no_gpu()
     gc.collect()
     gc.freeze()
+
+
+def _require_no_gpu() -> None:
+    if nodes := gpu.opened():
+        raise SandboxError(
+            f"the zygote has opened {', '.join(nodes)}; CUDA begins with that, and a fork of it can use no GPU"
+        )
 
 
 def _require_one_thread() -> None:

@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from grader.examine.cards import Cards, title
 from grader.examine.examiner import Examiner
 from grader.sandbox import seccomp
 from grader.sandbox.build import SandboxError
 from grader.sandbox.cgroup import CgroupError, Cgroups
+from grader.sandbox.gpu import Gpu
 
 _SETTINGS = {
     # name below /proc/sys: value that forbids namespaces to ordinary users, value that allows them
@@ -38,7 +41,7 @@ class Finding:
 
 def examine_machine() -> list[Finding]:
     """Try everything that grading relies on; never raises for what is missing."""
-    return [_system(), *_namespaces(), _cgroups(), _seccomp(), _bubblewrap(), _gpu(), _alembic()]
+    return [_system(), *_namespaces(), _cgroups(), _seccomp(), _bubblewrap(), *_gpu(), _alembic()]
 
 
 def _system() -> Finding:
@@ -152,15 +155,46 @@ def _bubblewrap() -> Finding:
     return Finding("bubblewrap", "note", seen, "nothing: the sandbox needs no helper program")
 
 
-def _gpu() -> Finding:
-    if not torch.cuda.is_available():
-        return Finding(
-            "GPU", "no", "torch sees none", "the labs run on the CPU and show recorded GPU results"
-        )
-    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return Finding(
-        "GPU", "yes", names, "the labs use it; submissions are graded on CPU cores, no part needs a GPU yet"
+def _gpu(cards: Callable[[], Cards] = Cards) -> list[Finding]:
+    """What this machine's GPUs allow: which can be graded on, what is measured, and how jobs are held apart."""
+    try:
+        found = cards()
+        good, bad = found.usable()
+    except SandboxError as error:
+        follows = "parts with gpus = 1 are not graded here; labs run on the CPU and show recorded GPU results"
+        return [Finding("GPU", "no", str(error), follows)]
+    findings = [Finding("GPU", "no", sentence, "nothing is graded on it") for sentence in bad]
+    for device, _ in good:
+        told = ", ".join(f"{name} {mhz} MHz" for name, mhz in found.nvml.clocks(device).items())
+        seen = f"{title(device)}, {device.memory / (1 << 30):.0f} GiB" + (f", {told}" if told else "")
+        follows = "one job at a time; NVML reads its peak memory, and whether it is clean, from outside"
+        if not torch.cuda.is_available():
+            state, follows = (
+                "note",
+                f"{follows}; torch {torch.__version__} cannot use it: install one for CUDA",
+            )
+        else:
+            state = "yes"
+        findings.append(Finding("GPU", state, seen, follows))
+    if good:
+        findings.append(_device_list(good[0][1]))
+    return findings
+
+
+def _device_list(inside: Gpu) -> Finding:
+    name, no = (
+        "list of devices",
+        "a job sees no node of another GPU and can make none; there is no second wall",
     )
+    try:
+        group = Cgroups().create(memory=1 << 28, processes=8, cpus=1, allowed=inside.allowed())
+    except (CgroupError, OSError) as error:
+        return Finding(name, "note", str(error), no)
+    lists = group.lists_devices
+    group.remove()
+    if not lists:
+        return Finding(name, "note", "only root may limit which devices a control group opens", no)
+    return Finding(name, "yes", f"control groups, version {group.version}", "a job can open its own GPU only")
 
 
 def _alembic() -> Finding:

@@ -283,6 +283,7 @@ def process(code):
             pid=child.pid,
             members=lambda: {child.pid},
             is_frozen=lambda: False,
+            has_gpu=False,
             ranks=1,
             wait=wait,
             leader=leader,
@@ -316,6 +317,14 @@ def test_a_process_that_waits_for_itself_stands_still():
     with process(READS) as job:
         time.sleep(0.2)
         assert stands(job, seconds=60)
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_process_that_waits_for_a_gpu_is_left_its_time():
+    with process(READS) as job:
+        time.sleep(0.2)
+        job.has_gpu = True
+        assert not stands(job)
 
 
 @pytest.mark.usefixtures("hurry")
