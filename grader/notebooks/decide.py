@@ -7,7 +7,6 @@ is a failure of that cell.
 
 from __future__ import annotations
 
-import ast
 import copy
 import os
 import tempfile
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.examine.place import Place
 from grader.lean import nbformat
+from grader.notebooks.ahead import modules_of
 from grader.notebooks.limits import of_cells
 from grader.notebooks.plan import Cell, Plan, is_test, key_of, make_plan, runs, steps_of
 from grader.notebooks.rebuild import rebuild
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ROUNDS = 12  # runs of the reference until the modes must stand; each takes as long as one submission
 # A test that isolation makes that many times slower, and this many seconds (times `Place.stretch`), is shared.
 SLOWER, AT_LEAST = 5.0, 2.0
-_SLOW = ("matplotlib", "pandas", "scipy", "sklearn", "sympy")  # none starts a thread when it is imported
 _NEXT = {"isolated": "copy-back", "copy-back": "shared"}
 # What a submission may use of memory, in multiples of what the reference used.
 ROOM = 2
@@ -72,8 +71,6 @@ def prepare(
         plan.save(path)
         for line in describe(template.name, plan, memory):
             say(line)
-    if slow := libraries(plan):
-        place().zygote.preload(slow)
     return Prepared(plan, files, memory or allowed_memory(plan), template.hidden)
 
 
@@ -96,19 +93,6 @@ def _for_a_reference() -> int:
 
 def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def libraries(plan: Plan) -> list[str]:
-    """Return the modules of a plan's imports that are slow to import and safe to have in every worker."""
-    found: dict[str, None] = {}
-    told = [text for cell in plan.cells for text in (cell.imports, *(text for _, text in cell.offers))]
-    for text in told:
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                found |= dict.fromkeys(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found[node.module] = None
-    return [module for module in found if module.partition(".")[0] in _SLOW]
 
 
 def _decide_undisturbed(
@@ -154,15 +138,16 @@ def decide(
     Where no other does, all tests are shared. `wall` is the limit of a cell in seconds, `memory` that of a worker in
     bytes.
     """
-    # Or a test would seem slow that is the first to import one in its interpreter.
-    place.zygote.preload(libraries(make_plan(template, reference)))
     place.take_peak_memory()
     cells = list(filter(runs, reference.cells))
-    ran = run_shared(place, _texts(cells), files, of_cells(wall, cells), memory=memory)
+    ran = run_shared(place, _texts(cells), files, of_cells(wall, cells), memory=memory, report=True)
+    modules = place.zygote.safe(modules_of(template, cells, ran.modules))
+    place.zygote.preload(modules)
     plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
     plan.memory = _coarse(place.take_peak_memory())
     plan.lost, plan.raised = _lost(cells, ran), _raised(cells, ran)
     plan.over = _over(cells, ran)
+    plan.modules = modules
     return plan
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from grader.sandbox import standstill, wire
+from grader.sandbox import preload, standstill, wire
 from grader.sandbox.network import LOOPBACK
 
 Program = Callable[[socket.socket, dict[str, Any], str], None]
@@ -68,6 +68,7 @@ def reseed() -> None:
 
 
 def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
+    known = set(sys.modules)
     if heap := order.get("heap"):
         _set_heap(heap)
     function = _find(order["target"], order["driver"])
@@ -77,7 +78,11 @@ def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
     _send(examiner, {"ready": True})
     # Other ranks may still be receiving from this one when it has answered; the examiner hangs up when all have.
     while True:
-        _call(function, examiner)
+        call = wire.receive(examiner)
+        if "modules" in call:
+            _send(examiner, {"modules": preload.imported_since(known)})
+        else:
+            _call(function, examiner, call)
 
 
 def _set_heap(how: str) -> None:
@@ -97,8 +102,7 @@ def _set_heap(how: str) -> None:
             mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def _call(function: Any, examiner: socket.socket) -> None:
-    call = wire.receive(examiner)
+def _call(function: Any, examiner: socket.socket, call: dict[str, Any]) -> None:
     arguments, options = call["args"], call["kwargs"]
     if "host" in call:
         _host(function, examiner, call)

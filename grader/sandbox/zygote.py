@@ -18,13 +18,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
+from grader.sandbox import preload
 from grader.sandbox.build import Request, SandboxError, lead
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Zygote:
         A module of these that has a function `warm_up` is warmed up once, for all workers.
         """
         self._modules, self._programs, self._lock = list(modules), dict(programs), threading.Lock()
+        self._asked = set(modules)
         self._starts = 0
         self._start()
 
@@ -91,6 +92,8 @@ class Zygote:
             [*command, str(theirs.fileno()), json.dumps(self._programs), *self._modules],
             pass_fds=[theirs.fileno()],
             env=_ENVIRONMENT,
+            # What is imported may look for its settings where it is: not in a course.
+            cwd="/",
             stdin=subprocess.DEVNULL,
             # A Ctrl-C at the terminal belongs to the examiner, which then closes this process in order.
             start_new_session=True,
@@ -109,18 +112,33 @@ class Zygote:
         self._ready = True
 
     def preload(self, modules: Sequence[str]) -> None:
-        """Import libraries once for all jobs; one that cannot be imported, or starts a thread, is left to them."""
+        """Import modules once for all jobs; what is not there, or may not be (see `safe`), is left to them."""
         with self._lock:
-            for module in modules:
-                if module in self._modules:
-                    continue
-                self.wait()
-                self._socket.sendall(f"import {module}\n".encode())
-                if self._receive(64) == b"imported\n":
-                    self._modules.append(module)
-                else:
-                    self.close()
-                    self._start()
+            new = [module for module in preload.names(modules) if module not in self._asked]
+            if not new:
+                return
+            self._asked.update(new)
+            self.wait()
+            self._socket.sendall(f"import {' '.join(new)}\n".encode())
+            if self._line() == "imported":
+                self._modules += new
+            else:
+                self.close()
+                self._start()
+
+    def safe(self, modules: Sequence[str]) -> list[str]:
+        """Return those of `modules` that `preload` may be given, tried in forks; see `grader.sandbox.preload`."""
+        with self._lock:
+            self.wait()
+            self._socket.sendall(f"try {' '.join(preload.names(modules))}\n".encode())
+            return self._line().split()[1:]
+
+    def _line(self) -> str:
+        """Return the next line that the process says, what there is of it where it is gone."""
+        text = b""
+        while not text.endswith(b"\n") and (more := self._receive(1 << 16)):
+            text += more
+        return text.decode().strip()
 
     def _receive(self, size: int) -> bytes:
         """Return what the process says, nothing where it is gone."""
@@ -182,8 +200,15 @@ class Zygote:
 def main() -> None:
     """Entry point of the zygote process: `main() FD PROGRAMS MODULE ...`."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    for module in (*_MODULES, *sys.argv[3:]):
+    for module in _MODULES:
         importlib.import_module(module)
+    try:
+        preload.load(sys.argv[3:])
+    except OSError as error:
+        print(f"workers import them themselves: {error}", file=sys.stderr)
+        for first, end in ((3, control.fileno()), (control.fileno() + 1, 1 << 20)):
+            os.closerange(first, end)
+        os.execv(sys.executable, sys.orig_argv[: -len(sys.argv[3:])])
     from grader.sandbox.worker import reseed, work
 
     reseed()  # imports what seeding needs
@@ -208,9 +233,17 @@ def main() -> None:
         _reap()
         if not text:
             return
-        if text.startswith(b"import "):
-            _preload(text.split()[1].decode())
-            control.send(b"imported\n")
+        word, *names = text.decode().split()
+        if word == "import":
+            try:
+                preload.load(names)
+            except OSError as error:
+                print(f"workers import them themselves: {error}", file=sys.stderr)
+                return
+            control.sendall(b"imported\n")
+            continue
+        if word == "try":
+            control.sendall(f"safe {' '.join(preload.safe(names))}\n".encode())
             continue
         try:
             _require_one_thread()
@@ -229,18 +262,6 @@ def main() -> None:
             os.close(descriptor)
         if pid:
             control.send(f"{pid}\n".encode())
-
-
-def _preload(module: str) -> None:
-    # What notebooks show their figures with, chosen when matplotlib is imported, and a folder for its cache.
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        importlib.import_module(module)
-        del os.environ["MPLCONFIGDIR"]
-    _require_one_thread()
-    gc.collect()
-    gc.freeze()
 
 
 def _require_one_thread() -> None:

@@ -28,13 +28,14 @@ ROOMS = [
     "safe",
     "base",
 ]
-WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill")}
+WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill", "preload")}
 STANDARD_ONLY = {
     "build",
     "calls",
     "cgroup",
     "network",
     "packed",
+    "preload",
     "procfs",
     "root",
     "seccomp",

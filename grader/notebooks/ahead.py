@@ -1,0 +1,52 @@
+"""What is done once for all submissions of a plain notebook, ahead of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from grader.notebooks.template import Template, grade_id, is_answer, without
+
+if TYPE_CHECKING:
+    from grader.lean import nbformat
+
+_EVERYWHERE = {"numpy", "torch"}  # which every worker has
+
+
+def modules_of(
+    template: Template, cells: Sequence[nbformat.NotebookNode], imported: Sequence[list[str]]
+) -> list[str]:
+    """Return the modules that workers may have from the start, of those that each cell of the reference `imported`.
+
+    A student's code can see what its worker has. Of what solutions and hidden tests import, that is no more than
+    modules of packages that students read of anyway.
+    """
+    stubs = {grade_id(cell): cell.source for cell in template.cells if is_answer(cell)}
+    seen, shown, secret = set(_EVERYWHERE), [], []
+    for cell, new in zip(cells, imported, strict=True):
+        told = stubs.get(grade_id(cell), without(cell.source, template.hidden, template.scheme))
+        if told == cell.source:
+            shown += new
+            seen |= set(map(_package, new))
+        else:
+            secret += new
+            seen |= set(map(_package, _imports(told)))
+    return shown + [name for name in secret if _package(name) in seen]
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _imports(source: str) -> Iterator[str]:
+    """Yield the modules that a text names in import statements; none of one that is no Python."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
