@@ -29,7 +29,8 @@ from grader.book.nbgrader_course import find_alembic
 from grader.examine.examiner import Examiner
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
-from grader.notebooks.decide import course_files, decide, verdicts_of
+from grader.notebooks.decide import course_files, decide
+from grader.notebooks.outcomes import verdicts_of
 from grader.notebooks.plan import Plan, runs, steps_of
 from grader.notebooks.rebuild import rebuild
 from grader.notebooks.run import Executed, run_shared, run_split
