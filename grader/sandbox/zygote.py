@@ -211,7 +211,7 @@ def main() -> None:
         for first, end in ((3, control.fileno()), (control.fileno() + 1, 1 << 20)):
             os.closerange(first, end)
         os.execv(sys.executable, sys.orig_argv[: -len(sys.argv[3:])])
-    from grader.sandbox.worker import reseed, work
+    from grader.sandbox.worker import reseed, set_heap, work
 
     reseed()  # imports what seeding needs
     programs = {}
@@ -221,6 +221,7 @@ def main() -> None:
         programs[name] = getattr(module, function)
         if hasattr(module, "warm_up"):
             module.warm_up()
+    set_heap("holds")
     # Frozen objects are never touched by the collector, so that children keep sharing their pages.
     gc.collect()
     gc.freeze()

@@ -1180,3 +1180,23 @@ def test_an_object_of_the_instructors_class_keeps_the_methods_of_its_class(exami
     answer = "def build(sizes):\n    tower = Tower(sizes)\n    tower.stands = lambda: True\n    return tower"
     run = Run(examiner, plain, plain.answered({"build": answer}), plan)
     assert [run.verdicts[name] for name in plan.tests] == ["failed", "failed"]
+
+
+FAULTS = """
+import resource
+import numpy as np
+
+def faults(count):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        [np.ones(1 << 17) for _ in range(8)]  # of a megabyte each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(3)
+print(faults(50))
+"""
+
+
+def test_arrays_of_a_megabyte_are_not_taken_from_the_kernel_again_and_again(examiner):
+    ran = run_shared(examiner.place, [{"source": FAULTS, "cell_id": "a"}], no_files(), 20.0)
+    assert int(ran.outputs[0][0]["text"]) < 50
