@@ -120,9 +120,7 @@ class Zygote:
             if not new:
                 return
             self._asked.update(new)
-            self.wait()
-            self._socket.sendall(f"import {' '.join(new)}\n".encode())
-            if self._line() == "imported":
+            if self._told("import", new) == "imported":
                 self._modules += new
             else:
                 self.close()
@@ -131,15 +129,16 @@ class Zygote:
     def safe(self, modules: Sequence[str]) -> list[str]:
         """Return those of `modules` that `preload` may be given, tried in forks; see `grader.sandbox.preload`."""
         with self._lock:
-            self.wait()
-            self._socket.sendall(f"try {' '.join(preload.names(modules))}\n".encode())
-            return self._line().split()[1:]
+            return self._told("try", preload.names(modules)).split()[1:]
 
-    def _line(self) -> str:
-        """Return the next line that the process says, what there is of it where it is gone."""
+    def _told(self, word: str, modules: Sequence[str]) -> str:
+        """Return the line that the process says to this word, what there is of it where it is gone."""
         text = b""
-        while not text.endswith(b"\n") and (more := self._receive(1 << 16)):
-            text += more
+        with contextlib.suppress(ConnectionError):
+            self.wait()
+            self._socket.sendall(f"{word} {' '.join(modules)}\n".encode())
+            while not text.endswith(b"\n") and (more := self._receive(1 << 16)):
+                text += more
         return text.decode().strip()
 
     def _receive(self, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -164,5 +165,18 @@ def test_a_zygote_whose_modules_leave_a_thread_starts_again_without_them(tmp_pat
         zygote.wait()
         with open(f"/proc/{zygote.pid}/maps") as maps:
             assert not [line for line in maps if line.split()[1] == "rw-s"]
+    finally:
+        zygote.close()
+
+
+def test_a_zygote_that_somebody_has_killed_is_asked_for_modules_all_the_same():
+    zygote = Zygote(programs=PROGRAMS)
+    try:
+        zygote.wait()
+        os.kill(zygote.pid, signal.SIGKILL)
+        assert zygote.safe(["wave"]) == []
+        zygote.preload(["colorsys"])
+        zygote.wait()
+        assert zygote.safe(["wave"]) == ["wave"]
     finally:
         zygote.close()
