@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from grader.notebooks.template import Template, grade_id, is_answer, without
+from grader.notebooks.told import words_of
 
 if TYPE_CHECKING:
     from grader.lean import nbformat
@@ -23,15 +24,22 @@ def modules_of(
     modules of packages that students read of anyway.
     """
     stubs = {grade_id(cell): cell.source for cell in template.cells if is_answer(cell)}
-    seen, shown, secret = set(_EVERYWHERE), [], []
-    for cell, new in zip(cells, imported, strict=True):
-        told = stubs.get(grade_id(cell), without(cell.source, template.hidden, template.scheme))
-        if told == cell.source:
+    told = [
+        stubs.get(grade_id(cell), without(cell.source, template.hidden, template.scheme)) for cell in cells
+    ]
+    known = set().union(*map(words_of, told))
+    hidden = set().union(*(words_of(cell.source) for cell in cells)) - known - _EVERYWHERE
+    seen, shown, secret, met = set(_EVERYWHERE), [], [], False
+    for cell, text, new in zip(cells, told, imported, strict=True):
+        packages = set(map(_package, new))
+        met |= text != cell.source
+        # A test that students read may be the first to call what imports something that they do not read of.
+        if text == cell.source and not (met and packages & hidden):
             shown += new
-            seen |= set(map(_package, new))
+            seen |= packages
         else:
             secret += new
-            seen |= set(map(_package, _imports(told)))
+        seen |= set(map(_package, _imports(text)))  # also what a cell before has imported
     return shown + [name for name in secret if _package(name) in seen]
 
 
@@ -40,9 +48,10 @@ def _package(module: str) -> str:
 
 
 def _imports(source: str) -> Iterator[str]:
-    """Yield the modules that a text names in import statements; none of one that is no Python."""
+    """Yield the modules that import statements name, whatever lines for IPython stand beside them."""
+    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
     try:
-        tree = ast.parse(source)
+        tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
         return
     for node in ast.walk(tree):
