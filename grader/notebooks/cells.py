@@ -27,7 +27,7 @@ from traitlets.config import Config
 
 from grader.notebooks.twin.kernel import ZMQInteractiveShell, set_environment
 from grader.notebooks.twin.loop import Loop
-from grader.sandbox.preload import imported_since
+from grader.sandbox import preload
 
 # IPython imports these when it first runs a cell or shows an error. Here the zygote does, once for all workers.
 for _name in (
@@ -300,10 +300,13 @@ def run_cells(
     """
     with Notebook() as notebook:
         for index, cell in enumerate(cells):
-            known, started = set(sys.modules) if report else set(), time.monotonic()
-            outputs = notebook.run(cell["source"], cell["cell_id"], cell["wall"])
+            with preload.noting_imports() if report else contextlib.nullcontext() as packages:
+                known, started = set(sys.modules), time.monotonic()
+                outputs = notebook.run(cell["source"], cell["cell_id"], cell["wall"])
             message = {"index": index, "outputs": outputs, "seconds": time.monotonic() - started}
-            emit({**message, "modules": imported_since(known)} if report else message)
+            if packages is not None:
+                message["modules"] = preload.imported_since(known, packages)
+            emit(message)
 
 
 def _run_cell(

@@ -8,6 +8,7 @@ notebook, where it does so again.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import gc
@@ -21,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 MOST = 5000  # modules
@@ -29,7 +30,7 @@ SECONDS = 300  # for one trial; only to end what hangs
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
 _MOST_TRIALS = 12
-_ahead: set[str] = set()  # what `load` has imported
+_ahead: dict[str, None] = {}  # what `load` has imported, in its order
 
 
 def names(modules: Sequence[str]) -> list[str]:
@@ -37,10 +38,43 @@ def names(modules: Sequence[str]) -> list[str]:
     return [name for name in modules if _NAME.fullmatch(name)][:MOST]
 
 
-def imported_since(known: set[str]) -> list[str]:
-    """Return the installed modules that this process has imported since its `sys.modules` had the names `known`."""
-    new = [name for name in sys.modules if name not in known and _NAME.fullmatch(name)]
-    return [name for name in new if _is_installed(getattr(sys.modules[name], "__spec__", None))][:MOST]
+def imported_since(known: set[str], packages: Set[str] = frozenset()) -> list[str]:
+    """Return the installed modules that this process has imported since its `sys.modules` had the names `known`.
+
+    What was imported ahead for somebody else counts where it is of one of these `packages`, see `noting_imports`.
+    """
+    new = [
+        name for name in sys.modules if name not in known or (name in _ahead and _package(name) in packages)
+    ]
+    installed = (name for name in names(new) if _is_installed(getattr(sys.modules[name], "__spec__", None)))
+    return list(installed)
+
+
+@contextlib.contextmanager
+def noting_imports() -> Iterator[set[str]]:
+    """Yield a set that gets the package of all that is imported meanwhile, for the first time or again."""
+    found: set[str] = set()
+    before = builtins.__import__
+
+    def noting(
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> Any:
+        found.add(_package((globals or {}).get("__package__") or "" if level else name))
+        return before(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = noting
+    try:
+        yield found
+    finally:
+        builtins.__import__ = before
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @functools.cache
@@ -88,7 +122,7 @@ def load(modules: Sequence[str]) -> None:
                 _import(module)
     if what := _difference(before, known):
         raise OSError(f"the modules imported ahead of workers left {what}")
-    _ahead.update(sys.modules.keys() - known)
+    _ahead.update(dict.fromkeys(name for name in sys.modules if name not in known))
     gc.collect()
     gc.freeze()
 
@@ -101,7 +135,7 @@ def give_way(folder: str) -> None:
             for entry in entries
             if entry.name.endswith(".py") or os.path.isfile(f"{entry.path}/__init__.py")
         }
-    for name in [name for name in _ahead if name.partition(".")[0] in own]:
+    for name in [name for name in _ahead if _package(name) in own]:
         sys.modules.pop(name, None)
 
 
@@ -113,7 +147,7 @@ def safe(modules: Sequence[str]) -> list[str]:
     """
     packages: dict[str, list[str]] = {}
     for name in names(modules):
-        packages.setdefault(name.partition(".")[0], []).append(name)
+        packages.setdefault(_package(name), []).append(name)
     # What was imported last was needed by what came before.
     left = dict(reversed(packages.items()))
     for _ in range(_MOST_TRIALS if sys.platform == "linux" else 0):

@@ -1200,3 +1200,28 @@ print(faults(50))
 def test_arrays_of_a_megabyte_are_not_taken_from_the_kernel_again_and_again(examiner):
     ran = run_shared(examiner.place, [{"source": FAULTS, "cell_id": "a"}], no_files(), 20.0)
     assert int(ran.outputs[0][0]["text"]) < 50
+
+
+LAZY = """
+```python
+import wave
+```
+
+```python solution="f"
+def f():
+    ### BEGIN SOLUTION
+    return 1
+    ### END SOLUTION
+```
+
+```python test="t"
+import colorsys
+assert f() == 1
+```
+"""
+
+
+def test_a_notebook_whose_modules_another_one_has_had_imported_keeps_them_for_another_day(examiner):
+    plans = [decided(examiner, LAZY + f"# {number}")[2] for number in range(2)]
+    assert all({"wave", "colorsys"} <= {*plan.modules} for plan in plans), [plan.modules for plan in plans]
+    assert not any(name.startswith("grader") for plan in plans for name in plan.modules)

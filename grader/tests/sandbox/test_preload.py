@@ -151,6 +151,23 @@ print(json.dumps([hasattr(wave, "theirs"), hasattr(colorsys, "rgb_to_hls"), "jso
     assert ask(code, tmp_path) == [True, True, True]
 
 
+def test_what_was_imported_ahead_for_another_notebook_is_told_where_its_package_is_imported_again(tmp_path):
+    code = """
+preload.load(["wave", "colorsys", "xml.dom.minidom"])
+known = set(sys.modules)
+with preload.noting_imports() as packages:
+    import colorsys
+    from xml import sax
+    import json
+told = preload.imported_since(known, packages)
+mine = [name for name in told if name in ("wave", "colorsys", "xml.dom.minidom", "json")]
+print(json.dumps([mine, "xml.sax" in told]))
+"""
+    found, new = ask(code, tmp_path)
+    assert sorted(found) == ["colorsys", "xml.dom.minidom"]
+    assert new
+
+
 def test_a_zygote_whose_modules_leave_a_thread_starts_again_without_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # As if this repository was installed with Python.
