@@ -29,7 +29,8 @@ from grader.book.nbgrader_course import find_alembic
 from grader.examine.examiner import Examiner
 from grader.lean import nbformat
 from grader.notebooks import PROGRAMS
-from grader.notebooks.decide import course_files, decide, libraries, verdicts_of
+from grader.notebooks.decide import course_files, decide
+from grader.notebooks.outcomes import verdicts_of
 from grader.notebooks.plan import Plan, runs, steps_of
 from grader.notebooks.rebuild import rebuild
 from grader.notebooks.run import Executed, run_shared, run_split
@@ -61,7 +62,6 @@ def measure(case: Case, examiner: Examiner, rounds: int) -> None:
 
         reference = rebuilt(case.plain.source)
         case.plan = decide(template, reference, examiner.place, case.files, 30.0)
-        examiner.place.zygote.preload(libraries(case.plan))
         wrong = {
             f"wrong {name}": case.plain.answered({name: text}) for name, text in case.plain.wrong.items()
         }

@@ -22,6 +22,8 @@ from grader.whole_files import folder_alike, open_alike, write_whole
 if TYPE_CHECKING:
     from grader.examine.report import Report
 
+_KEPT, _MODULES = ".grader", "modules.txt"  # no student's record, which is STUDENT.json
+
 
 @dataclass
 class Record:
@@ -60,9 +62,20 @@ def results_folder(root: Path, assignment: str) -> Path:
     return folder_alike(_kept_in(root) / assignment)
 
 
+def keep_modules(root: Path, assignment: str, modules: list[str]) -> None:
+    """Keep what a zygote imports for the parts of an assignment, as a release has found it out."""
+    write_whole(results_folder(root, assignment) / _MODULES, "".join(f"{name}\n" for name in modules))
+
+
+def kept_modules(root: Path, assignment: str) -> list[str] | None:
+    """Return what `keep_modules` kept, None where no release has found out anything; makes no folder."""
+    path = root / _KEPT / assignment / _MODULES
+    return path.read_text(encoding="utf-8").split() if path.is_file() else None
+
+
 def _kept_in(root: Path) -> Path:
     """Return the folder of all that is kept beside the gradebook; nobody but its owner may enter it."""
-    folder = root / ".grader"
+    folder = root / _KEPT
     if not folder.is_dir():
         folder_alike(folder, 0o700)
         (folder / ".gitignore").write_text("*\n")

@@ -27,6 +27,7 @@ from traitlets.config import Config
 
 from grader.notebooks.twin.kernel import ZMQInteractiveShell, set_environment
 from grader.notebooks.twin.loop import Loop
+from grader.sandbox import preload
 
 # IPython imports these when it first runs a cell or shows an error. Here the zygote does, once for all workers.
 for _name in (
@@ -288,17 +289,24 @@ class Notebook:
         return self.heard()
 
 
-def run_cells(cells: list[dict[str, Any]], emit: Callable[[dict[str, Any]], None]) -> None:
+def run_cells(
+    cells: list[dict[str, Any]], emit: Callable[[dict[str, Any]], None], report: bool = False
+) -> None:
     """Execute `cells` ({"source", "cell_id", "wall"}) in order, an error in one not stopping the next.
 
     `emit({"index": i, "outputs": [...], "seconds": wall time})` is called after each cell, so that a process
-    that dies in cell k has already delivered the cells before it.
+    that dies in cell k has already delivered the cells before it. With `report`, "modules" are the installed ones
+    that this cell was the first to import.
     """
     with Notebook() as notebook:
         for index, cell in enumerate(cells):
-            started = time.monotonic()
-            outputs = notebook.run(cell["source"], cell["cell_id"], cell["wall"])
-            emit({"index": index, "outputs": outputs, "seconds": time.monotonic() - started})
+            with preload.noting_imports() if report else contextlib.nullcontext() as packages:
+                known, started = set(sys.modules), time.monotonic()
+                outputs = notebook.run(cell["source"], cell["cell_id"], cell["wall"])
+            message = {"index": index, "outputs": outputs, "seconds": time.monotonic() - started}
+            if packages is not None:
+                message["modules"] = preload.imported_since(known, packages)
+            emit(message)
 
 
 def _run_cell(

@@ -7,24 +7,28 @@ is a failure of that cell.
 
 from __future__ import annotations
 
-import ast
 import copy
+import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grader.examine.place import Place
+from grader.examine.place import Place, cores
 from grader.lean import nbformat
+from grader.notebooks.ahead import modules_of
 from grader.notebooks.limits import of_cells
+from grader.notebooks.outcomes import lost, over, raised, reason_of, verdicts_of
 from grader.notebooks.plan import Cell, Plan, is_test, key_of, make_plan, runs, steps_of
 from grader.notebooks.rebuild import rebuild
 from grader.notebooks.run import MEMORY, Executed, Prepared, no_files, run_shared, run_split
 from grader.notebooks.template import Template, grade_id, is_answer
 from grader.sandbox.build import SandboxError
 from grader.sandbox.packed import Packed
-from grader.text import plain
 
 if TYPE_CHECKING:
     from grader.notebooks.limits import Seconds
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 ROUNDS = 12  # runs of the reference until the modes must stand; each takes as long as one submission
 # A test that isolation makes that many times slower, and this many seconds (times `Place.stretch`), is shared.
 SLOWER, AT_LEAST = 5.0, 2.0
-_SLOW = ("matplotlib", "pandas", "scipy", "sklearn", "sympy")  # none starts a thread when it is imported
+AT_ONCE = 5  # processes that three runs at once have
 _NEXT = {"isolated": "copy-back", "copy-back": "shared"}
 # What a submission may use of memory, in multiples of what the reference used.
 ROOM = 2
@@ -68,12 +72,14 @@ def prepare(
         say(
             f"{template.name}: running the reference to see which tests can be isolated from the student's code"
         )
+        begun = time.monotonic()
         plan = _decide_undisturbed(template, reference, place(), files, wall, memory or _for_a_reference())
         plan.save(path)
+        say(
+            f"{template.name}: found out in {time.monotonic() - begun:.1f} s, and kept until the notebook changes"
+        )
         for line in describe(template.name, plan, memory):
             say(line)
-    if slow := libraries(plan):
-        place().zygote.preload(slow)
     return Prepared(plan, files, memory or allowed_memory(plan), template.hidden)
 
 
@@ -96,19 +102,6 @@ def _for_a_reference() -> int:
 
 def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def libraries(plan: Plan) -> list[str]:
-    """Return the modules of a plan's imports that are slow to import and safe to have in every worker."""
-    found: dict[str, None] = {}
-    told = [text for cell in plan.cells for text in (cell.imports, *(text for _, text in cell.offers))]
-    for text in told:
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                found |= dict.fromkeys(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found[node.module] = None
-    return [module for module in found if module.partition(".")[0] in _SLOW]
 
 
 def _decide_undisturbed(
@@ -154,49 +147,77 @@ def decide(
     Where no other does, all tests are shared. `wall` is the limit of a cell in seconds, `memory` that of a worker in
     bytes.
     """
-    # Or a test would seem slow that is the first to import one in its interpreter.
-    place.zygote.preload(libraries(make_plan(template, reference)))
     place.take_peak_memory()
     cells = list(filter(runs, reference.cells))
-    ran = run_shared(place, _texts(cells), files, of_cells(wall, cells), memory=memory)
-    plan = _first_that_holds(template, reference, verdicts_of(cells, ran), place, files, wall, memory)
-    plan.memory = _coarse(place.take_peak_memory())
-    plan.lost, plan.raised = _lost(cells, ran), _raised(cells, ran)
-    plan.over = _over(cells, ran)
+    ran = run_shared(place, _texts(cells), files, of_cells(wall, cells), memory=memory, report=True)
+    modules = place.zygote.safe(modules_of(template, cells, ran.modules))
+    place.zygote.preload(modules)
+    peak = place.take_peak_memory()
+    # Several runs at once must not make a cell too slow, or the machine too small.
+    limits = of_cells(wall, cells)
+    at_once = all(took * AT_ONCE < limit for took, limit in zip(ran.seconds, limits, strict=True))
+    at_once = at_once and 2 * AT_ONCE * peak < _machine() and cores() > 1
+    run = _Run(place, files, wall, memory, at_once)
+    plan = _first_that_holds(template, reference, verdicts_of(cells, ran), run)
+    plan.memory = _coarse(max(peak, place.take_peak_memory()))
+    plan.lost, plan.raised = lost(cells, ran), raised(cells, ran)
+    plan.over = over(cells, ran)
+    plan.modules = modules
     return plan
 
 
+@dataclass
+class _Run:
+    """How the reference and the empty answers run."""
+
+    place: Place
+    files: Packed
+    wall: Seconds
+    memory: int
+    at_once: bool
+
+    def shared(self, cells: list[nbformat.NotebookNode]) -> Executed:
+        seconds = of_cells(self.wall, cells)
+        return run_shared(self.place, _texts(cells), self.files, seconds, memory=self.memory)
+
+    def split(self, plan: Plan, cells: list[nbformat.NotebookNode], steps: list[dict[str, Any]]) -> Executed:
+        seconds = of_cells(self.wall, cells)
+        return run_split(self.place, steps, plan, self.files, self.files, seconds, memory=self.memory)
+
+
 def _first_that_holds(
-    template: Template,
-    reference: nbformat.NotebookNode,
-    shared: dict[str, Any],
-    place: Place,
-    files: Packed,
-    wall: Seconds,
-    memory: int,
+    template: Template, reference: nbformat.NotebookNode, shared: dict[str, Any], run: _Run
 ) -> Plan:
     empty = _without_answers(template, reference)
-    cells = list(filter(runs, empty.cells))
-    seconds, seconds_empty = of_cells(wall, filter(runs, reference.cells)), of_cells(wall, cells)
-    ran = run_shared(place, _texts(cells), files, seconds_empty, memory=memory)
-    shared_empty = verdicts_of(cells, ran)
+    cells, cells_empty = list(filter(runs, reference.cells)), list(filter(runs, empty.cells))
+    shared_empty: dict[str, Any] = {}
     decided: dict[str, tuple[str, str]] = {}
+    at_least = AT_LEAST * run.place.stretch
     for _ in range(ROUNDS):
         plan = make_plan(template, reference, decided)
         if not plan.is_split:
             return plan
         for cell in plan.cells:
             cell.nothing = True  # until it has shown
-        steps = steps_of(plan, reference, template.hidden)
-        ran = run_split(place, steps, plan, files, files, seconds, memory=memory)
-        changes = _differences(plan, reference, shared, ran, AT_LEAST * place.stretch)
+        right = partial(run.split, plan, cells, steps_of(plan, reference, template.hidden))
+        # A stub that answers with nothing is not what makes a test shared.
+        steps = [{**step, "nothing": True} for step in steps_of(plan, empty, template.hidden)]
+        others = [partial(run.split, plan, cells_empty, steps)]
+        others += [] if shared_empty else [partial(run.shared, cells_empty)]
+        # Most plans hold, so that all runs that this takes are begun at once.
+        ran, *more = run.place.together(right, *others) if run.at_once else [right()]
+        changes = _differences(plan, reference, shared, ran, at_least)
+        if run.at_once and changes != _differences(plan, reference, shared, ran, math.inf):
+            ran = right()  # alone: it may be slow beside others only
+            changes = _differences(plan, reference, shared, ran, at_least)
         _learn_what_is_empty(plan, reference, ran)
+        if not changes and not more:
+            more = [other() for other in others]
+        if more[1:]:
+            shared_empty = verdicts_of(cells_empty, more[1])
         if not changes:
-            # A stub that answers with nothing is not what makes a test shared.
-            steps = [{**step, "nothing": True} for step in steps_of(plan, empty, template.hidden)]
-            ran = run_split(place, steps, plan, files, files, seconds_empty, memory=memory)
             why = "isolated, it gives other points to an empty answer"
-            found = _differences(plan, empty, shared_empty, ran, AT_LEAST * place.stretch)
+            found = _differences(plan, empty, shared_empty, more[0], math.inf)
             changes = {name: ("shared", why) for name in found if name in plan.tests}
         if not changes:
             return plan
@@ -218,46 +239,6 @@ def _learn_what_is_empty(plan: Plan, reference: nbformat.NotebookNode, ran: Exec
 
 def _texts(cells: Iterable[nbformat.NotebookNode]) -> list[dict[str, str]]:
     return [{"source": cell.source, "cell_id": cell.id} for cell in cells]
-
-
-def _lost(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
-    """Return, for each test that gives less than all its points, how many it gives, and why."""
-    lost = {}
-    for cell, outputs in zip(cells, ran.outputs, strict=True):
-        if not is_test(cell):
-            continue
-        most, verdict = float(cell.metadata.nbgrader.get("points", 0)), verdict_of(outputs)
-        earned = {"passed": most, "failed": 0.0}.get(verdict)
-        earned = float(verdict) if earned is None else earned
-        if earned < most:
-            why = reason_of(outputs) or _said_on_stderr(outputs)
-            lost[grade_id(cell)] = f"{earned:g} of {most:g} points{f' ({why})' if why else ''}"
-    return lost
-
-
-def _over(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
-    """Return, for each test that shows a number above its points, that number and its points."""
-    over = {}
-    for cell, outputs in zip(cells, ran.outputs, strict=True):
-        most, verdict = float(cell.metadata.get("nbgrader", {}).get("points", 0)), verdict_of(outputs)
-        if is_test(cell) and verdict not in ("passed", "failed") and float(verdict) > most:
-            over[grade_id(cell)] = f"{float(verdict):g}, and is worth {most:g}"
-    return over
-
-
-def _said_on_stderr(outputs: list[dict[str, Any]]) -> str:
-    said = "".join(output["text"] for output in outputs if output.get("name") == "stderr").strip()
-    return f"it prints to stderr: {plain(said.splitlines()[-1], 200)}" if said else ""
-
-
-def _raised(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, str]:
-    """Return, for each cell of the reference that is no test and ends with an error it should not, what that says."""
-    raised = {}
-    for number, (cell, outputs) in enumerate(zip(cells, ran.outputs, strict=True), 1):
-        meant = "raises-exception" in cell.metadata.get("tags", ())
-        if not is_test(cell) and not meant and (why := reason_of(outputs)):
-            raised[grade_id(cell) or f"number {number}"] = why
-    return raised
 
 
 def describe(name: str, plan: Plan, memory: int = 0) -> list[str]:
@@ -310,28 +291,6 @@ def _without_answers(template: Template, reference: nbformat.NotebookNode) -> nb
     return empty
 
 
-def verdicts_of(cells: list[nbformat.NotebookNode], ran: Executed) -> dict[str, Any]:
-    """Return {id: (verdict, seconds)} of the cells that have an id; see `verdict_of`."""
-    found = zip(cells, ran.outputs, ran.seconds, strict=True)
-    return {
-        grade_id(cell): (verdict_of(outputs), seconds) for cell, outputs, seconds in found if grade_id(cell)
-    }
-
-
-def verdict_of(outputs: list[dict[str, Any]]) -> str:
-    """Return what nbgrader makes of a test cell: `failed`, `passed`, or the number of points it shows."""
-    for output in outputs:
-        kind = output.get("output_type")
-        if kind == "error" or (kind == "stream" and output.get("name") == "stderr"):
-            return "failed"
-        if kind == "execute_result":
-            try:
-                return str(float(output["data"]["text/plain"]))
-            except (ValueError, KeyError, TypeError):
-                return "passed"
-    return "passed"
-
-
 def _differences(
     plan: Plan, notebook: nbformat.NotebookNode, shared: dict[str, Any], ran: Executed, at_least: float
 ) -> dict[str, tuple[str, str]]:
@@ -380,12 +339,3 @@ def _with_it(plan: Plan, shared: Cell) -> dict[str, tuple[str, str]]:
                 )
     why = f"{shared.id} gives the reference other points where others are isolated"
     return found or {name: ("shared", why) for name, cell in plan.tests.items() if cell.where != "shared"}
-
-
-def reason_of(outputs: list[dict[str, Any]]) -> str:
-    """Return what the first error of a cell says, the empty string where there is none."""
-    for output in outputs:
-        if output.get("output_type") == "error":
-            text = f"{output['ename']}: {output['evalue']}".removeprefix("CannotCross: ")
-            return plain(text.strip().removesuffix(":"), 300)
-    return ""

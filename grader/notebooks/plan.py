@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from grader.lean import nbformat
     from grader.notebooks.template import Template
 
-FORMAT = 4
+FORMAT = 5
 TESTS = ("isolated", "copy-back", "shared")
 COMPARE = "compare-in-student"  # a tag on a test cell of the source notebook
 
@@ -69,6 +69,8 @@ class Plan:
     over: dict[str, str] = field(default_factory=dict)
     # Of other cells of the reference that end with an error: which.
     raised: dict[str, str] = field(default_factory=dict)
+    # Installed modules that the reference imports in cells without hidden tests, and that a zygote may import.
+    modules: list[str] = field(default_factory=list)
 
     @property
     def tests(self) -> dict[str, Cell]:

@@ -42,6 +42,11 @@ class Prepared:
     memory: int = MEMORY  # bytes, of each worker
     hidden: Marks = HIDDEN  # between which hidden tests stand
 
+    @property
+    def modules(self) -> list[str]:
+        """What the zygote imports for these workers."""
+        return self.plan.modules if self.plan else []
+
 
 @dataclass
 class Executed:
@@ -51,6 +56,9 @@ class Executed:
     notes: list[str] = field(default_factory=list)  # for the instructor
     seconds: list[float] = field(default_factory=list)
     nothing: list[bool] = field(default_factory=list)  # whether a test was answered with no elements
+    modules: list[list[str]] = field(
+        default_factory=list
+    )  # that each cell imported, where that was asked for
 
 
 def run_shared(
@@ -60,16 +68,18 @@ def run_shared(
     seconds: float | list[float],
     wall: float | None = None,
     memory: int = MEMORY,
+    report: bool = False,
 ) -> Executed:
     """Execute `cells` ({"source", "cell_id"}) in one worker that has the student's files.
 
-    `seconds` limit each cell, or all cells alike, and `wall` the whole, by default as `limits.of_all` says.
+    `seconds` limit each cell, or all cells alike, and `wall` the whole, by default as `limits.of_all` says. With
+    `report`, the worker says which modules each cell imported: it must run nothing but the instructor's code.
     """
     cells, walls, end = _timed(place, cells, seconds, wall)
     job = Job(place, files, 1, Limits(memory=memory, terminals=TERMINALS))
     try:
-        job.send(0, {"program": "notebook", "cells": cells}, end)
-        ran = _collect(job, walls, TO_STOP * place.stretch, end, memory)
+        job.send(0, {"program": "notebook", "cells": cells, "report": report}, end)
+        ran = _collect(job, walls, TO_STOP * place.stretch, end, memory, report)
     finally:
         place.close_later(job)
     ran.notes = files.notes + ran.notes
@@ -127,6 +137,8 @@ def run_notebook(
         memory = prepared.memory if prepared else MEMORY
         cells = list(filter(runs, notebook.cells))
         seconds = limits.of_cells(wall, cells)
+        if prepared:
+            place.zygote.preload(prepared.modules)
         if prepared and prepared.plan and prepared.plan.is_split:
             plan = prepared.plan
             steps = steps_of(plan, notebook, prepared.hidden)
@@ -155,15 +167,18 @@ def _timed(
     return [{**cell, "wall": limit} for cell, limit in zip(cells, walls, strict=True)], walls, end
 
 
-def _collect(job: Job, walls: list[float], to_stop: float, end: float, memory: int) -> Executed:
+def _collect(
+    job: Job, walls: list[float], to_stop: float, end: float, memory: int, report: bool = False
+) -> Executed:
     """Take the outputs of cells from rank 0 of a job, as they come, until perf_counter() is `end`.
 
     The cells may take `walls` seconds, in their order. A cell that the worker did not live to answer gets an error
-    output that says why.
+    output that says why. Only from a worker that runs the instructor's code alone may a `report` be taken.
     """
     count = len(walls)
     outputs: list[list[dict[str, Any]] | None] = [None] * count
     seconds, nothing, room = [0.0] * count, [False] * count, MAX_SHOWN
+    modules: list[list[str]] = [[] for _ in range(count)]
     why = "the notebook did not finish in time"
     try:
         for wall in walls:
@@ -185,11 +200,15 @@ def _collect(job: Job, walls: list[float], to_stop: float, end: float, memory: i
             outputs[message["index"]] = message["outputs"] if room >= 0 else _shortened(message["outputs"])
             seconds[message["index"]] = float(message["seconds"])
             nothing[message["index"]] = message.get("nothing") is True
+            if report:
+                modules[message["index"]] = list(map(str, message["modules"]))
     except StudentError as error:
         why = error.why
     notes = [why] if None in outputs else []
     dead = {"output_type": "error", "ename": "GraderError", "evalue": why, "traceback": [why]}
-    return Executed([[dead] if found is None else found for found in outputs], notes, seconds, nothing)
+    return Executed(
+        [[dead] if found is None else found for found in outputs], notes, seconds, nothing, modules
+    )
 
 
 def _size(outputs: list[dict[str, Any]], room: int) -> int:

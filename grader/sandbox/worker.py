@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from grader.sandbox import standstill, wire
+from grader.sandbox import preload, standstill, wire
 from grader.sandbox.network import LOOPBACK
 
 Program = Callable[[socket.socket, dict[str, Any], str], None]
@@ -32,7 +32,8 @@ Program = Callable[[socket.socket, dict[str, Any], str], None]
 _GROUP_TIMEOUT = timedelta(minutes=10)  # the examiner's clock is the one that counts
 _MAX_TRACEBACK = 4000
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # mallopt(3)
-_APART = 1 << 16  # bytes from which a block has pages of its own, where freed memory goes back
+# Bytes from which a block has pages of its own; the second is the most that glibc takes.
+_APART, _HELD = 1 << 16, 32 << 20
 
 
 def work(rank: int, descriptor: int, submission: str, programs: Mapping[str, Program]) -> None:
@@ -68,8 +69,9 @@ def reseed() -> None:
 
 
 def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
+    known = set(sys.modules)
     if heap := order.get("heap"):
-        _set_heap(heap)
+        set_heap(heap)
     function = _find(order["target"], order["driver"])
     world = order["world"]
     if order["group"]:
@@ -77,28 +79,31 @@ def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
     _send(examiner, {"ready": True})
     # Other ranks may still be receiving from this one when it has answered; the examiner hangs up when all have.
     while True:
-        _call(function, examiner)
+        call = wire.receive(examiner)
+        if "modules" in call:
+            _send(examiner, {"modules": preload.imported_since(known)})
+        else:
+            _call(function, examiner, call)
 
 
-def _set_heap(how: str) -> None:
-    """Let freed memory go back to the kernel at once ("frees"), or stay with this process for good ("keeps").
+def set_heap(how: str) -> None:
+    """Say what becomes of freed memory: it stays within bounds ("holds"), for good ("keeps"), or goes back ("frees").
 
-    By itself glibc does either, as it learns from what is freed. Peak memory means what was in use only where freed
-    tensors go back; that costs array code a quarter of its speed, so it is done where memory is measured. In a
-    comparison of times it costs half the time of short operations, and a submission can undo it for itself.
+    By itself glibc gives tensors of a megabyte back to the kernel and takes the next ones anew, page by page: most of
+    what short operations on arrays cost. So workers hold some. Peak memory means what was in use only where freed
+    tensors go back at once. In a comparison of times both sides keep all, as a submission could do for itself.
     """
     libc = ctypes.CDLL(None)
     if mallopt := getattr(libc, "mallopt", None):
-        if how == "frees":
-            mallopt(_M_MMAP_THRESHOLD, _APART)
-            libc.malloc_trim(0)  # what the zygote freed must not take up blocks that would go back
-        else:
+        mallopt(_M_MMAP_THRESHOLD, _APART if how == "frees" else _HELD)
+        mallopt(_M_TRIM_THRESHOLD, {"frees": _APART, "holds": 2 * _HELD, "keeps": -1}[how])
+        if how == "keeps":
             mallopt(_M_MMAP_MAX, 0)
-            mallopt(_M_TRIM_THRESHOLD, -1)
+        else:
+            libc.malloc_trim(0)  # what the zygote has freed must not take up blocks that would go back
 
 
-def _call(function: Any, examiner: socket.socket) -> None:
-    call = wire.receive(examiner)
+def _call(function: Any, examiner: socket.socket, call: dict[str, Any]) -> None:
     arguments, options = call["args"], call["kwargs"]
     if "host" in call:
         _host(function, examiner, call)

@@ -18,14 +18,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
-from grader.sandbox import gpu
+from grader.sandbox import gpu, preload
 from grader.sandbox.build import Request, SandboxError, lead
 
 log = logging.getLogger(__name__)
@@ -83,18 +82,23 @@ class Zygote:
         A module of these that has a function `warm_up` is warmed up once, for all workers.
         """
         self._modules, self._programs, self._lock = list(modules), dict(programs), threading.Lock()
+        self._asked = set(modules)
         self._starts = 0
         self._start()
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._starts += 1
+        # It ends at once: some libraries, whose objects are frozen here, complain of leaks at an ordinary end.
+        code = "import os; from grader.sandbox.zygote import main; main(); os._exit(0)"
+        command = [sys.executable, "-I", "-c", code]
         found = gpu.library_path()
-        command = [sys.executable, "-I", "-c", "from grader.sandbox.zygote import main; main()"]
         self._process = subprocess.Popen(
             [*command, str(theirs.fileno()), json.dumps(self._programs), *self._modules],
             pass_fds=[theirs.fileno()],
             env={**_ENVIRONMENT, **({"LD_LIBRARY_PATH": found} if found else {})},
+            # What is imported may look for its settings where it is: not in a course.
+            cwd="/",
             stdin=subprocess.DEVNULL,
             # A Ctrl-C at the terminal belongs to the examiner, which then closes this process in order.
             start_new_session=True,
@@ -113,18 +117,33 @@ class Zygote:
         self._ready = True
 
     def preload(self, modules: Sequence[str]) -> None:
-        """Import libraries once for all jobs; one that cannot be imported, or starts a thread, is left to them."""
+        """Import modules once for all jobs; what is not there, or may not be (see `safe`), is left to them."""
         with self._lock:
-            for module in modules:
-                if module in self._modules:
-                    continue
-                self.wait()
-                self._socket.sendall(f"import {module}\n".encode())
-                if self._receive(64) == b"imported\n":
-                    self._modules.append(module)
-                else:
-                    self.close()
-                    self._start()
+            new = [module for module in preload.names(modules) if module not in self._asked]
+            if not new:
+                return
+            self._asked.update(new)
+            if self._told("import", new) == "imported":
+                self._modules += new
+            else:
+                self.close()
+                self._start()
+
+    def safe(self, modules: Sequence[str]) -> list[str]:
+        """Return those of `modules` that `preload` may be given, tried in forks; see `grader.sandbox.preload`."""
+        wanted = preload.names(modules)
+        with self._lock:
+            return self._told("try", wanted).split()[1:] if wanted else []
+
+    def _told(self, word: str, modules: Sequence[str]) -> str:
+        """Return the line that the process says to this word, what there is of it where it is gone."""
+        text = b""
+        with contextlib.suppress(ConnectionError):
+            self.wait()
+            self._socket.sendall(f"{word} {' '.join(modules)}\n".encode())
+            while not text.endswith(b"\n") and (more := self._receive(1 << 16)):
+                text += more
+        return text.decode().strip()
 
     def _receive(self, size: int) -> bytes:
         """Return what the process says, nothing where it is gone."""
@@ -186,9 +205,16 @@ class Zygote:
 def main() -> None:
     """Entry point of the zygote process: `main() FD PROGRAMS MODULE ...`."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    for module in (*_MODULES, *sys.argv[3:]):
+    for module in _MODULES:
         importlib.import_module(module)
-    from grader.sandbox.worker import reseed, work
+    try:
+        preload.load(sys.argv[3:])
+    except OSError as error:
+        print(f"workers import them themselves: {error}", file=sys.stderr)
+        for first, end in ((3, control.fileno()), (control.fileno() + 1, 1 << 20)):
+            os.closerange(first, end)
+        os.execv(sys.executable, sys.orig_argv[: -len(sys.argv[3:])])
+    from grader.sandbox.worker import reseed, set_heap, work
 
     reseed()  # imports what seeding needs
     programs = {}
@@ -198,6 +224,7 @@ def main() -> None:
         programs[name] = getattr(module, function)
         if hasattr(module, "warm_up"):
             module.warm_up()
+    set_heap("holds")
     # Frozen objects are never touched by the collector, so that children keep sharing their pages.
     gc.collect()
     gc.freeze()
@@ -212,9 +239,17 @@ def main() -> None:
         _reap()
         if not text:
             return
-        if text.startswith(b"import "):
-            _preload(text.split()[1].decode())
-            control.send(b"imported\n")
+        word, *names = text.decode().split()
+        if word == "import":
+            try:
+                preload.load(names)
+            except OSError as error:
+                print(f"workers import them themselves: {error}", file=sys.stderr)
+                return
+            control.sendall(b"imported\n")
+            continue
+        if word == "try":
+            control.sendall(f"safe {' '.join(preload.safe(names))}\n".encode())
             continue
         try:
             _require_one_thread()
@@ -235,19 +270,6 @@ def main() -> None:
             os.close(descriptor)
         if pid:
             control.send(f"{pid}\n".encode())
-
-
-def _preload(module: str) -> None:
-    # What notebooks show their figures with, chosen when matplotlib is imported, and a folder for its cache.
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        importlib.import_module(module)
-        del os.environ["MPLCONFIGDIR"]
-    _require_one_thread()
-    _require_no_gpu()
-    gc.collect()
-    gc.freeze()
 
 
 def _require_no_gpu() -> None:

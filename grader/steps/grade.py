@@ -58,8 +58,10 @@ def grade(
             f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
         )
     with ExitStack() as stack:
-        # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
-        parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
+        parts = records.kept_modules(Path(course_root), assignment)
+        if parts is None:
+            # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
+            parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
         starting = Starting(isolation, parts)
         stack.callback(starting.close)
         if force or not records.any_kept(Path(course_root), assignment):

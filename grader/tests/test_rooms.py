@@ -28,7 +28,7 @@ ROOMS = [
     "safe",
     "base",
 ]
-WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill")}
+WORKERS_MAY = {f"grader.sandbox.{name}" for name in ("wire", "network", "standstill", "preload")}
 STANDARD_ONLY = {
     "build",
     "calls",
@@ -38,6 +38,7 @@ STANDARD_ONLY = {
     "lease",
     "network",
     "packed",
+    "preload",
     "procfs",
     "root",
     "seccomp",

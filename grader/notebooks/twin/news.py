@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.notebooks.twin.copy_back import PARTS, random_state, same
+from grader.notebooks.twin.copy_back import PARTS, Generators
 from grader.notebooks.twin.writer import Writer
 from grader.sandbox import wire
 
@@ -32,7 +32,7 @@ class News:
         self.offers: list[str] = []  # statements of tests that students can read: imports, functions, classes
         self.done: list[list[int]] = []  # [number, times received] of handles that nobody holds any more
         self.graphs: list[int] = []  # calls whose graph nobody holds any more
-        self._random = random_state()
+        self._generators = Generators()
         self._told: dict[str, bytes] = {}
 
     def give(self, names: list[str]) -> None:
@@ -44,7 +44,7 @@ class News:
 
     def know(self, names: list[str]) -> None:
         """Take note that both sides have just bound these names by the same code, and drawn the same numbers."""
-        self._random = random_state()
+        self._generators.note()
         for name in names:
             if name in self.names:
                 self.known[name] = self.names[name]
@@ -60,11 +60,8 @@ class News:
                     self._write(name, value, writer, news)
             elif self.known.pop(name, self) is not self:
                 news.setdefault("del", []).append(name)
-        state = random_state()
-        changed = {kind: value for kind, value in state.items() if not same(self._random.get(kind), value)}
-        if changed:
+        if changed := self._generators.changed():
             news["random"] = writer.write(changed)
-            self._random = state
         for key in ("done", "graphs", "offers"):
             if told := getattr(self, key):
                 news[key] = told

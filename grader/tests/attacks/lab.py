@@ -21,7 +21,11 @@ HONEST = {
     "count": "def count(words):\n    return {word: list(words).count(word) for word in words}",
 }
 _CELLS = (  # id, points, source; the ids of tests begin with test_
-    ("", None, "import json\nimport math\n\nimport numpy as np"),
+    (
+        "",
+        None,
+        "import json\nimport math\nimport wave  # which only this notebook needs\n\nimport numpy as np",
+    ),
     (
         "mean",
         None,

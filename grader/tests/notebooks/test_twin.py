@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from grader.bench import plain_notebooks
 from grader.lean import nbformat
 from grader.notebooks import decide as modes
 from grader.notebooks import run as runner
-from grader.notebooks.decide import decide, describe, prepare, verdict_of, verdicts_of
+from grader.notebooks.decide import decide, describe, prepare
 from grader.notebooks.limits import NO_LIMIT
+from grader.notebooks.outcomes import verdict_of, verdicts_of
 from grader.notebooks.plan import isolation_notes, make_plan, runs, steps_of
 from grader.notebooks.run import Executed, no_files, run_notebook, run_shared, run_split
 from grader.notebooks.template import grade_id
+from grader.sandbox.cgroup import Usage
 from grader.sandbox.packed import Packed
 
 
@@ -185,6 +189,42 @@ def test_a_shared_test_that_fails_beside_an_isolated_helper_takes_it_along(exami
     expected = shared_verdicts(examiner, reference)
     run = Run(examiner, plain, plain.source, plan)
     assert {name: run.verdicts[name] for name in plan.tests} == {name: expected[name] for name in plan.tests}
+
+
+@pytest.mark.parametrize("text", [SHARED, "in place"], ids=["shared", "in place"])
+def test_modes_are_the_same_whether_one_core_decides_them_or_several(examiner, monkeypatch, text):
+    plain = plain_notebooks.load("in_place") if text == "in place" else plain_notebooks.parse("one", text)
+    reference, found = rebuilt(plain, plain.source), []
+    for count in (1, 2):
+        monkeypatch.setattr(modes, "cores", lambda count=count: count)
+        found.append(decide(plain.template(), reference, examiner.place, no_files(), 20.0))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("slow", "where"), [("beside others", "isolated"), ("alone too", "shared")])
+def test_a_test_is_shared_for_its_time_only_where_it_is_slow_alone(examiner, monkeypatch, slow, where):
+    def in_time(*args, **kwargs):
+        ran = run_split(*args, **kwargs)
+        if slow == "alone too" or threading.current_thread() is not threading.main_thread():
+            ran.seconds = [1000.0] * len(ran.seconds)
+        return ran
+
+    monkeypatch.setattr(modes, "cores", lambda: 2)
+    monkeypatch.setattr(modes, "run_split", in_time)
+    _, _, plan = decided(examiner, SHARED.replace("inspect.getsource(square)", "True"))
+    assert {cell.where for cell in plan.tests.values()} == {where}
+
+
+def test_what_runs_at_once_lose_and_take_is_told_to_who_asked_for_them(examiner):
+    def one(peak, killed):
+        examiner.place.note_end(killed, Usage(0.0, peak, None, 0))
+        return peak
+
+    place, lost = examiner.place, examiner.place.lost
+    place.take_peak_memory()
+    assert place.together(*(partial(one, peak, peak == 3) for peak in (2, 7, 3))) == [2, 7, 3]
+    assert place.lost == lost + 1
+    assert place.take_peak_memory() == 7
 
 
 def test_points_that_the_reference_itself_loses_are_said_at_release_and_of_each_submission(examiner):
@@ -1140,3 +1180,48 @@ def test_an_object_of_the_instructors_class_keeps_the_methods_of_its_class(exami
     answer = "def build(sizes):\n    tower = Tower(sizes)\n    tower.stands = lambda: True\n    return tower"
     run = Run(examiner, plain, plain.answered({"build": answer}), plan)
     assert [run.verdicts[name] for name in plan.tests] == ["failed", "failed"]
+
+
+FAULTS = """
+import resource
+import numpy as np
+
+def faults(count):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        [np.ones(1 << 17) for _ in range(8)]  # of a megabyte each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(3)
+print(faults(50))
+"""
+
+
+def test_arrays_of_a_megabyte_are_not_taken_from_the_kernel_again_and_again(examiner):
+    ran = run_shared(examiner.place, [{"source": FAULTS, "cell_id": "a"}], no_files(), 20.0)
+    assert int(ran.outputs[0][0]["text"]) < 50
+
+
+LAZY = """
+```python
+import wave
+```
+
+```python solution="f"
+def f():
+    ### BEGIN SOLUTION
+    return 1
+    ### END SOLUTION
+```
+
+```python test="t"
+import colorsys
+assert f() == 1
+```
+"""
+
+
+def test_a_notebook_whose_modules_another_one_has_had_imported_keeps_them_for_another_day(examiner):
+    plans = [decided(examiner, LAZY + f"# {number}")[2] for number in range(2)]
+    assert all({"wave", "colorsys"} <= {*plan.modules} for plan in plans), [plan.modules for plan in plans]
+    assert not any(name.startswith("grader") for plan in plans for name in plan.modules)

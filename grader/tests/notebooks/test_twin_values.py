@@ -6,9 +6,11 @@ import decimal
 import fractions
 import json
 import math
+import random
 import socket
 import struct
 import threading
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.notebooks.names import names_of
-from grader.notebooks.twin.copy_back import put_back
+from grader.notebooks.twin.copy_back import Generators, put_back, random_state, set_random_state
 from grader.notebooks.twin.peer import CannotCross
 from grader.notebooks.twin.pristine import Pristine
 from grader.notebooks.twin.reader import _FROM_TESTS, _READERS, Reader
@@ -306,3 +308,57 @@ def test_nan_and_infinity_survive():
     assert math.isnan(found[0])
     assert found[1] == -math.inf
     assert np.isnan(found[2][0])
+
+
+DRAWS = {
+    "nothing": (lambda: None, []),
+    "random": (random.random, ["random"]),
+    "numpy": (np.random.rand, ["numpy"]),
+    "a normal number": (np.random.randn, ["numpy"]),
+    "as many as come around": (lambda: np.random.bytes(4 * 624), ["numpy"]),
+    "torch": (lambda: torch.rand(()), ["torch"]),
+    "seeds": (
+        lambda: (random.seed(1), np.random.seed(1), torch.manual_seed(1)),
+        ["random", "numpy", "torch"],
+    ),
+}
+
+
+@pytest.fixture
+def seeded():
+    before = random_state()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    yield
+    set_random_state(before)
+
+
+@pytest.mark.parametrize(("draw", "which"), DRAWS.values(), ids=DRAWS)
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_every_draw_is_noticed_once(seeded, draw, which, before):
+    for _ in range(before):
+        np.random.randn()
+    known = Generators()
+    for _ in range(3):
+        draw()
+        assert list(known.changed()) == which
+        assert known.changed() == {}
+        which = [] if len(which) == 3 else which  # the same seed a second time
+
+
+def test_a_number_that_waited_is_noticed_when_it_is_drawn(seeded):
+    known = Generators()
+    for _ in range(4):
+        np.random.randn()
+        assert [state[3] for state in known.changed().values()] == [np.random.get_state()[3]]
+
+
+def test_another_generator_of_numpys_stops_nothing(seeded):
+    known, usual = Generators(), np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(0))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert list(known.changed()) == ["numpy"]
+            assert known.changed() == {}
+    finally:
+        np.random.set_bit_generator(usual)

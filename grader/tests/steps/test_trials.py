@@ -4,6 +4,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from grader.book import records
 from grader.cli import app
 from grader.course import Course
 from grader.steps import trials
@@ -130,6 +131,17 @@ def test_each_check_that_cannot_fail_is_named_with_what_it_passes_and_a_second_r
     found, names = tried()
     assert names == {"misspells", "tolerates_everything_and_says_why"}
     assert any(says(one, "tolerates_everything_and_says_why", "zeros") for one in found)
+
+
+def test_what_the_reference_imports_of_packages_that_all_have_a_zygote_will_import(assignment, examiner):
+    root, sums = assignment.source.parents[1], assignment.source / "sums.py"
+    lazily = "    import colorsys, torch.utils.flop_counter\n    accumulated"
+    sums.write_text(sums.read_text().replace("    accumulated", lazily, 1))
+    assert records.kept_modules(root, "hw1") is None
+    trials.problems(root, assignment, examiner, lambda name, count: None)
+    kept = records.kept_modules(root, "hw1")
+    assert "torch.utils.flop_counter" in kept
+    assert not [name for name in kept if name.partition(".")[0] not in ("torch", "numpy")]
 
 
 def test_the_command_releases_nothing_where_a_check_cannot_fail_unless_it_is_told_to(
