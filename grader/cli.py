@@ -179,6 +179,26 @@ def collect(
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
+def roster(
+    table: Annotated[
+        Path, typer.Argument(metavar="CSV", help="id,first_name,last_name,email in its first line.")
+    ],
+    course: CourseOption = None,
+) -> None:
+    """Give students their names, from a table: for the class page, formgrader and the export."""
+    from grader.steps import roster as rosters
+
+    added, changed, lacking = rosters.take(root_of(course), table)
+    told = f"{added} students added, of {changed} a name or an address changed."
+    console.print(told, highlight=False)
+    if lacking:
+        shown = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
+        console.print(
+            f"Handed in, and not in {table}: {shown}.", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
 def grade(
     assignment: AssignmentArgument,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,

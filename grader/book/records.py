@@ -46,6 +46,9 @@ class Record:
     judged: dict[str, dict[str, list[str]]] = field(
         default_factory=dict
     )  # of a plain notebook: notes, unsettled
+    whys: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # why each test of a plain notebook failed, by notebook and cell
 
     def report(self, notebook: str) -> Report | None:
         """Return the report of one notebook, None for a plain one."""

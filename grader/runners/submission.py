@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from grader.book import records
 from grader.book.keys import PLAIN, digest_of_text
 from grader.book.nbgrader_course import NbCourse
+from grader.book.points import why_failed
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.examine.report import UNSETTLED
@@ -62,6 +63,8 @@ def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
             (target / f"{name}.ipynb").write_text(text, encoding="utf-8")
             record.digests[name] = digest_of_text(text)
             _enter(work, entry, name, notebook, graded)
+            if shared.part(name) is None:
+                record.whys[name] = why_failed(notebook)
         source = shared.course.path("source", ".", shared.assignment)
         graded.notes += defuse(target, source)
         _set_permissions(target, shared.course)

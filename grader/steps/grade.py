@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
-from grader.book.results import Graded, follow_deadline
+from grader.book.results import Graded, class_names, follow_deadline
 from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
@@ -77,9 +77,12 @@ def grade(
         for student in folders:
             repair(shared.autograded(student))
         held = ledger.held()
+        names = class_names(gradebook)
+        gradebook.db.rollback()
         results = [] if force else _unchanged(shared, folders, held)
         if len(results) == len(folders):
             for done, graded in enumerate(results, 1):
+                graded.name = names.get(graded.student, "")
                 if progress:
                     progress(graded, done, len(folders))
             return results
@@ -97,6 +100,7 @@ def grade(
             return grade_if_needed(shared, student, folders[student], held.get(student), force, starting)
 
         for graded in writer.results(pool.submit(work_on, student) for student in folders):
+            graded.name = names.get(graded.student, "")
             results.append(graded)
             if progress:
                 progress(graded, len(results), len(folders))

@@ -147,5 +147,5 @@ def grades(results: Iterable[Graded], title: str) -> Table:
     for graded in results:
         points = f"{number(graded.score)} / {number(graded.max_score)}"
         told = graded.summary() + (" [for a person to settle]" if graded.for_a_person else "")
-        result.add_row(escape(graded.student), points, escape(told))
+        result.add_row(escape(graded.shown), points, escape(told))
     return result
