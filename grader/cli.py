@@ -8,7 +8,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -30,6 +30,9 @@ from grader.steps.command import (
     progress,
     root_of,
 )
+
+if TYPE_CHECKING:
+    from grader.book.results import Graded
 
 # Heavy modules (torch, nbgrader) are imported by the command that needs them, so that `--help` is instant.
 
@@ -209,6 +212,9 @@ def grade(
     explain: Annotated[
         str | None, typer.Option(metavar="STUDENT", help="Only say what would run for this student, and why.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say who would gain and who would lose; write nothing.")
+    ] = False,
     isolation: IsolationOption = "namespaces",
     course: CourseOption = None,
 ) -> None:
@@ -241,9 +247,13 @@ def grade(
             jobs=jobs,
             isolation=isolation,
             force=force,
+            dry_run=dry_run,
             progress=board.done,
             begins=begins,
         )
+    if dry_run:
+        _say_changes(root, assignment, results)
+        return
     console.print(render.grades(results, f"{assignment}: {len(results)} submissions"))
     seconds = time.perf_counter() - started
     again = sum(result.unchanged for result in results)
@@ -306,6 +316,24 @@ def export(
 
     for path in exporting.export(root_of(course), to):
         console.print(str(path), highlight=False)
+
+
+def _say_changes(root: Path, assignment: str, results: list[Graded]) -> None:
+    """Say what a dry run found, beside what the gradebook holds."""
+    from grader.book.changes import changes
+    from grader.book.results import class_results
+    from grader.steps import terminal as render
+
+    found = changes(class_results(root, assignment, follow=False), results)
+    if found:
+        console.print(render.would_change(found, f"{assignment}: what grading would change"))
+    gain, lose = (sum(sign * change.gain > 1e-9 for change in found) for sign in (1, -1))
+    console.print(
+        f"{gain} would gain, {lose} would lose, {len(results) - gain - lose} keep their points. Nothing was "
+        f"written; {render.program()} grade {assignment} does it.",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _try_checks(root: Path, known: Assignment) -> None:

@@ -49,7 +49,7 @@ def why_failed(notebook: nbformat.NotebookNode) -> dict[str, str]:
         if points is None and not wrong:
             continue
         if points is None or points < float(role["points"]):
-            found[role["grade_id"]] = wrong or _why(cell, points)
+            found[role["grade_id"]] = wrong or _why(cell, points or 0.0)
     return found
 
 

@@ -50,6 +50,10 @@ class Record:
         default_factory=dict
     )  # why each test of a plain notebook failed, by notebook and cell
 
+    def whys_by_cell(self) -> dict[tuple[str, str], str]:
+        """Return why each test of a plain notebook failed, by (notebook, cell)."""
+        return {(notebook, cell): why for notebook, of in self.whys.items() for cell, why in of.items()}
+
     def report(self, notebook: str) -> Report | None:
         """Return the report of one notebook, None for a plain one."""
         from grader.examine.report import Report

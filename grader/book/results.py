@@ -71,17 +71,18 @@ class Graded:
         return told[0] + (f" (and {len(told) - 1} more)" if len(told) > 1 else "")
 
 
-def class_results(course_root: Path | str, assignment: str) -> list[Graded]:
+def class_results(course_root: Path | str, assignment: str, *, follow: bool = True) -> list[Graded]:
     """Return what grading came to for every student with a submission of `assignment`, by their ids.
 
     Scores are those of the gradebook now, points given by hand and late penalties included; verdicts, notes and
     what waits for a person are those of the last run. A submission that was never graded has an `error`.
-    Runs nothing. A deadline that was moved in course.toml is taken over first.
+    Runs nothing. A deadline that was moved in course.toml is taken over first, unless `follow` is False.
     """
     course = NbCourse.open(course_root)
     gradebook = course.gradebook()
     try:
-        follow_deadline(gradebook, course, assignment)
+        if follow:
+            follow_deadline(gradebook, course, assignment)
         recorded = _class_cells(gradebook, assignment)
         totals = _class_totals(gradebook, assignment)
         names = class_names(gradebook)
@@ -98,9 +99,7 @@ def class_results(course_root: Path | str, assignment: str) -> list[Graded]:
             graded.reports = {name: report for name, report in reports.items() if report is not None}
             graded.notes, graded.for_a_person = record.notes, record.for_a_person
             graded.wall, graded.memory, graded.error = record.wall, record.memory, record.error
-            graded.whys = {
-                (notebook, cell): why for notebook, of in record.whys.items() for cell, why in of.items()
-            }
+            graded.whys = record.whys_by_cell()
         elif student not in totals:
             graded.error = "not graded yet; run grader grade"
         results.append(graded)
@@ -189,22 +188,33 @@ def refresh_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: s
     _set_late_penalties(gradebook, course, assignment)
 
 
-def _take_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
-    """Write the deadline of course.toml to the gradebook; return whether another one stood there."""
+def deadline_moved(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
+    """Return whether course.toml has another deadline than the gradebook, which nothing has taken over yet."""
+    return _moved_deadline(gradebook, course, assignment) is not None
+
+
+def _moved_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> tuple[Any, Any] | None:
+    """Return the gradebook's assignment and the deadline of course.toml, where that is another one."""
     from nbgrader.api import MissingEntry
 
     known = course.data.assignments.get(assignment) if course.data else None
     try:
         recorded: Any = gradebook.find_assignment(assignment) if known else None
     except MissingEntry:
-        return False
+        return None
     if known is None:
-        return False
+        return None
     due = (
         known.deadline.astimezone(UTC).replace(tzinfo=None) if known.deadline else None
     )  # as nbgrader keeps it
-    if recorded.duedate == due:
+    return None if recorded.duedate == due else (recorded, due)
+
+
+def _take_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
+    """Write the deadline of course.toml to the gradebook; return whether another one stood there."""
+    if (found := _moved_deadline(gradebook, course, assignment)) is None:
         return False
+    recorded, due = found
     if recorded.duedate or recorded.submissions:  # not where it is released for the first time
         old, new = (
             f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "none" for moment in (recorded.duedate, due)

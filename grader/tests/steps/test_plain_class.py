@@ -8,6 +8,7 @@ import logging
 import pytest
 from PIL import Image
 
+from grader.book.changes import changes
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.book.points import automatic_points
 from grader.book.results import class_results
@@ -251,3 +252,26 @@ def test_the_class_page_leaves_open_why_a_test_of_a_plain_notebook_failed(course
     assert "AssertionError: f is one (2)" in page
     assert "AssertionError in: assert g == 1" in page
     assert "<b>eve" not in page
+
+
+def test_a_dry_run_of_a_plain_notebook_leaves_traces_or_calls_a_changed_test_the_same(course, one_examiner):
+    from nbgrader.converters import GenerateAssignment
+
+    make, hand_in = course
+    root = make(p1=[ANSWER, cell("t", "assert f() == 1", grade=True, locked=True, points=1)])
+    hand_in("ann")
+    grade(root, "ps1")
+    path = root / "source" / "ps1" / "p1.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = notebook.cells[0].source.replace("return 1", "return 2")
+    notebook.cells[1].source = "assert f() == 2, 'two'"
+    nbformat.write(notebook, path)
+    opened = NbCourse.open(root)
+    opened.folders.assignment_id = "ps1"
+    opened.config.GenerateAssignment.force = True
+    run_converter(GenerateAssignment(coursedir=opened.folders, config=opened.config), "releasing")
+    before = class_results(root, "ps1")
+    (change,) = changes(before, grade(root, "ps1", dry_run=True))
+    assert (change.before, change.after) == (1, 0)
+    assert change.what == ["p1, t, pass -> fail: AssertionError: two"]
+    assert class_results(root, "ps1") == before
