@@ -280,6 +280,28 @@ def summary(
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
+def similar(
+    assignment: AssignmentArgument,
+    at_least: Annotated[
+        float, typer.Option(min=0.1, max=1, help="Share of one solution that the other has too.")
+    ] = 0.5,
+    course: CourseOption = None,
+) -> None:
+    """Show which graded solutions are alike, both sides beside each other: a hint for a person, no verdict."""
+    from grader.steps import similar as comparing
+
+    with progress(f"Comparing {assignment}") as advance:
+        found = comparing.similar(root_of(course), assignment, at_least=at_least, progress=advance)
+    console.print(
+        f"{len(found.pairs)} pair{' is' if len(found.pairs) == 1 else 's are'} alike, of {found.compared} solutions. A hint, no verdict: {found.page}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for told in found.left_out:
+        console.print(f"not compared: {told}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
 def feedback(
     assignment: AssignmentArgument,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
