@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grader.course import Assignment, CourseError
-from grader.steps import for_students
+from grader.steps import for_class, for_students
 from grader.steps.command import (
     BOTH,
     INSTRUCTORS,
@@ -44,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(for_students.app)
+app.add_typer(for_class.app)
 
 
 def main() -> None:
@@ -182,26 +183,6 @@ def collect(
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
-def roster(
-    table: Annotated[
-        Path, typer.Argument(metavar="CSV", help="id,first_name,last_name,email in its first line.")
-    ],
-    course: CourseOption = None,
-) -> None:
-    """Give students their names, from a table: for the class page, formgrader and the export."""
-    from grader.steps import roster as rosters
-
-    added, changed, lacking = rosters.take(root_of(course), table)
-    told = f"{added} students added, of {changed} a name or an address changed."
-    console.print(told, highlight=False)
-    if lacking:
-        shown = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
-        console.print(
-            f"Handed in, and not in {table}: {shown}.", markup=False, highlight=False, soft_wrap=True
-        )
-
-
-@app.command(rich_help_panel=INSTRUCTORS)
 def grade(
     assignment: AssignmentArgument,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
@@ -277,28 +258,6 @@ def summary(
 
     path = summaries.summary(root_of(course), assignment, formgrader=formgrader)
     console.print(str(path), highlight=False, soft_wrap=True)
-
-
-@app.command(rich_help_panel=INSTRUCTORS)
-def similar(
-    assignment: AssignmentArgument,
-    at_least: Annotated[
-        float, typer.Option(min=0.1, max=1, help="Share of one solution that the other has too.")
-    ] = 0.5,
-    course: CourseOption = None,
-) -> None:
-    """Show which graded solutions are alike, both sides beside each other: a hint for a person, no verdict."""
-    from grader.steps import similar as comparing
-
-    with progress(f"Comparing {assignment}") as advance:
-        found = comparing.similar(root_of(course), assignment, at_least=at_least, progress=advance)
-    console.print(
-        f"{len(found.pairs)} pair{' is' if len(found.pairs) == 1 else 's are'} alike, of {found.compared} solutions. A hint, no verdict: {found.page}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for told in found.left_out:
-        console.print(f"not compared: {told}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=INSTRUCTORS)
