@@ -12,7 +12,8 @@ from grader.book.board import Board, ranked
 def render(assignment: str, board: Board, titles: dict[str, tuple[str, str]], here: str) -> tuple[str, str]:
     """Return the page and the JSON of what may be published of a board.
 
-    `titles` are item and specification of each race, by "notebook/check"; the kind of machine `here` comes first.
+    `titles` are item and, where students may read it, specification of each race, by "notebook/check"; the kind of
+    machine `here` comes first.
     """
     from jinja2 import Environment, FileSystemLoader
 

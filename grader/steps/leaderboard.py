@@ -111,7 +111,8 @@ def leaderboard(
                     if progress:
                         progress(student, len(todo))
         boards.save(course.root, assignment, board)
-    titles = {race.name: (race.check.item, race.check.spec) for race in races}
+    # Of a hidden check students see no specification, here neither.
+    titles = {race.name: (race.check.item, "" if race.check.hidden else race.check.spec) for race in races}
     page, data = board_page.render(assignment, board, titles, kind)
     write_whole(result.page, page)
     write_whole(result.data, data)
