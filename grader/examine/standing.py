@@ -99,6 +99,7 @@ class Entrant(Submission):
         limits = replace(self._limits, cpus=cpus)
         rounds: list[Round] = []
         beside: list[tuple[Seconds, Seconds]] = []
+        calls: list[tuple[Seconds, Seconds]] = []
         seen: set[bytes] = set()
         with (
             contextlib.closing(self._beside(against)) as baseline,
@@ -106,7 +107,7 @@ class Entrant(Submission):
         ):
             while len(rounds) < ROUNDS:
                 begin = time.perf_counter()
-                found, clock, again = _round(
+                found, clock, pairs, again = _round(
                     lambda: start(baseline, limits, against, Job.close),
                     lambda: start(self._packed, limits, target, self._let_go),
                     lambda: start(floor, limits, self._floor, Job.close),
@@ -119,6 +120,7 @@ class Entrant(Submission):
                     deadline=self._deadline,
                 )
                 rounds.append(found)
+                calls += pairs
                 beside += again
                 took = time.perf_counter() - begin
                 if len(rounds) < ROUNDS and time.perf_counter() + 1.5 * took > self._deadline:
@@ -133,7 +135,16 @@ class Entrant(Submission):
             raise Undecided(
                 f"the floor {self._floor} takes {most:.2f} of the reference's time: no gap to close"
             )
-        self.standing = Standing(clock, tuple(rounds))
+        standing = Standing(clock, tuple(rounds))
+        # The median does not see what is slow in fewer than half of the calls.
+        ours, theirs = zip(*calls, strict=True)
+        total, times = Comparison(ours, theirs, cpus).total(clock), standing.times()
+        if total.high < times.low:
+            raise Undecided(
+                f"{times.ratio:.3g} times as fast as the reference in the median call and {total.ratio:.3g} times in "
+                "all: some calls are slow"
+            )
+        self.standing = standing
 
 
 def _round(
@@ -148,11 +159,11 @@ def _round(
     cpus: float,
     wall: float,
     deadline: float,
-) -> tuple[Round, str, list[tuple[Seconds, Seconds]]]:
+) -> tuple[Round, str, list[tuple[Seconds, Seconds]], list[tuple[Seconds, Seconds]]]:
     """Start three workers and measure triples.
 
-    Returns the round, the clock that was used, and for the last questions what the reference took without the
-    submission's processes, and before.
+    Returns the round, the clock that was used, what reference and submission took for each question, and for the last
+    questions what the reference took without the submission's processes, and before.
     """
     times: list[tuple[Seconds, Seconds, Seconds]] = []
     asked: deque[tuple[Sequence[Any], Seconds]] = deque(maxlen=TRIPLES[0])
@@ -196,7 +207,7 @@ def _round(
     elif clock == "cpu" and any(one.cpu == 0 for one in (*ours, *theirs)):
         raise Undecided("the clock of this kernel is too coarse for calls that are so short")
     ratios = (1 / Comparison(ours, other, cpus).interval(clock).ratio for other in (theirs, least))
-    return Round(*ratios), clock, again
+    return Round(*ratios), clock, list(zip(ours, theirs, strict=True)), again
 
 
 def _ours(work: Callable[[], Any]) -> Any:
