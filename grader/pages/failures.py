@@ -31,6 +31,19 @@ class CheckCount:
     forgeable: str = ""
     whys: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def usual(self) -> tuple[str, int]:
+        """The most frequent reason and how often it was one, other numbers and quotes aside; nothing for none."""
+        shapes: Counter[str] = Counter()
+        for why, count in self.whys.items():
+            shapes[shape(why)] += count
+        if not shapes:
+            return "", 0
+        most, count = min(shapes.items(), key=lambda one: (-one[1], one[0]))
+        return min(
+            (why for why in self.whys if shape(why) == most), key=lambda why: (-self.whys[why], why)
+        ), count
+
 
 @dataclass
 class Way:

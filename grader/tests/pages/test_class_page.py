@@ -43,6 +43,10 @@ def test_the_check_that_fails_most_comes_first_with_its_usual_reason():
     assert (two.name, two.passed, two.failed, two.undecided) == ("ring: two (hidden)", 1, 2, 0)
     assert two.whys == Counter({"off by 1": 2})
     assert (one.passed, one.failed, one.undecided) == (1, 1, 1)
+    assert two.usual == ("off by 1", 2)
+    more = [graded(name, check("two", "fail", f"off by {name}")) for name in ("7", "8", "9")]
+    assert check_counts([*results, *more])[0].usual == ("off by 1", 5)
+    assert check_counts([graded("a", check("one", "pass"))])[0].usual == ("", 0)
 
 
 def test_cells_of_a_plain_notebook_count_as_checks_and_reports_do_not():
