@@ -251,12 +251,16 @@ def summary(
     formgrader: Annotated[
         str, typer.Option(help="Where your formgrader is, for the links to submissions.")
     ] = "http://localhost:8888/formgrader",
+    past: Annotated[
+        list[Path] | None,
+        typer.Option(help="Course root of an earlier year, to count who failed alike; may be repeated."),
+    ] = None,
     course: CourseOption = None,
 ) -> None:
     """Write one page on the graded class: scores, checks, time, what waits for a person, notes with evidence."""
     from grader.pages import class_page as summaries
 
-    path = summaries.summary(root_of(course), assignment, formgrader=formgrader)
+    path = summaries.summary(root_of(course), assignment, formgrader=formgrader, past=past or [])
     console.print(str(path), highlight=False, soft_wrap=True)
 
 

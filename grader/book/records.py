@@ -91,6 +91,29 @@ def save(root: Path, assignment: str, record: Record) -> None:
     write_whole(path, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
 
 
+def of_a_past_year(root: Path, assignment: str) -> list[Record]:
+    """Return what another course root keeps of an assignment; writes nothing there.
+
+    Raises CourseError where it keeps no record that can be read: what is no record is passed over.
+    """
+    found = []
+    for path in sorted((root / ".grader" / assignment).glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            record = Record(**{"student": path.stem, **data})
+            for notebook in record.reports:
+                record.report(notebook)
+            if record.graded:
+                found.append(record)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # another file, or an older version's
+    if not found:
+        raise CourseError(
+            f"{root}: no records of {assignment}; name the course root of an earlier year, with its .grader folder"
+        )
+    return found
+
+
 def any_kept(root: Path, assignment: str) -> bool:
     """Return whether any submission of an assignment was graded here before."""
     return any((root / ".grader" / assignment).glob("*.json"))

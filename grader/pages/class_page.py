@@ -56,15 +56,22 @@ def kind_of(note: str) -> str:
     return next((kind for kind, words in _KINDS.items() if re.search(words, note)), OTHER)
 
 
-def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMGRADER) -> Path:
+def summary(
+    course_root: Path | str,
+    assignment: str,
+    *,
+    formgrader: str = FORMGRADER,
+    past: Sequence[Path] = (),
+) -> Path:
     """Write the page on `assignment` and return its path, `.grader/<assignment>/summary.html` of the course.
 
-    `formgrader` is where links to submissions lead. Runs nothing, and leaves a page that says the same as it is.
-    Raises CourseError where nothing was submitted.
+    `formgrader` is where links to submissions lead, `past` are course roots of earlier years. Runs nothing, and
+    leaves a page that says the same as it is. Raises CourseError where nothing was submitted, or a past year has no
+    records.
     """
     from grader.book.keys import digest_of, environment_digest
     from grader.book.nbgrader_course import NbCourse
-    from grader.book.records import results_folder
+    from grader.book.records import of_a_past_year, results_folder
     from grader.book.results import absent_students, class_results
 
     course = NbCourse.open(course_root)
@@ -73,8 +80,10 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
         raise CourseError(f"no submission of {assignment} in {course.root}; run grader collect first")
     links = _links(course, assignment, formgrader.rstrip("/"))
     absent = absent_students(course_root, results)
+    earlier = [record for root in past for record in of_a_past_year(root, assignment)]
     path = results_folder(course.root, assignment) / "summary.html"
-    mark = f"\n<!-- {digest_of(repr(results), repr(links), repr(absent), formgrader, environment_digest())} -->\n"
+    told = map(repr, (results, links, absent, earlier, formgrader))
+    mark = f"\n<!-- {digest_of(*told, environment_digest())} -->\n"
     if _ends_with(path, mark):
         return path
     # Only now what draws plots and fills templates: a second that nobody need wait for where nothing is new.
@@ -92,7 +101,8 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
         best=max((result.max_score for result in graded), default=0),
         figures=_figures(graded, checks),
         checks=checks,
-        ways=ways_of_failing(graded, links),
+        ways=ways_of_failing(graded, links, earlier),
+        earlier=len(earlier),
         absent=absent,
         undecided=undecided_cases(graded, links),
         unread=unread_cells(graded),

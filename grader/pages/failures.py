@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from grader.book.records import Record
     from grader.book.results import Graded
+    from grader.examine.report import Report
 
 # What differs from one student to the next where the mistake is the same: what is quoted, and numbers.
 _QUOTED = re.compile(r"'[^'\n]{0,300}'|\"[^\"\n]{0,300}\"|`[^`\n]{0,300}`")
@@ -53,6 +55,7 @@ class Way:
     says: Counter[str] = field(default_factory=Counter)  # each wording, by how many students got it
     checks: dict[str, None] = field(default_factory=dict)  # in the order in which they were met
     students: dict[str, str] = field(default_factory=dict)  # the name that is shown, and a link or nothing
+    past: int = 0  # students of earlier years
 
     @property
     def shared(self) -> bool:
@@ -94,32 +97,60 @@ def check_counts(graded: Sequence[Graded]) -> list[CheckCount]:
     return sorted(counts.values(), key=lambda count: (-count.failed, -count.undecided, count.name))
 
 
-def ways_of_failing(graded: Sequence[Graded], links: dict[tuple[str, str], str]) -> list[Way]:
+def ways_of_failing(
+    graded: Sequence[Graded], links: dict[tuple[str, str], str], past: Iterable[Record] = ()
+) -> list[Way]:
     """Return the ways in which checks and tests failed, the most students first.
 
     Reasons of one item that differ only in numbers and in what they quote are one way, whichever of the item's
-    checks said them; a student counts once. `links` are formgrader's pages by student and notebook.
+    checks said them; a student counts once. `links` are formgrader's pages by student and notebook. Of `past`,
+    records of earlier years, it is counted how many students failed so.
     """
     ways: dict[tuple[str, str, str], Way] = {}
-
-    def add(result: Graded, notebook: str, item: str, check: str, why: str) -> None:
-        way = ways.setdefault((notebook, item, shape(why)), Way(f"{notebook}: {item}"))
-        if result.shown not in way.students:
-            way.says[why] += 1
-        way.students[result.shown] = links.get((result.student, notebook), "")
-        way.checks[check] = None
-
     for result in graded:
-        for notebook, report in result.reports.items():
-            for check in report.checks:
-                if check.verdict == "fail":
-                    name = f"{check.name} (hidden)" if check.hidden else check.name
-                    add(result, notebook, check.item, name, check.why)
-        for (notebook, name), why in result.whys.items():
-            cell = result.cells.get((notebook, name))
-            if cell is not None and cell.auto_score is not None and cell.auto_score < cell.max_score:
-                add(result, notebook, name, "", why)
+        for notebook, item, check, why in _failures(result.reports, _failed_now(result)):
+            way = ways.setdefault((notebook, item, shape(why)), Way(f"{notebook}: {item}"))
+            if result.shown not in way.students:
+                way.says[why] += 1
+            way.students[result.shown] = links.get((result.student, notebook), "")
+            way.checks[check] = None
+    for record in past:
+        reports = {name: report for name in record.reports if (report := record.report(name)) is not None}
+        for one in {
+            (notebook, item, shape(why))
+            for notebook, item, _, why in _failures(reports, record.whys_by_cell())
+        }:
+            if one in ways:
+                ways[one].past += 1
     return sorted(ways.values(), key=lambda way: (-len(way.students), way.where, way.sentence))
+
+
+def _failures(
+    reports: Mapping[str, Report], whys: Mapping[tuple[str, str], str]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield (notebook, item, check, why) of each failed check, and of each failed test of a plain notebook."""
+    for notebook, report in reports.items():
+        for check in report.checks:
+            if check.verdict == "fail":
+                yield (
+                    notebook,
+                    check.item,
+                    f"{check.name} (hidden)" if check.hidden else check.name,
+                    check.why,
+                )
+    for (notebook, name), why in whys.items():
+        yield notebook, name, "", why
+
+
+def _failed_now(result: Graded) -> dict[tuple[str, str], str]:
+    """Return the reasons of tests that have not got their points since, from a run of nbgrader's own."""
+    return {
+        place: why
+        for place, why in result.whys.items()
+        if (cell := result.cells.get(place)) is not None
+        and cell.auto_score is not None
+        and cell.auto_score < cell.max_score
+    }
 
 
 def shape(why: str) -> str:

@@ -1,5 +1,6 @@
 """The page on the class tells an instructor what waits, what went wrong and what to look at, and runs nothing."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -104,6 +105,29 @@ def test_one_mistake_of_many_students_is_told_as_many():
 )
 def test_other_mistakes_are_one_way_or_one_mistake_is_many(one, other, same):
     assert (shape(one) == shape(other)) is same
+
+
+def test_who_failed_alike_in_an_earlier_year_is_counted_twice_or_not_at_all(
+    released_course, hand_in, one_examiner, tmp_path
+):
+    hand_in("ann", "def total(x):\n    return 7\n\n\ndef spread(x):\n    return max(x) - min(x)\n")
+    grade(released_course, "hw1")
+    folder = tmp_path / "last year" / ".grader" / "hw1"
+    folder.mkdir(parents=True)
+    kept = (released_course / ".grader" / "hw1" / "ann.json").read_text()
+    (folder / "old1.json").write_text(kept)
+    (folder / "old2.json").write_text(kept.replace("is off by 7", "is off by 8"))
+    (folder / "old3.json").write_text(kept.replace('"fail"', '"pass"'))
+    (folder / "trials.json").write_text("{}")
+    (folder / "other.json").write_text('{"a": 1}')
+    before = sorted(folder.parent.parent.rglob("*"))
+    text = summary(released_course, "hw1", past=[tmp_path / "last year"]).read_text()
+    assert "how many of 3 students of earlier years failed so" in text
+    assert re.search(r'<td class="n">1</td><td class="n">2</td><td>part1_sums: total</td>', text)
+    assert sorted(folder.parent.parent.rglob("*")) == before
+    assert "earlier years" not in summary(released_course, "hw1").read_text()
+    with pytest.raises(CourseError, match="no records of hw1; name the course root of an earlier year"):
+        summary(released_course, "hw1", past=[tmp_path])
 
 
 def test_an_undecided_case_waits_until_a_person_gave_points():
