@@ -4,7 +4,8 @@ Two submissions, of which one does 5 % more work, are measured as entries again 
 two students' are: other workers, other inputs, another moment. Then every entry of the one is put beside every entry
 of the other. A tie is no error; the slower one above the faster one is. Two entries of the same submission must be a
 tie too: who is above then, is above by luck. Entries are few and pairs are many, so the pairs are not independent;
-the table says how many entries there were.
+the table says how many entries there were. Last, entries are put together anew, of rounds drawn from all that were
+measured of a submission: as many as one likes, but blind to what differs between entries and not between rounds.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import argparse
 import json
 import tempfile
 import time
-from itertools import combinations, product
+from collections import Counter
+from collections.abc import Iterable
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,7 +30,7 @@ from grader.checks import expect_close
 from grader.examine.checks import Check, Undecided, gather
 from grader.examine.compare import Interval
 from grader.examine.examiner import Examiner
-from grader.examine.standing import Entrant
+from grader.examine.standing import ROUNDS, Entrant, Standing
 from grader.sandbox.packed import Packed
 
 WORK = """
@@ -42,8 +46,8 @@ def solve(x):
 STEPS = 100  # of the faster one; the reference does twice as many, the floor none
 
 
-def entry(examiner: Examiner, steps: int, folder: Path, seed: int) -> Interval | None:
-    """Return the share of the gap that a submission of so many steps closes, measured once; None for no result."""
+def entry(examiner: Examiner, steps: int, folder: Path, seed: int) -> Standing | None:
+    """Return what one race of a submission of so many steps came to, None for no result."""
     (folder / "checks").mkdir(exist_ok=True)
     (folder / "work.py").write_text(WORK.format(steps=steps), encoding="utf-8")
     for name, count in {"plain_hidden": 2 * STEPS, "floor_hidden": 0}.items():
@@ -68,7 +72,7 @@ def entry(examiner: Examiner, steps: int, folder: Path, seed: int) -> Interval |
                 threshold=1.2,
                 verify=lambda mine, right: expect_close(mine, right, atol=0, why="the input comes back"),
             )
-        return sub.standing.share()
+        return sub.standing
     except Undecided:  # as on the board: no place, until it is raced again
         return None
     finally:
@@ -87,7 +91,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found: dict[str, list[Interval]] = {"fast": [], "slow": []}
+    found: dict[str, list[Standing]] = {"fast": [], "slow": []}
     steps = {"fast": STEPS, "slow": round(STEPS * (1 + options.more))}
     started = time.monotonic()
     without = 0
@@ -109,43 +113,60 @@ def main() -> None:
 
 
 def report(
-    found: dict[str, list[Interval]], steps: dict[str, int], seconds: float, path: Path | None
+    found: dict[str, list[Standing]], steps: dict[str, int], seconds: float, path: Path | None
 ) -> None:
     """Print how pairs of entries were ranked."""
-    own = list(zip(found["fast"], found["slow"], strict=True))
-    every = list(product(found["fast"], found["slow"]))
-    same = [pair for entries in found.values() for pair in combinations(entries, 2)]
-    table = Table("pairs", "right", "tie", "wrong", "wrong, %", title=f"On {device.kind_label()}")
-    rows = {
-        f"the faster one and the slower one, {len(own)} pairs measured one after the other": own,
-        f"each of {len(own)} entries of the one with each of the other": every,
+    fast, slow = shares = [[one.share() for one in found[name]] for name in ("fast", "slow")]
+    drawn = [[one.share() for one in anew(found[name], seed)] for seed, name in enumerate(("fast", "slow"))]
+    result = {
+        f"the faster one and the slower one, {len(fast)} pairs measured one after the other": counts(
+            zip(fast, slow, strict=True)
+        ),
+        f"each of {len(fast)} entries of the one with each of the other": counts(product(fast, slow)),
+        "two entries of the same submission": counts(
+            (pair for entries in shares for pair in combinations(entries, 2)), same=True
+        ),
+        "entries put together anew": counts(zip(*drawn, strict=True)),
+        "two of the same submission put together anew": counts(
+            (pair for entries in drawn for pair in pairwise(entries)), same=True
+        ),
     }
-    result: dict[str, dict[str, float]] = {}
-    for name, pairs in rows.items():
-        said = [apart(fast, slow) for fast, slow in pairs]
-        right, wrong = said.count(1), said.count(-1)
-        result[name] = {"right": right, "tie": said.count(0), "wrong": wrong, "share": wrong / len(said)}
-    said = [apart(*pair) for pair in same]
-    result["two entries of the same submission"] = {
-        "right": said.count(0),
-        "tie": said.count(0),
-        "wrong": len(said) - said.count(0),
-        "share": (len(said) - said.count(0)) / max(1, len(said)),
-    }
+    table = Table("pairs", "how many", "right", "tie", "wrong", "wrong, %", title=f"On {device.kind_label()}")
     for name, row in result.items():
-        table.add_row(
-            name, *(f"{row[key]:g}" for key in ("right", "tie", "wrong")), f"{100 * row['share']:.2f}"
-        )
+        every = sum(row.values())
+        told = (f"{row[key]:,}" for key in ("right", "tie", "wrong"))
+        table.add_row(name, f"{every:,}", *told, f"{100 * row['wrong'] / max(1, every):.2f}")
     console = Console()
     console.print(table)
-    widths = sorted(one.high - one.low for entries in found.values() for one in entries)
+    widths = sorted(one.high - one.low for entries in shares for one in entries)
     console.print(
         f"{steps['slow'] / steps['fast'] - 1:.1%} more work; {seconds:.1f} s an entry; an interval is "
         f"{widths[len(widths) // 2]:.3f} wide in the median, {widths[-1]:.3f} at most."
     )
     if path:
-        entries = {name: [[one.ratio, one.low, one.high] for one in some] for name, some in found.items()}
-        path.write_text(json.dumps({"entries": entries, "result": result}, indent=1) + "\n", encoding="utf-8")
+        rounds = {
+            name: [[[one.submission, one.floor] for one in entry.rounds] for entry in some]
+            for name, some in found.items()
+        }
+        path.write_text(json.dumps({"rounds": rounds, "result": result}, indent=1) + "\n", encoding="utf-8")
+
+
+def counts(pairs: Iterable[tuple[Interval, Interval]], *, same: bool = False) -> dict[str, int]:
+    """Return how many pairs, the faster entry first, are ranked right, are a tie, and are ranked wrongly.
+
+    Of the `same` submission a tie is the right answer, and no other is.
+    """
+    said = Counter(apart(*pair) for pair in pairs)
+    if same:
+        return {"right": said[0], "tie": 0, "wrong": said[1] + said[-1]}
+    return {"right": said[1], "tie": said[0], "wrong": said[-1]}
+
+
+def anew(found: list[Standing], seed: int, count: int = 5000) -> list[Standing]:
+    """Return so many entries of rounds that are drawn from those of all entries of a submission."""
+    rounds = [one for entry in found for one in entry.rounds]
+    picks = np.random.default_rng(seed).integers(0, len(rounds), (count, ROUNDS))
+    return [Standing(found[0].clock, tuple(rounds[pick] for pick in row)) for row in picks]
 
 
 if __name__ == "__main__":
