@@ -8,7 +8,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grader.course import Assignment, CourseError
-from grader.steps import for_students
+from grader.steps import for_class, for_students
 from grader.steps.command import (
     BOTH,
     INSTRUCTORS,
@@ -31,6 +31,9 @@ from grader.steps.command import (
     root_of,
 )
 
+if TYPE_CHECKING:
+    from grader.book.results import Graded
+
 # Heavy modules (torch, nbgrader) are imported by the command that needs them, so that `--help` is instant.
 
 app = typer.Typer(
@@ -41,6 +44,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(for_students.app)
+app.add_typer(for_class.app)
 
 
 def main() -> None:
@@ -189,6 +193,9 @@ def grade(
     explain: Annotated[
         str | None, typer.Option(metavar="STUDENT", help="Only say what would run for this student, and why.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say who would gain and who would lose; write nothing.")
+    ] = False,
     isolation: IsolationOption = "namespaces",
     course: CourseOption = None,
 ) -> None:
@@ -221,9 +228,13 @@ def grade(
             jobs=jobs,
             isolation=isolation,
             force=force,
+            dry_run=dry_run,
             progress=board.done,
             begins=begins,
         )
+    if dry_run:
+        _say_changes(root, assignment, results)
+        return
     console.print(render.grades(results, f"{assignment}: {len(results)} submissions"))
     seconds = time.perf_counter() - started
     again = sum(result.unchanged for result in results)
@@ -240,12 +251,16 @@ def summary(
     formgrader: Annotated[
         str, typer.Option(help="Where your formgrader is, for the links to submissions.")
     ] = "http://localhost:8888/formgrader",
+    past: Annotated[
+        list[Path] | None,
+        typer.Option(help="Course root of an earlier year, to count who failed alike; may be repeated."),
+    ] = None,
     course: CourseOption = None,
 ) -> None:
     """Write one page on the graded class: scores, checks, time, what waits for a person, notes with evidence."""
     from grader.pages import class_page as summaries
 
-    path = summaries.summary(root_of(course), assignment, formgrader=formgrader)
+    path = summaries.summary(root_of(course), assignment, formgrader=formgrader, past=past or [])
     console.print(str(path), highlight=False, soft_wrap=True)
 
 
@@ -338,6 +353,24 @@ def kubernetes(
     write_job(course_of(course).assignment(assignment), image, claim, to)
     told = f"{to}: kubectl apply -f {to}"
     console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_changes(root: Path, assignment: str, results: list[Graded]) -> None:
+    """Say what a dry run found, beside what the gradebook holds."""
+    from grader.book.changes import changes
+    from grader.book.results import class_results
+    from grader.steps import terminal as render
+
+    found = changes(class_results(root, assignment, follow=False), results)
+    if found:
+        console.print(render.would_change(found, f"{assignment}: what grading would change"))
+    gain, lose = (sum(sign * change.gain > 1e-9 for change in found) for sign in (1, -1))
+    console.print(
+        f"{gain} would gain, {lose} would lose, {len(results) - gain - lose} keep their points. Nothing was "
+        f"written; {render.program()} grade {assignment} does it.",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _try_checks(root: Path, known: Assignment) -> None:

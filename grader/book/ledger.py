@@ -144,15 +144,19 @@ class Ledger:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    def write(self, entries: list[Entry]) -> dict[str, Held]:
+    def write(self, entries: list[Entry], *, keep: bool = True) -> dict[str, Held]:
         """Write all of `entries` or none, and return what the gradebook then holds of them, by student.
 
+        Without `keep` all is taken back, and what is returned is what the gradebook would hold.
         A database that is away or locked is asked again for some seconds; then raises CourseError.
         """
         for pause in (*_PATIENCE, None):
             try:
-                with self._engine.begin() as connection:
-                    return self._write(connection, entries)
+                with self._engine.connect() as connection, connection.begin() as transaction:
+                    held = self._write(connection, entries)
+                    if not keep:
+                        transaction.rollback()
+                    return held
             except DBAPIError as error:
                 reason = " ".join(str(error.orig).split())
                 if pause is None or not _may_pass(error):

@@ -48,6 +48,13 @@ class Record:
     judged: dict[str, dict[str, list[str]]] = field(
         default_factory=dict
     )  # of a plain notebook: notes, unsettled
+    whys: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # why each test of a plain notebook failed, by notebook and cell
+
+    def whys_by_cell(self) -> dict[tuple[str, str], str]:
+        """Return why each test of a plain notebook failed, by (notebook, cell)."""
+        return {(notebook, cell): why for notebook, of in self.whys.items() for cell, why in of.items()}
 
     def report(self, notebook: str) -> Report | None:
         """Return the report of one notebook, None for a plain one."""
@@ -95,6 +102,29 @@ def save(root: Path, assignment: str, record: Record) -> None:
     """Keep `record` in place of the one before."""
     path = results_folder(root, assignment) / f"{record.student}.json"
     write_whole(path, json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
+
+
+def of_a_past_year(root: Path, assignment: str) -> list[Record]:
+    """Return what another course root keeps of an assignment; writes nothing there.
+
+    Raises CourseError where it keeps no record that can be read: what is no record is passed over.
+    """
+    found = []
+    for path in sorted((root / ".grader" / assignment).glob("*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            record = Record(**{"student": path.stem, **data})
+            for notebook in record.reports:
+                record.report(notebook)
+            if record.graded:
+                found.append(record)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # another file, or an older version's
+    if not found:
+        raise CourseError(
+            f"{root}: no records of {assignment}; name the course root of an earlier year, with its .grader folder"
+        )
+    return found
 
 
 def any_kept(root: Path, assignment: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
+from grader.text import plain
 
 if TYPE_CHECKING:
     from nbgrader.api import Gradebook
@@ -47,6 +49,15 @@ class Graded:
     cells: dict[tuple[str, str], Score] = field(
         default_factory=dict
     )  # by (notebook, cell), from the gradebook
+    name: str = ""  # first and last, as the gradebook has it from the roster; empty where it has none
+    whys: dict[tuple[str, str], str] = field(
+        default_factory=dict
+    )  # why a test of a plain notebook failed, by (notebook, cell)
+
+    @property
+    def shown(self) -> str:
+        """The name with the id behind it, or the id where there is no name."""
+        return f"{self.name} ({self.student})" if self.name else self.student
 
     def summary(self) -> str:
         """Return one line that says what happened."""
@@ -60,34 +71,53 @@ class Graded:
         return told[0] + (f" (and {len(told) - 1} more)" if len(told) > 1 else "")
 
 
-def class_results(course_root: Path | str, assignment: str) -> list[Graded]:
+def class_results(course_root: Path | str, assignment: str, *, follow: bool = True) -> list[Graded]:
     """Return what grading came to for every student with a submission of `assignment`, by their ids.
 
     Scores are those of the gradebook now, points given by hand and late penalties included; verdicts, notes and
     what waits for a person are those of the last run. A submission that was never graded has an `error`.
-    Runs nothing. A deadline that was moved in course.toml is taken over first.
+    Runs nothing. A deadline that was moved in course.toml is taken over first, unless `follow` is False.
     """
     course = NbCourse.open(course_root)
     gradebook = course.gradebook()
     try:
-        follow_deadline(gradebook, course, assignment)
+        if follow:
+            follow_deadline(gradebook, course, assignment)
         recorded = _class_cells(gradebook, assignment)
         totals = _class_totals(gradebook, assignment)
+        names = class_names(gradebook)
     finally:
         gradebook.close()
     results = []
     for student in sorted(course.submissions(assignment).keys() | totals.keys()):
         score, max_score = totals.get(student, (0.0, 0.0))
-        graded = Graded(student, score, max_score, cells=recorded.get(student, {}))
+        graded = Graded(
+            student, score, max_score, cells=recorded.get(student, {}), name=names.get(student, "")
+        )
         if record := records.load(course.root, assignment, student):
             reports = {name: record.report(name) for name in record.reports}
             graded.reports = {name: report for name, report in reports.items() if report is not None}
             graded.notes, graded.for_a_person = record.notes, record.for_a_person
             graded.wall, graded.memory, graded.error = record.wall, record.memory, record.error
+            graded.whys = record.whys_by_cell()
         elif student not in totals:
             graded.error = "not graded yet; run grader grade"
         results.append(graded)
     return results
+
+
+def absent_students(course_root: Path | str, results: Iterable[Graded]) -> list[str]:
+    """Return whom the gradebook knows and who is not among `results`: names with ids behind them, sorted."""
+    from nbgrader.api import Student
+
+    there = {result.student for result in results}
+    gradebook = NbCourse.open(course_root).gradebook()
+    try:
+        names = class_names(gradebook)
+        ids = [student for (student,) in gradebook.db.query(Student.id) if student not in there]
+    finally:
+        gradebook.close()
+    return sorted(f"{names[student]} ({student})" if student in names else student for student in ids)
 
 
 def _class_cells(gradebook: Gradebook, assignment: str) -> dict[str, dict[tuple[str, str], Score]]:
@@ -113,6 +143,16 @@ def _class_cells(gradebook: Gradebook, assignment: str) -> dict[str, dict[tuple[
     for student, notebook, name, *values in rows:
         found.setdefault(student, {})[notebook, name] = Score(*values)
     return found
+
+
+def class_names(gradebook: Gradebook) -> dict[str, str]:
+    """Return the name, first and last, of every student that has one, by id: the roster's, one line each."""
+    from nbgrader.api import Student
+
+    table: Any = Student
+    rows = gradebook.db.query(table.id, table.first_name, table.last_name)
+    names = {student: plain(f"{first or ''} {last or ''}".strip(), 200) for student, first, last in rows}
+    return {student: name for student, name in names.items() if name}
 
 
 def _class_totals(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:
@@ -148,22 +188,33 @@ def refresh_late_penalties(gradebook: Gradebook, course: NbCourse, assignment: s
     _set_late_penalties(gradebook, course, assignment)
 
 
-def _take_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
-    """Write the deadline of course.toml to the gradebook; return whether another one stood there."""
+def deadline_moved(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
+    """Return whether course.toml has another deadline than the gradebook, which nothing has taken over yet."""
+    return _moved_deadline(gradebook, course, assignment) is not None
+
+
+def _moved_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> tuple[Any, Any] | None:
+    """Return the gradebook's assignment and the deadline of course.toml, where that is another one."""
     from nbgrader.api import MissingEntry
 
     known = course.data.assignments.get(assignment) if course.data else None
     try:
         recorded: Any = gradebook.find_assignment(assignment) if known else None
     except MissingEntry:
-        return False
+        return None
     if known is None:
-        return False
+        return None
     due = (
         known.deadline.astimezone(UTC).replace(tzinfo=None) if known.deadline else None
     )  # as nbgrader keeps it
-    if recorded.duedate == due:
+    return None if recorded.duedate == due else (recorded, due)
+
+
+def _take_deadline(gradebook: Gradebook, course: NbCourse, assignment: str) -> bool:
+    """Write the deadline of course.toml to the gradebook; return whether another one stood there."""
+    if (found := _moved_deadline(gradebook, course, assignment)) is None:
         return False
+    recorded, due = found
     if recorded.duedate or recorded.submissions:  # not where it is released for the first time
         old, new = (
             f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "none" for moment in (recorded.duedate, due)

@@ -28,11 +28,13 @@ from grader.book.results import Graded
 from grader.course import Course, Part
 from grader.notebooks.source import strip_solutions
 from grader.notebooks.wrong import WrongSolution, wrong_solutions
-from grader.steps import collect, feedback, release
+from grader.pages.class_page import summary
+from grader.steps import collect, feedback, release, roster
 from grader.steps import grade as grading
 from grader.steps import terminal as render
 
 HOMEWORK, PART = "hw1_distributed", 2
+ROSTER = Path(__file__).parent / "roster.csv"
 REPOSITORY = Path(__file__).resolve().parents[2]
 console = Console(record=True, width=None if sys.stdout.isatty() else 110)
 
@@ -57,6 +59,7 @@ def main(
         port = home.getsockname()[1]
         hand_in(course, students, out / "handed-in", port)
         collect.collect(course.root, HOMEWORK, out / "handed-in")
+        roster.take(course.root, ROSTER)
         before = fingerprint(course.root / "submitted")
         results = grade_class(course)
         reached = connections(home)
@@ -72,9 +75,13 @@ def main(
     console.print(
         f"Histogram: {out / 'grades.png'}    Table: {out / 'grades.svg'}", highlight=False, soft_wrap=True
     )
+    page = summary(course.root, HOMEWORK)
     if lab:
         console.print(f"The lab's plots and log: {out / 'week01'}", highlight=False, soft_wrap=True)
     console.print(f"{time.perf_counter() - started:.0f} s in all.", highlight=False)
+    console.print(
+        f"\nThe class on one page, for your browser: {page.as_uri()}", highlight=False, soft_wrap=True
+    )
     if wrong or not unharmed or reached:
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ import functools
 import importlib.util
 import inspect
 import math
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,7 @@ class Check:
     function: Callable[[Any], None] = field(repr=False)
     accepts: Mapping[str, str] = field(default_factory=dict)
     waiting: str = ""
+    floor: str = ""  # puts the check on the leaderboard
 
     def hint_for(self, failure: Failed) -> str:
         """Return the hint that fits the cause of a failure; none for a stub, a missing file or an exception."""
@@ -128,6 +130,7 @@ def check(
     waiting: str = "",
     forgeable: str = "",
     accepts: Mapping[str, str] = MappingProxyType({}),
+    floor: str = "",
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Declare a check of `item`. The docstring is the specification that a student reads.
 
@@ -135,10 +138,15 @@ def check(
     A student may ask for `hint` where an answer is wrong, for `waiting` where none came in time; what is raised
     or missing speaks for itself. `forgeable` says why evidence from inside the student's process decides here,
     where nothing better exists. `accepts` says which stand-ins (`STAND_INS`) this check may pass, each with the
-    reason; a release tries them.
+    reason; a release tries them. `floor` puts a check that compares times, once, on the leaderboard: it is
+    `"module:function"` of a file beside the checks, which takes the same inputs and does only what no solution can
+    do without.
     """
     if unknown := sorted(accepts.keys() - set(STAND_INS)):
         raise CourseError(f"accepts={unknown}: no such stand-in; there are {', '.join(STAND_INS)}")
+
+    if floor and not re.fullmatch(r"\w+:\w+", floor):
+        raise CourseError(f'floor={floor!r}: name a function beside the checks, "module:function"')
 
     def declare(function: Callable[[Any], None]) -> Callable[[Any], None]:
         where, hidden = _loading.get(([], False))
@@ -151,6 +159,7 @@ def check(
                 *(function.__name__, item, points, wall, limit, hint, forgeable, hidden, spec, function),
                 accepts=dict(accepts),
                 waiting=waiting,
+                floor=floor,
             )
         )
         return function

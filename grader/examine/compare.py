@@ -266,7 +266,7 @@ def pairs(
             begin = time.perf_counter()
             if begin + 2 * longest > deadline:
                 break
-            arguments = _new(inputs, seen)
+            arguments = fresh(inputs, seen)
             found = {}
             # ABBA: whatever drifts in the machine falls on both alike.
             for side in (reference, submission) if number % 2 == 0 else (submission, reference):
@@ -298,7 +298,7 @@ def pairs(
     return result, list(asked)
 
 
-def _new(inputs: Callable[[], Sequence[Any]], seen: set[bytes]) -> list[Any]:
+def fresh(inputs: Callable[[], Sequence[Any]], seen: set[bytes]) -> list[Any]:
     """Return inputs that are not among those `seen`, to which they are added."""
     for _ in range(MOST_DRAWS):
         arguments = list(inputs())

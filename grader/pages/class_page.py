@@ -7,13 +7,14 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grader.course import CourseError
 from grader.examine.report import UNSETTLED
+from grader.pages.failures import CheckCount, check_counts, ways_of_failing
 from grader.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -41,18 +42,6 @@ _KINDS = {
 OTHER = "Other notes"
 
 
-@dataclass
-class CheckCount:
-    """How a check, or a graded cell of a plain notebook, went for the class."""
-
-    name: str
-    passed: int = 0
-    failed: int = 0
-    undecided: int = 0
-    forgeable: str = ""
-    whys: Counter[str] = field(default_factory=Counter)
-
-
 @dataclass(frozen=True)
 class Case:
     """What about one student a person should look at."""
@@ -67,24 +56,34 @@ def kind_of(note: str) -> str:
     return next((kind for kind, words in _KINDS.items() if re.search(words, note)), OTHER)
 
 
-def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMGRADER) -> Path:
+def summary(
+    course_root: Path | str,
+    assignment: str,
+    *,
+    formgrader: str = FORMGRADER,
+    past: Sequence[Path] = (),
+) -> Path:
     """Write the page on `assignment` and return its path, `.grader/<assignment>/summary.html` of the course.
 
-    `formgrader` is where links to submissions lead. Runs nothing, and leaves a page that says the same as it is.
-    Raises CourseError where nothing was submitted.
+    `formgrader` is where links to submissions lead, `past` are course roots of earlier years. Runs nothing, and
+    leaves a page that says the same as it is. Raises CourseError where nothing was submitted, or a past year has no
+    records.
     """
     from grader.book.keys import digest_of, environment_digest
     from grader.book.nbgrader_course import NbCourse
-    from grader.book.records import results_folder
-    from grader.book.results import class_results
+    from grader.book.records import of_a_past_year, results_folder
+    from grader.book.results import absent_students, class_results
 
     course = NbCourse.open(course_root)
     results = class_results(course_root, assignment)
     if not results:
         raise CourseError(f"no submission of {assignment} in {course.root}; run grader collect first")
     links = _links(course, assignment, formgrader.rstrip("/"))
+    absent = absent_students(course_root, results)
+    earlier = [record for root in past for record in of_a_past_year(root, assignment)]
     path = results_folder(course.root, assignment) / "summary.html"
-    mark = f"\n<!-- {digest_of(repr(results), repr(links), formgrader, environment_digest())} -->\n"
+    told = map(repr, (results, links, absent, earlier, formgrader))
+    mark = f"\n<!-- {digest_of(*told, environment_digest())} -->\n"
     if _ends_with(path, mark):
         return path
     # Only now what draws plots and fills templates: a second that nobody need wait for where nothing is new.
@@ -102,6 +101,9 @@ def summary(course_root: Path | str, assignment: str, *, formgrader: str = FORMG
         best=max((result.max_score for result in graded), default=0),
         figures=_figures(graded, checks),
         checks=checks,
+        ways=ways_of_failing(graded, links, earlier),
+        earlier=len(earlier),
+        absent=absent,
         undecided=undecided_cases(graded, links),
         unread=unread_cells(graded),
         list_link=f"{formgrader.rstrip('/')}/gradebook/{assignment}",
@@ -144,33 +146,6 @@ def _links(course: Any, assignment: str, formgrader: str) -> dict[tuple[str, str
         gradebook.close()
 
 
-def check_counts(graded: Sequence[Graded]) -> list[CheckCount]:
-    """Return how each check went, the most failed first; of notebooks without checks, each graded cell."""
-    counts: dict[tuple[str, str], CheckCount] = {}
-    for result in graded:
-        for notebook, report in result.reports.items():
-            for check in report.checks:
-                label = f"{check.item}: {check.name}" + (" (hidden)" if check.hidden else "")
-                count = counts.setdefault((notebook, check.name), CheckCount(label))
-                count.forgeable = check.forgeable
-                if check.verdict == "pass":
-                    count.passed += 1
-                elif check.verdict == "fail":
-                    count.failed += 1
-                    count.whys[check.why] += 1
-                else:
-                    count.undecided += 1
-        for (notebook, name), cell in result.cells.items():
-            if notebook in result.reports or cell.auto_score is None or not cell.max_score:
-                continue
-            count = counts.setdefault((notebook, name), CheckCount(f"{notebook}: {name}"))
-            if cell.auto_score >= cell.max_score:
-                count.passed += 1
-            else:
-                count.failed += 1
-    return sorted(counts.values(), key=lambda count: (-count.failed, -count.undecided, count.name))
-
-
 def undecided_cases(graded: Sequence[Graded], links: dict[tuple[str, str], str]) -> list[Case]:
     """Return the checks that came to no verdict, as long as nobody has settled them in formgrader."""
     cases = []
@@ -181,7 +156,7 @@ def undecided_cases(graded: Sequence[Graded], links: dict[tuple[str, str], str])
                 waits = cell is None or cell.needs_manual_grade
                 if check.verdict in UNSETTLED and waits:
                     what = f"{check.item}, {check.name}: {check.why}"
-                    cases.append(Case(result.student, [what], links.get((result.student, notebook), "")))
+                    cases.append(Case(result.shown, [what], links.get((result.student, notebook), "")))
     return cases
 
 
@@ -213,7 +188,7 @@ def notes_by_kind(graded: Sequence[Graded], links: dict[tuple[str, str], str]) -
         for note in dict.fromkeys(told):
             by_kind[kind_of(note)].append(note)
         for kind, lines in by_kind.items():
-            found[kind].append(Case(result.student, _at_most(lines), link))
+            found[kind].append(Case(result.shown, _at_most(lines), link))
     return {kind: found[kind] for kind in (*_KINDS, OTHER) if found[kind]}
 
 

@@ -77,9 +77,19 @@ class Starting:
 
 
 def grade_if_needed(
-    shared: Shared, student: str, folder: Path, held: Held | None, force: bool, starting: Starting
+    shared: Shared,
+    student: str,
+    folder: Path,
+    held: Held | None,
+    force: bool,
+    starting: Starting,
+    *,
+    keep: bool = True,
 ) -> tuple[Graded, Entry | None]:
-    """Grade one submission where anything of it is to be run or written; runs in a thread."""
+    """Grade one submission where anything of it is to be run or written; runs in a thread.
+
+    Without `keep` nothing is written, see `grade_one`.
+    """
     from grader.sandbox.build import SandboxError
 
     try:
@@ -88,13 +98,14 @@ def grade_if_needed(
                 work.record = None
             elif known := work.unchanged():
                 return known, None
-            return grade_one(work, starting.result())
+            return grade_one(work, starting.result(), keep=keep)
     except (SandboxError, CourseError):
         raise
     except Exception as error:
         # One submission that trips the grader itself must not stop the class.
         log.exception("%s could not be graded", student)
         why = f"could not be graded: {type(error).__name__}: {error}"
-        records.save(shared.course.root, shared.assignment, Record(student, error=why))
-        records.log_run(shared.course.root, shared.assignment, student, [why])
+        if keep:
+            records.save(shared.course.root, shared.assignment, Record(student, error=why))
+            records.log_run(shared.course.root, shared.assignment, student, [why])
         return Graded(student, error=why), None

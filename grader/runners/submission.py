@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import secrets
 import stat
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 from grader.book import records
 from grader.book.keys import PLAIN, digest_of_text
 from grader.book.nbgrader_course import NbCourse
+from grader.book.points import why_failed
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.examine.report import UNSETTLED
@@ -37,8 +41,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
-    """Rebuild and judge every notebook of a submission; write its autograded folder and what is kept of it."""
+def grade_one(work: Work, examiner: Examiner, *, keep: bool = True) -> tuple[Graded, Entry]:
+    """Rebuild and judge every notebook of a submission; write its autograded folder and what is kept of it.
+
+    Without `keep` nothing is left of it: what was kept of the run before stays.
+    """
     from grader.book.ledger import Entry
 
     shared, started = work.shared, time.perf_counter()
@@ -47,7 +54,7 @@ def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
     record = Record(work.student, secrets.token_hex(16), work.basis)
     entry = Entry(work.student, record.run, _timestamp(work))
     ran = []
-    with replaced_folder(shared.autograded(work.student)) as target:
+    with replaced_folder(shared.autograded(work.student)) if keep else _passing_folder() as target:
         _copy_files(work, target, graded.notes)
         for name, template in shared.templates.items():
             path = _find_notebook(work.folder, name, graded.notes)
@@ -62,13 +69,23 @@ def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
             (target / f"{name}.ipynb").write_text(text, encoding="utf-8")
             record.digests[name] = digest_of_text(text)
             _enter(work, entry, name, notebook, graded)
+            if shared.part(name) is None:
+                record.whys[name] = why_failed(notebook)
+                graded.whys |= {(name, cell): why for cell, why in record.whys[name].items()}
         source = shared.course.path("source", ".", shared.assignment)
         graded.notes += defuse(target, source)
         _set_permissions(target, shared.course)
     graded.wall = round(time.perf_counter() - started, 3)
     graded.memory = examiner.place.take_peak_memory()
-    _keep(work, graded, record, ran)
+    if keep:
+        _keep(work, graded, record, ran)
     return graded, entry
+
+
+@contextlib.contextmanager
+def _passing_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _judge_notebook(

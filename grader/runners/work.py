@@ -141,6 +141,7 @@ class Work:
             self.record.notes,
             unchanged=True,
             wall=self.record.wall,
+            whys=self.record.whys_by_cell(),
         )
 
 

@@ -96,6 +96,10 @@ def hand_in(course: Course, assignments: list[Assignment]) -> str:
         "Your modules are run, in a sandbox, by the checks that you have and by hidden ones that ask the same on",
         "other inputs. Of your notebook, the answers are read, with the pictures under them; other outputs count for",
         "nothing, and changed check cells change nothing.",
+        "",
+        "Where your course keeps a leaderboard of speed, you take part by a file `leaderboard.txt` beside the",
+        "notebook, with a name for yourself in its first line: 2 to 24 letters, digits, spaces, `-` and `_`. Your",
+        "own name and your id are not shown, and nobody of the lower half is. It changes no points.",
     ]
     return "\n".join(lines) + "\n"
 

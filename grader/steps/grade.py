@@ -7,6 +7,7 @@ submission at a time, through `grader.book.nbgrader_plugin`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
-from grader.book.results import Graded, follow_deadline
+from grader.book.results import Graded, class_names, deadline_moved, follow_deadline
 from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from grader.book.ledger import Entry, Held
 
+log = logging.getLogger(__name__)
+
 
 def grade(
     course_root: Path | str,
@@ -39,6 +42,7 @@ def grade(
     jobs: int | None = None,
     isolation: str = "namespaces",
     force: bool = False,
+    dry_run: bool = False,
     progress: Callable[[Graded, int, int], None] | None = None,
     begins: Callable[[str], None] | None = None,
 ) -> list[Graded]:
@@ -48,6 +52,7 @@ def grade(
     sandbox. `jobs` submissions are graded at once (default: see `default_jobs`); one thread writes the database,
     a batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
     `grader.book.keys`. Killed at any instant and started again, it goes on with what the gradebook does not hold.
+    With `dry_run` nothing is written: results are what grading would come to, by the gradebook's own deadline.
     `progress` is called with each result once it is recorded, how many are done, and how many there are;
     `begins` with a student's name, from any thread, when the work on it begins. A submission that cannot be
     graded gives a result with `error` and stops nobody else. Raises CourseError where the assignment was not
@@ -70,25 +75,34 @@ def grade(
         stack.enter_context(records.only_one(course.root))
         gradebook = course.gradebook()
         stack.callback(gradebook.close)
-        follow_deadline(gradebook, course, assignment)
+        if not dry_run:
+            follow_deadline(gradebook, course, assignment)
+        elif deadline_moved(gradebook, course, assignment):
+            log.warning(
+                "%s: course.toml has another deadline than the gradebook, which counts here", assignment
+            )
         shared, folders = _plan(course, gradebook, assignment, students, isolation)
         from grader.book.ledger import Ledger
 
         ledger = Ledger(gradebook, assignment, course.config)
-        course.close_step("autograded")
-        for student in folders:
-            repair(shared.autograded(student))
+        if not dry_run:
+            course.close_step("autograded")
+            for student in folders:
+                repair(shared.autograded(student))
         held = ledger.held()
+        names = class_names(gradebook)
+        gradebook.db.rollback()
         results = [] if force else _unchanged(shared, folders, held)
         if len(results) == len(folders):
             for done, graded in enumerate(results, 1):
+                graded.name = names.get(graded.student, "")
                 if progress:
                     progress(graded, done, len(folders))
             return results
         starting.begin()
         shared = _ready_to_run(shared, isolation, starting)
         results = []
-        writer = GradebookWriter(ledger, course.root)
+        writer = GradebookWriter(ledger, course.root, keep=not dry_run)
         pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
         # After an error, what has not begun must not hold up the end.
         stack.callback(pool.shutdown, cancel_futures=True)
@@ -96,9 +110,11 @@ def grade(
         def work_on(student: str) -> tuple[Graded, Entry | None]:
             if begins:
                 begins(student)
-            return grade_if_needed(shared, student, folders[student], held.get(student), force, starting)
+            whose = shared, student, folders[student], held.get(student)
+            return grade_if_needed(*whose, force, starting, keep=not dry_run)
 
         for graded in writer.results(pool.submit(work_on, student) for student in folders):
+            graded.name = names.get(graded.student, "")
             results.append(graded)
             if progress:
                 progress(graded, len(results), len(folders))

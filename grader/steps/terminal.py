@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from grader.book.changes import Change
     from grader.book.results import Graded
     from grader.examine.report import CheckResult, Report
 
@@ -147,5 +148,21 @@ def grades(results: Iterable[Graded], title: str) -> Table:
     for graded in results:
         points = f"{number(graded.score)} / {number(graded.max_score)}"
         told = graded.summary() + (" [for a person to settle]" if graded.for_a_person else "")
-        result.add_row(escape(graded.student), points, escape(told))
+        result.add_row(escape(graded.shown), points, escape(told))
+    return result
+
+
+def would_change(changes: Iterable[Change], title: str) -> Table:
+    """Return the table of a dry run: who would lose or gain, and by which verdict."""
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in ("student", "before", "after"):
+        result.add_column(column, no_wrap=True, justify="left" if column == "student" else "right")
+    result.add_column("what would differ", ratio=1)
+    for change in changes:
+        colour = "red" if change.gain < -1e-9 else "green" if change.gain > 1e-9 else "dim"
+        before = "none" if change.before is None else number(change.before)
+        told = [*change.what, *["waits for a person"] * change.waits]
+        result.add_row(
+            escape(change.shown), before, f"[{colour}]{number(change.after)}[/]", escape("; ".join(told))
+        )
     return result

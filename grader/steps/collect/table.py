@@ -30,7 +30,7 @@ def read_repositories(path: Path) -> list[tuple[str, str]]:
     Read are commas, semicolons and tabs between columns, and UTF-8, UTF-16 and UTF-32. What is neither is read where
     ids and addresses are ASCII: what other columns say does not matter. Raises CourseError for what is no such table.
     """
-    text, sure = _text(path)
+    text, sure = text_of(path)
     try:
         rows = [[field.strip() for field in row] for row in _rows(text)]
     except csv.Error as error:
@@ -59,15 +59,18 @@ def read_repositories(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _text(path: Path) -> tuple[str, bool]:
-    """Return what the file says, and whether its encoding is known."""
+def text_of(path: Path, lines: str = "student,url") -> tuple[str, bool]:
+    """Return what a table says, and whether its encoding is known; `lines` are what it ought to hold.
+
+    Raises CourseError for a file that cannot be read or is too large.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MOST + 1)
     except OSError as error:
-        raise CourseError(f"{path}: {error.strerror}; write a CSV file with lines student,url") from None
+        raise CourseError(f"{path}: {error.strerror}; write a CSV file with lines {lines}") from None
     if len(data) > _MOST:
-        raise CourseError(f"{path}: more than {_MOST >> 20} MiB; write a CSV file with lines student,url")
+        raise CourseError(f"{path}: more than {_MOST >> 20} MiB; write a CSV file with lines {lines}")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data[:200]:  # UTF-16 without a mark: every other byte of an address is zero
         encoding = "utf-16-le" if data[1::2].count(0) >= data[::2].count(0) else "utf-16-be"

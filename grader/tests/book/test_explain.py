@@ -178,9 +178,9 @@ def test_what_changes_while_it_is_graded_is_judged_as_it_was_read(released_cours
     module = hand_in("ann", "def total(x):\n    return 0\n") / "sums.py"
     wrong = module.read_text()
 
-    def swapped(work, examiner):
+    def swapped(work, examiner, **options):
         module.write_text(RIGHT)
-        done = local_grade(work, examiner)
+        done = local_grade(work, examiner, **options)
         module.write_text(wrong)
         return done
 

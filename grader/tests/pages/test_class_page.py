@@ -1,5 +1,6 @@
 """The page on the class tells an instructor what waits, what went wrong and what to look at, and runs nothing."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,6 @@ from grader.examine.report import CheckResult, Report
 from grader.notebooks.unusual import MOST, file_notes, quotes
 from grader.pages.class_page import (
     OTHER,
-    check_counts,
     forgeable_points,
     kind_of,
     notes_by_kind,
@@ -22,6 +22,7 @@ from grader.pages.class_page import (
     undecided_cases,
     unread_cells,
 )
+from grader.pages.failures import check_counts, shape, ways_of_failing
 from grader.steps.grade import grade
 
 
@@ -43,6 +44,10 @@ def test_the_check_that_fails_most_comes_first_with_its_usual_reason():
     assert (two.name, two.passed, two.failed, two.undecided) == ("ring: two (hidden)", 1, 2, 0)
     assert two.whys == Counter({"off by 1": 2})
     assert (one.passed, one.failed, one.undecided) == (1, 1, 1)
+    assert two.usual == ("off by 1", 2)
+    more = [graded(name, check("two", "fail", f"off by {name}")) for name in ("7", "8", "9")]
+    assert check_counts([*results, *more])[0].usual == ("off by 1", 5)
+    assert check_counts([graded("a", check("one", "pass"))])[0].usual == ("", 0)
 
 
 def test_cells_of_a_plain_notebook_count_as_checks_and_reports_do_not():
@@ -50,6 +55,79 @@ def test_cells_of_a_plain_notebook_count_as_checks_and_reports_do_not():
     (count,) = check_counts([Graded("a", cells=cells), Graded("b", cells=cells)])
     assert (count.name, count.passed, count.failed) == ("nb: test", 0, 2)
     assert unread_cells([Graded("a", cells=cells), Graded("b", cells=cells)]) == [("nb", "essay", 2)]
+
+
+def test_a_failed_test_of_a_plain_notebook_stands_without_its_reason():
+    cells = {("nb", "test"): Score(0, 2, 0.0, None, False), ("nb", "fine"): Score(1, 1, 1.0, None, False)}
+    # A reason of an earlier run, of a test that has its points now, is none.
+    whys = {("nb", "test"): "NameError: no f", ("nb", "fine"): "old"}
+    results = [Graded(name, cells=cells, whys=whys) for name in "ab"]
+    failed, fine = check_counts(results)
+    assert failed.whys == Counter({"NameError: no f": 2})
+    assert fine.whys == Counter()
+    (way,) = ways_of_failing(results, {("a", "nb"): "where"})
+    assert (way.where, way.sentence, way.students) == ("nb: test", "NameError: no f", {"a": "where", "b": ""})
+
+
+def test_one_mistake_of_many_students_is_told_as_many():
+    def of(student, *checks):
+        return graded(student, *checks)
+
+    results = [
+        # The same mistake in two checks, with other numbers: one student, one way.
+        of("a", check("one", "fail", "rank 3 sent 17 bytes"), check("two", "fail", "rank 0 sent 4 bytes")),
+        of("b", check("one", "fail", "rank 3 sent 17 bytes"), check("two", "pass")),
+        of("c", check("one", "fail", "'ring.py' is missing"), check("two", "undecided", "too noisy")),
+        of("d", check("one", "pass"), check("two", "fail", "'<b>.py' is missing", hidden=True)),
+        of("e", check("one", "fail", "raised KeyError"), check("two", "pass")),
+    ]
+    missing, bytes_, alone = ways_of_failing(results, {})
+    assert (bytes_.sentence, list(bytes_.students)) == ("rank 3 sent 17 bytes", ["a", "b"])
+    assert list(bytes_.checks) == ["one", "two"]
+    assert bytes_.says.total() == 2
+    assert (list(missing.students), list(missing.checks)) == (["c", "d"], ["one", "two (hidden)"])
+    assert (list(alone.students), alone.shared) == (["e"], False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("took 1.5 s, 2e-3 allowed", "took 17 s, 1e-9 allowed", True),
+        ("expected [1, 2]", "expected [3, -4]", True),
+        ("layer2 is wrong", "layer3 is wrong", False),
+        ("raised KeyError: 'a'", "raised KeyError: 'b'", True),
+        ("raised KeyError", "raised ValueError", False),
+        ("is off by nan", "is off by 0.5", True),
+        ("ranks 0, 1, 2 did not answer", "rank 3 did not answer", True),
+        ("rank 0 raised KeyError", "raised KeyError", True),
+        ("information is missing", "nan is missing", False),
+    ],
+)
+def test_other_mistakes_are_one_way_or_one_mistake_is_many(one, other, same):
+    assert (shape(one) == shape(other)) is same
+
+
+def test_who_failed_alike_in_an_earlier_year_is_counted_twice_or_not_at_all(
+    released_course, hand_in, one_examiner, tmp_path
+):
+    hand_in("ann", "def total(x):\n    return 7\n\n\ndef spread(x):\n    return max(x) - min(x)\n")
+    grade(released_course, "hw1")
+    folder = tmp_path / "last year" / ".grader" / "hw1"
+    folder.mkdir(parents=True)
+    kept = (released_course / ".grader" / "hw1" / "ann.json").read_text()
+    (folder / "old1.json").write_text(kept)
+    (folder / "old2.json").write_text(kept.replace("is off by 7", "is off by 8"))
+    (folder / "old3.json").write_text(kept.replace('"fail"', '"pass"'))
+    (folder / "trials.json").write_text("{}")
+    (folder / "other.json").write_text('{"a": 1}')
+    before = sorted(folder.parent.parent.rglob("*"))
+    text = summary(released_course, "hw1", past=[tmp_path / "last year"]).read_text()
+    assert "how many of 3 students of earlier years failed so" in text
+    assert re.search(r'<td class="n">1</td><td class="n">2</td><td>part1_sums: total</td>', text)
+    assert sorted(folder.parent.parent.rglob("*")) == before
+    assert "earlier years" not in summary(released_course, "hw1").read_text()
+    with pytest.raises(CourseError, match="no records of hw1; name the course root of an earlier year"):
+        summary(released_course, "hw1", past=[tmp_path])
 
 
 def test_an_undecided_case_waits_until_a_person_gave_points():

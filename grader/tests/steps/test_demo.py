@@ -1,13 +1,16 @@
 """The demo is the main job from end to end: hand in, collect, rebuild, examine, record, return."""
 
+import csv
 import re
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from grader.course import Course
-from grader.demo.__main__ import HOMEWORK, PART, read_class
+from grader.demo.__main__ import HOMEWORK, PART, ROSTER, read_class
 from grader.examine.checks import load_checks
 
 
@@ -31,5 +34,14 @@ def test_every_student_of_the_demo_gets_what_honest_work_earns_and_nothing_leaks
         (page,) = (out / "course" / "feedback" / name / HOMEWORK).glob("*.html")
         text = page.read_text(encoding="utf-8")
         assert not [secret for secret in secrets if secret in text]
+    (address,) = re.findall(r"^The class on one page, for your browser: (file://\S+)$", done.stdout, re.M)
+    page = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")
+    with ROSTER.open(encoding="utf-8", newline="") as file:
+        named = {
+            row["id"]: f"{row['first_name']} {row['last_name']} ({row['id']})" for row in csv.DictReader(file)
+        }
+    for name in students:
+        assert named[name] in page
+    assert f"<p>{named['pavel']}</p>" in page  # who handed in nothing
     for picture in ("grades.png", "grades.svg"):
         assert (out / picture).stat().st_size > 1000

@@ -8,12 +8,13 @@ import logging
 import pytest
 from PIL import Image
 
+from grader.book.changes import changes
 from grader.book.nbgrader_course import NbCourse, run_converter
 from grader.book.points import automatic_points
 from grader.book.results import class_results
 from grader.lean import nbformat
 from grader.notebooks.template import grade_id
-from grader.pages.class_page import unread_cells
+from grader.pages.class_page import summary, unread_cells
 from grader.steps.feedback import feedback
 from grader.steps.grade import grade
 
@@ -223,3 +224,54 @@ def test_pictures_of_the_courses_own_cells_and_beside_the_notebook_are_on_every_
     assert 'width="30"' in text
     stock, _ = HTMLExporter(template_name="classic").from_filename(str(graded))
     assert FIGURE["fig.png"]["image/png"] in stock
+
+
+def test_the_class_page_leaves_open_why_a_test_of_a_plain_notebook_failed(course, one_examiner):
+    make, hand_in = course
+    told = cell("told", "assert f() == 1, 'f is one'", grade=True, locked=True, points=1)
+    bare = cell("bare", "g = f()\nassert g == 1", grade=True, locked=True, points=1)
+    loud = cell("loud", "import sys\nprint(f(), file=sys.stderr)", grade=True, locked=True, points=1)
+    half = cell("half", "0.5 if f() != 1 else None", grade=True, locked=True, points=1)
+    root = make(p1=[ANSWER, told, bare, loud, half])
+    hand_in("ann")
+    for student in ("bob", "<b>eve"):
+        path = hand_in(student) / "p1.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source = "def f():\n    return 2"
+        nbformat.write(notebook, path)
+    grade(root, "ps1")
+    found = {result.student: result.whys for result in class_results(root, "ps1")}
+    assert found["ann"] == {("p1", "loud"): "printed to stderr: 1"}
+    assert found["bob"] == {
+        ("p1", "told"): "AssertionError: f is one",
+        ("p1", "bare"): "AssertionError in: assert g == 1",
+        ("p1", "loud"): "printed to stderr: 2",
+        ("p1", "half"): "earned 0.5 of 1 points",
+    }
+    page = summary(root, "ps1").read_text()
+    assert "AssertionError: f is one (2)" in page
+    assert "AssertionError in: assert g == 1" in page
+    assert "<b>eve" not in page
+
+
+def test_a_dry_run_of_a_plain_notebook_leaves_traces_or_calls_a_changed_test_the_same(course, one_examiner):
+    from nbgrader.converters import GenerateAssignment
+
+    make, hand_in = course
+    root = make(p1=[ANSWER, cell("t", "assert f() == 1", grade=True, locked=True, points=1)])
+    hand_in("ann")
+    grade(root, "ps1")
+    path = root / "source" / "ps1" / "p1.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = notebook.cells[0].source.replace("return 1", "return 2")
+    notebook.cells[1].source = "assert f() == 2, 'two'"
+    nbformat.write(notebook, path)
+    opened = NbCourse.open(root)
+    opened.folders.assignment_id = "ps1"
+    opened.config.GenerateAssignment.force = True
+    run_converter(GenerateAssignment(coursedir=opened.folders, config=opened.config), "releasing")
+    before = class_results(root, "ps1")
+    (change,) = changes(before, grade(root, "ps1", dry_run=True))
+    assert (change.before, change.after) == (1, 0)
+    assert change.what == ["p1, t, pass -> fail: AssertionError: two"]
+    assert class_results(root, "ps1") == before

@@ -322,6 +322,7 @@ def odd_rows_are_packed(sub):
     points=0.5,
     wall=240,
     hint="Neither a look at every row, nor one at every amount of room: a tree over the amounts of room.",
+    floor="part2_plain_hidden:best_fit_floor",
 )
 def a_sequence_takes_logarithmic_time(sub):
     """60,000 sequences in rows of 32,768 tokens, at most 3 times as long as by a plain tree with recursion."""

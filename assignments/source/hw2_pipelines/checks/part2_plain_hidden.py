@@ -110,3 +110,13 @@ def best_fit_many(count, seed, capacity):
         "indices": torch.tensor([index for row in rows for index in row]),
         "sizes": torch.tensor([len(row) for row in rows]),
     }
+
+
+def best_fit_floor(count, seed, capacity):
+    """Return as much as `best_fit_many`, of no use: the lengths are made and the indices handed over, not packed."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, capacity + 1, (count,), generator=generator).tolist()
+    return {
+        "indices": torch.tensor(list(range(len(lengths)))),
+        "sizes": torch.tensor([1] * (sum(lengths) // capacity)),
+    }

@@ -1,0 +1,99 @@
+"""The commands on a class as a whole, beside grading it: roster, similar, leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grader.steps.command import (
+    INSTRUCTORS,
+    AssignmentArgument,
+    CourseOption,
+    IsolationOption,
+    console,
+    progress,
+    root_of,
+)
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def roster(
+    table: Annotated[
+        Path, typer.Argument(metavar="CSV", help="id,first_name,last_name,email in its first line.")
+    ],
+    course: CourseOption = None,
+) -> None:
+    """Give students their names, from a table: for the class page, formgrader and the export."""
+    from grader.steps import roster as rosters
+
+    added, changed, lacking = rosters.take(root_of(course), table)
+    told = f"{added} students added, of {changed} a name or an address changed."
+    console.print(told, highlight=False)
+    if lacking:
+        shown = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
+        console.print(
+            f"Handed in, and not in {table}: {shown}.", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def similar(
+    assignment: AssignmentArgument,
+    at_least: Annotated[
+        float, typer.Option(min=0.1, max=1, help="Share of one solution that the other has too.")
+    ] = 0.5,
+    course: CourseOption = None,
+) -> None:
+    """Show which graded solutions are alike, both sides beside each other: a hint for a person, no verdict."""
+    from grader.steps import similar as comparing
+
+    with progress(f"Comparing {assignment}") as advance:
+        found = comparing.similar(root_of(course), assignment, at_least=at_least, progress=advance)
+    count = f"{len(found.pairs)} pair{' is' if len(found.pairs) == 1 else 's are'} alike"
+    console.print(
+        f"{count}, of {found.compared} solutions. A hint, no verdict: {found.page}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for told in found.left_out:
+        console.print(f"not compared: {told}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def leaderboard(
+    assignment: AssignmentArgument,
+    student: Annotated[
+        list[str] | None, typer.Option(help="Race only this student; may be repeated.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Race again what is known already.")] = False,
+    to: Annotated[Path | None, typer.Option(help="The folder for index.html and board.json.")] = None,
+    isolation: IsolationOption = "namespaces",
+    course: CourseOption = None,
+) -> None:
+    """Race those who take part, one after the other, and write the leaderboard: a page and JSON, for students.
+
+    Stop what else runs first: each race needs the processors.
+    """
+    from grader.steps import leaderboard as boards
+
+    with progress(f"Racing {assignment}") as advance:
+        result = boards.leaderboard(
+            root_of(course),
+            assignment,
+            students=student,
+            again=again,
+            to=to,
+            isolation=isolation,
+            progress=advance,
+        )
+    console.print(
+        f"{result.entrants} take part, {result.raced} races were run: {result.page}, {result.data}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
