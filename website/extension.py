@@ -18,6 +18,16 @@ ALTS = "alts.json"
 TEXT = re.compile(r"\\(text|textrm)\{([^{}]*)\}")
 NAME = re.compile(r"\\texttt\{[^{}]*\}")
 
+MENDED = [
+    # What the theme and MyST-NB leave without a name or a level, for those who read by ear.
+    (r'<p class="caption" role="heading">', r'<p class="caption" role="heading" aria-level="2">'),
+    (r'<aside class="sidebar-drawer">', r'<aside class="sidebar-drawer" aria-label="All pages">'),
+    (r'<aside class="toc-drawer', r'<aside aria-label="This page" class="toc-drawer'),
+    (r'<summary aria-label="Toggle hidden content">', r"<summary>"),
+    (r"<th(?: [^>]*)?></th>", r"<td></td>"),
+    (r'<div id="search-results">', r'<h1>Search</h1>\n<div id="search-results">'),
+]
+
 log = logging.getLogger(__name__)
 
 
@@ -26,6 +36,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("builder-inited", _read_alts)
     app.connect("doctree-read", describe_pictures)
+    app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -76,3 +87,12 @@ def describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
             image["alt"] = known.get(Path(image["uri"]).stem, "")
         if not image["alt"].strip():
             log.warning("a picture without alternative text", location=image, type="website")
+
+
+def mend_pages(app: Sphinx, failure: Exception | None) -> None:
+    """Mend in every page what makes it harder to use without seeing it (MENDED)."""
+    for page in Path(app.outdir).rglob("*.html") if failure is None else ():
+        text = page.read_text(encoding="utf-8")
+        for wrong, right in MENDED:
+            text = re.sub(wrong, right, text)
+        page.write_text(text, encoding="utf-8")

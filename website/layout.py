@@ -40,7 +40,7 @@ def lay_out(folder: Path, weeks: list[int] | None = None, course: Path | None = 
         _week(week, folder / week.name, alts)
     assignments = _homework(course, folder / "homework", alts) if course else []
     claims.write_page(folder / "claims.md", chosen)
-    shutil.copytree(HERE / "simulators", folder / "simulators", ignore=shutil.ignore_patterns("*.js"))
+    shutil.copytree(HERE / "simulators", folder / "simulators")
     (folder / "topics.md").write_text(_text(ROOT / "TOPICS.md"), encoding="utf-8")
     (folder / "index.md").write_text(_front(chosen, assignments), encoding="utf-8")
     (folder / ALTS).write_text(json.dumps(alts), encoding="utf-8")
