@@ -21,7 +21,9 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE = ROOT / "website" / "node_modules" / "axe-core" / "axe.min.js"
 
 pytestmark = [
-    pytest.mark.skipif("SITE" not in os.environ, reason="make test-site looks at the whole site in a browser"),
+    pytest.mark.skipif(
+        "SITE" not in os.environ, reason="make test-site looks at the whole site in a browser"
+    ),
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
     pytest.mark.skipif(
         not AXE.exists(), reason="axe-core is not installed (make website/installed, which needs npm)"
