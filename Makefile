@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: lab notebooks record services clean demo test test-all matrix
+.PHONY: lab notebooks record services clean demo test test-all matrix site test-site
 
 # make lab WEEK=7 installs what that week needs besides.
 WEEK_FILE = $(if $(WEEK),$(wildcard requirements-week$(WEEK).txt requirements-week0$(WEEK).txt))
@@ -45,7 +45,15 @@ clean:
 demo: .venv/installed
 	python -m grader.demo
 
-.venv/tested: requirements-test.txt requirements-server.txt $(wildcard requirements-week*.txt) .venv/installed
+# The course as a site, in build/site: what is committed, with nothing executed and nothing fetched.
+site: .venv/site
+	python -m website.build
+
+.venv/site: requirements-site.txt .venv/installed
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement $<
+	touch $@
+
+.venv/tested: requirements-test.txt requirements-server.txt requirements-site.txt $(wildcard requirements-week*.txt) .venv/installed
 	$(BIN)/pip install --quiet --requirement requirements-test.txt
 	touch $@
 
@@ -61,10 +69,16 @@ week07_inference_software/browser/installed: week07_inference_software/browser/p
 	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# Both only where they can be; their tests skip elsewhere.
+# What the site's tests load into a page.
+website/installed: website/package-lock.json
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# All only where they can be; their tests skip elsewhere.
 HAS_TRITON := $(shell uname -sm | grep -q "Linux x86_64" && $(TRITON_PYTHON) -c "import ensurepip" 2>/dev/null && echo yes)
 HAS_NPM := $(shell command -v npm)
-EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(if $(HAS_NPM),week07_inference_software/browser/installed)
+NPM_PACKAGES = $(if $(HAS_NPM),week07_inference_software/browser/installed website/installed)
+EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(NPM_PACKAGES)
 
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
 test matrix: export EFFDL_DEADLINE ?= 600
@@ -76,6 +90,10 @@ test: .venv/tested $(EXTRAS)
 	python -m effdl.build --run
 	python -m pytest -n 2 --dist loadfile -m "not alone"
 	python -m pytest -m alone
+
+# The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
+test-site: site .venv/tested $(NPM_PACKAGES)
+	SITE=build/site python -m pytest website
 
 # Stand-ins for other machines: see effdl/matrix.py. Some four hours.
 matrix: .venv/tested .venv-torch211/installed

@@ -4,6 +4,7 @@
 """
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,56 +18,89 @@ from effdl.sources import claims_of, sources
 BEGIN, END = "<!-- claims:begin -->", "<!-- claims:end -->"
 
 
-def table(week_folder: str | Path) -> str:
-    """The week's claims as a Markdown table: kind, published figure or bound, then one column per kind of machine.
+@dataclass
+class Row:
+    """One claim of a page, and what each kind of machine recorded for it.
+
+    ``published`` is the figure of a publication with its source, ``bound`` what the claim must meet; ``recorded``
+    maps the name of a kind of machine to the entry in its results.
+    """
+
+    notebook: str
+    key: str
+    kind: str
+    text: str = ""
+    depends: str = "?"
+    bound: str = ""
+    published: str = ""
+    order: int = 0
+    recorded: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def recordings_of(week_folder: str | Path) -> list[dict[str, Any]]:
+    """What each kind of machine recorded in a week, in the order of the files' names."""
+    return [results.read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
+
+
+def rows_of(week_folder: str | Path) -> list[Row]:
+    """The claims that the week's pages make now, in the order of the pages.
 
     A claim that a page no longer makes has no row, whoever recorded it.
     """
-    recordings = [results.read(path) for path in sorted((Path(week_folder) / "results").glob("*.json"))]
     stated = {source.stem: claims_of(source) for source in sources([Path(week_folder)])}
-    rows: dict[tuple[str, str], dict[str | int, Any]] = {}  # a number is a column
-    notes = []
-    for column, result in enumerate(recordings):
-        pages = sorted(result["notebooks"].items())
-        dates = ", ".join(f"{notebook} on {page['date']}" for notebook, page in pages)
-        torches = ", ".join(sorted({page["versions"]["torch"] for _, page in pages}))
-        notes.append(f"- **{result['machine']['kind']}**: torch {torches}; {dates}")
-        for notebook, page in pages:
+    rows: dict[tuple[str, str], Row] = {}
+    for result in recordings_of(week_folder):
+        for notebook, page in sorted(result["notebooks"].items()):
             for key, entry in page["claims"].items():
                 made_by = next((one for one in stated.get(notebook, ()) if one.named(key)), None)
                 if made_by is None:
                     continue
-                row = rows.setdefault((notebook, key), {"bound": "", "depends": "?", "kind": made_by.kind})
+                row = rows.setdefault((notebook, key), Row(notebook, key, made_by.kind))
                 # What needs something that a machine lacks depends on the machine.
-                row["depends"] = entry.get("depends", MACHINE if "needs" in entry else row["depends"])
-                row["order"] = entry["order"]
-                row["text"] = entry["text"] if "*" in made_by.text else made_by.text
-                row["bound"] = _published(entry) or row["bound"] or entry.get("bound", "")
-                if "holds" in entry:
-                    value = math.nan if entry["measured"] is None else entry["measured"]
-                    row[column] = number(value, entry.get("unit", "")) + (
-                        "" if entry["holds"] else f" {CROSS}"
-                    )
-    columns = [result["machine"]["kind"] for result in recordings]
+                row.depends = entry.get("depends", MACHINE if "needs" in entry else row.depends)
+                row.order = entry["order"]
+                row.text = entry["text"] if "*" in made_by.text else made_by.text
+                row.published = _published(entry) or row.published
+                row.bound = row.bound or entry.get("bound", "")
+                row.recorded[result["machine"]["kind"]] = entry
+    return sorted(rows.values(), key=lambda row: (row.notebook, row.order, row.key))
+
+
+def value_of(entry: dict[str, Any] | None) -> str:
+    """A recorded number for a reader, with a cross where the claim did not hold; empty where nothing was measured."""
+    if entry is None or "holds" not in entry:
+        return ""
+    value = math.nan if entry["measured"] is None else entry["measured"]
+    return number(value, entry.get("unit", "")) + ("" if entry["holds"] else f" {CROSS}")
+
+
+def table(week_folder: str | Path) -> str:
+    """The week's claims as a Markdown table: kind, published figure or bound, then one column per kind of machine."""
+    recordings, rows, notes = recordings_of(week_folder), rows_of(week_folder), []
+    for result in recordings:
+        pages = sorted(result["notebooks"].items())
+        dates = ", ".join(f"{notebook} on {page['date']}" for notebook, page in pages)
+        torches = ", ".join(sorted({page["versions"]["torch"] for _, page in pages}))
+        notes.append(f"- **{result['machine']['kind']}**: torch {torches}; {dates}")
+    kinds = [result["machine"]["kind"] for result in recordings]
     # A week whose claims nobody has run on a GPU says so in a column of its own.
-    if all(result["machine"]["type"] == "cpu" for result in recordings):
-        columns.append("GPU (nobody has run it)")
+    none = ["GPU (nobody has run it)"] if all(one["machine"]["type"] == "cpu" for one in recordings) else []
     fixed = ["claim", "kind", "depends on", "published or bound"]
-    lines = [[*fixed, *columns], ["---"] * (len(fixed) + len(columns))]
-    for _, row in sorted(rows.items(), key=lambda item: (item[0][0], item[1]["order"], item[0][1])):
-        cells = (row.get(column, "") for column in range(len(columns)))
-        lines.append([row["text"], row["kind"], row["depends"], row["bound"], *cells])
+    lines = [[*fixed, *kinds, *none], ["---"] * (len(fixed) + len(kinds) + len(none))]
+    for row in rows:
+        cells = [value_of(row.recorded.get(kind)) for kind in kinds] + [""] * len(none)
+        lines.append([row.text, row.kind, row.depends, row.published or row.bound, *cells])
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     notes.append(f"- {CROSS}: the claim did not hold there; an empty cell: nobody ran it there")
     notes.append("- a machine that has no column: `make record` adds it")
     return "\n".join([_counted(rows), "", *body, "", *notes]) + "\n"
 
 
-def _counted(rows: dict[tuple[str, str], dict[str | int, Any]]) -> str:
+def _counted(rows: list[Row]) -> str:
     """How many claims of each kind each page makes: `lecture: 12 measured, 2 simulated; seminar: 9 measured`."""
     pages = []
-    for page in sorted({notebook for notebook, _ in rows}):
-        kinds = [row["kind"] for (notebook, _), row in rows.items() if notebook == page]
+    for page in sorted({row.notebook for row in rows}):
+        kinds = [row.kind for row in rows if row.notebook == page]
         pages.append(
             f"{page}: " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
         )
