@@ -186,7 +186,9 @@ def _play(scaler, optimizers, steps):
                         if parameter.grad is not None:
                             parameter.grad.nan_to_num_(0.0).clamp_(-step["clamp"], step["clamp"])
             unscaled.append(_gradients(optimizer) if by_hand else None)
-            in_place.append([one.grad is two for one, two in zip(optimizer.parameters(), before, strict=True)])
+            in_place.append(
+                [one.grad is two for one, two in zip(optimizer.parameters(), before, strict=True)]
+            )
         for optimizer in optimizers:
             stepped.append(number(scaler.step(optimizer)))
         scaler.update()

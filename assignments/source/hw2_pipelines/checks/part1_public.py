@@ -240,7 +240,7 @@ def scripted(sub, overflows, optimizers):
     item="dynamic",
     points=0.125,
     hint="After an overflow: times backoff_factor, and the count begins again at zero. After growth_interval "
-    "iterations in a row without one: times growth_factor, and the count begins again at zero. Look before you forget.",
+    "iterations in a row without one: times growth_factor, and the count too. Look before you forget.",
 )
 def the_scale_grows_and_backs_off(sub):
     """The scale after each of 40 iterations, some of which overflow; factors and interval drawn at random."""
