@@ -364,6 +364,8 @@ def _say_changes(root: Path, assignment: str, results: list[Graded]) -> None:
     found = changes(class_results(root, assignment, follow=False), results)
     if found:
         console.print(render.would_change(found, f"{assignment}: what grading would change"))
+        for line in render.tally(found):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     gain, lose = (sum(sign * change.gain > 1e-9 for change in found) for sign in (1, -1))
     console.print(
         f"{gain} would gain, {lose} would lose, {len(results) - gain - lose} keep their points. Nothing was "

@@ -31,8 +31,8 @@ def roster(
     from grader.steps import roster as rosters
 
     added, changed, lacking = rosters.take(root_of(course), table)
-    told = f"{added} students added, of {changed} a name or an address changed."
-    console.print(told, highlight=False)
+    told = f"{added} new in the gradebook; of {changed} whom it knew, a name or an address is another now."
+    console.print(told, highlight=False, soft_wrap=True)
     if lacking:
         shown = ", ".join(lacking[:10]) + (f" and {len(lacking) - 10} more" if len(lacking) > 10 else "")
         console.print(

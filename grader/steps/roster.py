@@ -96,7 +96,7 @@ def _student(where: str, head: list[str], fields: list[str]) -> Student:
     if len(fields) != len(head):
         raise CourseError(
             f"{where}: {shown!r} has {len(fields)} columns, the first line {len(head)}; "
-            "put a name with a comma in quotes"
+            "write as many, a name with a comma in quotes"
         )
     values = {kind: value for kind, value in zip(head, fields, strict=True) if kind}
     if not values["id"] or _NO_ID.search(values["id"]) or len(values["id"].encode()) > 128:

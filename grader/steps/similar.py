@@ -141,9 +141,9 @@ def _prints(texts: Mapping[str, str], whose: str) -> tuple[dict[str, CodeFingerp
     left = [
         f"{whose}, {name}: longer than {LONGEST} characters" for name in texts if len(texts[name]) > LONGEST
     ]
-    # As pygments reads lines.
+    # As pygments reads lines; it leaves out empty ones around a text, and places would then be wrong.
     wanted = {
-        name: text.replace("\r\n", "\n").replace("\r", "\n")
+        name: text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
         for name, text in texts.items()
         if len(text) <= LONGEST and text.strip()
     }

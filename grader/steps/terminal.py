@@ -6,7 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,13 +153,22 @@ def grades(results: Iterable[Graded], title: str) -> Table:
     return result
 
 
-def would_change(changes: Iterable[Change], title: str) -> Table:
-    """Return the table of a dry run: who would lose or gain, and by which verdict."""
+MOST_CHANGES = 60
+"""Lines of a dry run: those who would lose most, and those who would gain most."""
+
+
+def would_change(changes: Sequence[Change], title: str) -> Table:
+    """Return the table of a dry run: who would lose or gain, and by which verdict; of many the extremes."""
+    half, left = MOST_CHANGES // 2, len(changes) - MOST_CHANGES
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for column in ("student", "before", "after"):
         result.add_column(column, no_wrap=True, justify="left" if column == "student" else "right")
     result.add_column("what would differ", ratio=1)
-    for change in changes:
+    for place, change in enumerate(changes):
+        if left > 0 and half <= place < len(changes) - half:
+            if place == half:
+                result.add_row(f"... {left} more", "", "", "")
+            continue
         colour = "red" if change.gain < -1e-9 else "green" if change.gain > 1e-9 else "dim"
         before = "none" if change.before is None else number(change.before)
         told = [*change.what, *["waits for a person"] * change.waits]
@@ -166,3 +176,9 @@ def would_change(changes: Iterable[Change], title: str) -> Table:
             escape(change.shown), before, f"[{colour}]{number(change.after)}[/]", escape("; ".join(told))
         )
     return result
+
+
+def tally(changes: Iterable[Change]) -> list[str]:
+    """Return for each verdict that would be another, without its reason, of how many students; the most first."""
+    found = Counter(told.partition(": ")[0] for change in changes for told in dict.fromkeys(change.what))
+    return [f"{count} x {told}" for told, count in found.most_common()]

@@ -1,15 +1,19 @@
 """A dry run says who gains and who loses by a changed check, and leaves everything as it was."""
 
 import hashlib
+import io
 import os
+import re
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from grader.book.changes import changes
+from grader.book.changes import Change, changes
 from grader.book.results import class_results
 from grader.cli import app, console
 from grader.steps.grade import grade
+from grader.steps.terminal import would_change
 
 pytestmark = pytest.mark.usefixtures("one_examiner")
 NOTHING = "def total(x):\n    return sum(x) if x else None\n\n\ndef spread(x):\n    return max(x) - min(x)\n"
@@ -58,9 +62,21 @@ def test_a_dry_run_writes_or_tells_other_points_than_grading_gives(released_cour
     assert "3 would gain, 1 would lose, 1 keep their points. Nothing was written" in " ".join(
         said.output.split()
     )
+    assert "2 x total_of_the_empty_list_secretly, fail -> pass" in said.output
+    assert "1 x total_of_the_empty_list_secretly, pass -> fail\n" in said.output
     assert everything(released_course) == kept
 
     real = {result.student: result.score for result in grade(released_course, "hw1")}
     assert real == pytest.approx({result.student: result.score for result in would})
     after = class_results(released_course, "hw1")
     assert changes(after, grade(released_course, "hw1", dry_run=True)) == []
+
+
+def test_a_dry_run_of_a_large_class_hides_who_loses_or_gains_most():
+    changes = [Change(f"s{number}", 100.0, float(number)) for number in range(201)]
+    screen = Console(width=120, record=True, file=io.StringIO())
+    screen.print(would_change(changes, "hw1"))
+    text = screen.export_text()
+    assert "... 141 more" in text
+    assert all(re.search(rf"^ *{name} ", text, re.M) for name in ("s0", "s29", "s171", "s200"))
+    assert not re.search(r"^ *s(30|170) ", text, re.M)

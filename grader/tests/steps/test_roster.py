@@ -43,7 +43,7 @@ HEAD = "id,first_name,last_name\n"
         ("id,id,first_name\na,b,c\n", "line 1: two columns are the id"),
         (
             HEAD + "ann,Ann,Lovelace,3\n",
-            "line 2: 'ann,Ann,Lovelace,3' has 4 columns, the first line 3; put a name",
+            "line 2: 'ann,Ann,Lovelace,3' has 4 columns, the first line 3; write as many",
         ),
         (HEAD + "\nann,Ann,L\nann,Bo,M\n", "line 4: 'ann' stands in line 3 too"),
         (HEAD + ",Ann,L\n", "line 2: ',Ann,L' has no id that a folder can be called"),
