@@ -220,7 +220,9 @@ def _timestamp(work: Work) -> datetime | None:
     except FileNotFoundError:
         return None
     except (Exception, SystemExit) as error:  # nbgrader's parser, and what it calls, on any text
-        log.warning("%s: no date (%s); taken as in time", path, error)
+        # nbgrader calls a method that it lacks where a text is no date.
+        why = "its text is no date" if isinstance(error, AttributeError) else error
+        log.warning("%s: no date (%s); taken as in time", path, why)
         return None
 
 
