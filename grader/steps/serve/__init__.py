@@ -1,1 +1,1 @@
-"""`grader serve`: a student pushes, and reads a table of public checks within a minute. It writes no grades."""
+"""`grader serve`: a student pushes, and reads a table of public checks. It writes no grades."""
