@@ -1,8 +1,10 @@
 // What scrolls sideways can be scrolled by the keyboard too: it takes the focus, and says what it is.
 "use strict";
 
+const WIDE = "article pre, .table-wrapper, .simulator .picture, .simulator .numbers, .formula, .output, .cell_output > *";
+
 function letScroll() {
-  const wide = document.querySelectorAll("article pre, .table-wrapper, .formula, .output, .cell_output > *");
+  const wide = document.querySelectorAll(WIDE);
   for (const element of wide) {
     const scrolls = element.scrollWidth > element.clientWidth + 1 &&
       ["auto", "scroll"].includes(getComputedStyle(element).overflowX);

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const SIZE = 360, RADIUS = 140, BAR = 140;
+  const SIZE = 300, RADIUS = 125, BAR = 140;
   const NAMES = ["ring", "butterfly", "tree", "driver", "naive"];
 
   /** Hosts of the largest size up to `perHost` that divides the ranks. */
