@@ -15,6 +15,9 @@ MIB = 1 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}
 
 
+_MOST_GPUS = 1  # more would need a lease of several at once, without two jobs that wait for each other
+
+
 class CourseError(Exception):
     """The course's own data is wrong; the sentence names the file, the value and the remedy."""
 
@@ -95,7 +98,7 @@ class Part:
     extras: frozenset[str] = frozenset()  # items beyond the points that make a full grade
     modules: dict[str, str] = field(default_factory=dict)  # item -> the file that it is about
     memory: int = 2048 * MIB  # bytes a worker may use
-    gpus: int = 0  # that a worker needs
+    gpus: int = 0  # 0 or 1: that a job has to itself, all its ranks together
 
     @property
     def checks_public(self) -> Path:
@@ -265,5 +268,5 @@ def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
         extras=extras,
         modules=modules,
         memory=memory,
-        gpus=machine.whole("gpus"),
+        gpus=machine.whole("gpus", most=_MOST_GPUS, why="a submission gets one GPU, alone"),
     )

@@ -184,13 +184,18 @@ class Table:
                 raise self.wrong(key, "give it more points than 0")
         return found
 
-    def whole(self, key: str, default: int = 0) -> int:
-        """Return the whole number under `key`, not negative, `default` where it is missing."""
+    def whole(self, key: str, default: int = 0, most: int | None = None, why: str = "") -> int:
+        """Return the whole number under `key`, from 0 to `most`, `default` where it is missing.
+
+        `why` is said of one above `most`.
+        """
         if key not in self.values:
             return default
         value = self._of(key, int, "write a whole number without quotes")
         if value < 0:
             raise self.wrong(key, "it must not be negative")
+        if most is not None and value > most:
+            raise self.wrong(key, f"it must be {most} at most" + (f": {why}" if why else ""))
         return value
 
     def moment(self, key: str) -> datetime | None:

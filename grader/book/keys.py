@@ -227,7 +227,7 @@ def _is_check(decorator: ast.expr) -> bool:
 
 def limits_digest(part: Part | None, isolation: str, wall: Seconds) -> str:
     """Return the hash of what a worker may use; a check's own limits stand in its source."""
-    memory = part.memory if part else 0
+    memory, gpus = (part.memory, part.gpus) if part else (0, 0)
     # A function stands in the course's configuration, which every verdict on a plain notebook follows from.
     told = "of each cell" if callable(wall) else f"{wall:g}"
-    return digest_of(json.dumps(asdict(Limits()), sort_keys=True), str(memory), isolation, told)
+    return digest_of(json.dumps(asdict(Limits()), sort_keys=True), str(memory), str(gpus), isolation, told)

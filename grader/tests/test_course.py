@@ -47,6 +47,12 @@ def test_a_course_is_found_from_any_folder_inside_its_repository(tmp_path):
     assert part.checks_hidden == root / "source" / "hw" / "checks" / "part1_hidden.py"
 
 
+@pytest.mark.parametrize(("says", "gpus"), [('memory = "512MiB"', 0), ("gpus = 0", 0), ("gpus = 1", 1)])
+def test_a_part_gets_the_gpus_that_the_course_names(tmp_path, says, gpus):
+    write(tmp_path, GOOD.replace('memory = "512MiB"', says))
+    assert Course.load(tmp_path).assignment("hw").part(1).gpus == gpus
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -72,6 +78,10 @@ def test_a_course_is_found_from_any_folder_inside_its_repository(tmp_path):
         ("essay = 1", "item = 1", r"\['item'\] stand in items and in reports"),
         ("512MiB", "lots", "line 9: .*'lots' is not a size"),
         ('"512MiB"', "512", "line 9: .*memory is 512; write a text in quotes"),
+        ('memory = "512MiB"', "gpus = 2", "line 9: .*gpus is 2; it must be 1 at most: .* one GPU, alone"),
+        ('memory = "512MiB"', "gpus = -1", "line 9: .*gpus is -1; it must not be negative"),
+        ('memory = "512MiB"', "gpus = true", "line 9: .*gpus is true; write a whole number"),
+        ('memory = "512MiB"', 'gpus = "1"', "line 9: .*gpus is '1'; write a whole number without quotes"),
         ('memory = "512MiB"', "gpu = 1", "line 9: .*gpu is not known; did you mean gpus?"),
         ('item = "work.py"', 'item = "play.py"', "line 13: modules say item = 'play.py'"),
         ('["work.py"]', '"work.py"', r"line 8: .*files is 'work\.py'; write a list"),
