@@ -23,6 +23,7 @@ from grader.steps.command import (
     AssignmentArgument,
     CourseOption,
     IsolationOption,
+    RunnerOption,
     console,
     course_of,
     examine_part,
@@ -189,6 +190,7 @@ def grade(
     explain: Annotated[
         str | None, typer.Option(metavar="STUDENT", help="Only say what would run for this student, and why.")
     ] = None,
+    runner: RunnerOption = "local",
     isolation: IsolationOption = "namespaces",
     course: CourseOption = None,
 ) -> None:
@@ -220,6 +222,7 @@ def grade(
             students=student,
             jobs=jobs,
             isolation=isolation,
+            runner=runner,
             force=force,
             progress=board.done,
             begins=begins,

@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
-    """Rebuild and judge every notebook of a submission; write its autograded folder and what is kept of it."""
+def grade_one(work: Work, examiner: Examiner, elsewhere: float = 0.0) -> tuple[Graded, Entry]:
+    """Rebuild and judge every notebook of a submission; write its autograded folder and what is kept of it.
+
+    `elsewhere` is how many seconds another machine has spent on it already.
+    """
     from grader.book.ledger import Entry
 
     shared, started = work.shared, time.perf_counter()
@@ -65,7 +68,7 @@ def grade_one(work: Work, examiner: Examiner) -> tuple[Graded, Entry]:
         source = shared.course.path("source", ".", shared.assignment)
         graded.notes += defuse(target, source)
         _set_permissions(target, shared.course)
-    graded.wall = round(time.perf_counter() - started, 3)
+    graded.wall = round(time.perf_counter() - started + elsewhere, 3)
     graded.memory = examiner.place.take_peak_memory()
     _keep(work, graded, record, ran)
     return graded, entry

@@ -7,12 +7,12 @@ submission at a time, through `grader.book.nbgrader_plugin`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from grader.book.ledger import Entry, Held
 
+RUNNERS = "local", "slurm"
+
 
 def grade(
     course_root: Path | str,
@@ -38,6 +40,7 @@ def grade(
     students: Iterable[str] | None = None,
     jobs: int | None = None,
     isolation: str = "namespaces",
+    runner: str = "local",
     force: bool = False,
     progress: Callable[[Graded, int, int], None] | None = None,
     begins: Callable[[str], None] | None = None,
@@ -48,6 +51,7 @@ def grade(
     sandbox. `jobs` submissions are graded at once (default: see `default_jobs`); one thread writes the database,
     a batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
     `grader.book.keys`. Killed at any instant and started again, it goes on with what the gradebook does not hold.
+    With `runner` "slurm" the checks run on a Slurm cluster, at most `jobs` tasks at once; see `grader.runners.slurm`.
     `progress` is called with each result once it is recorded, how many are done, and how many there are;
     `begins` with a student's name, from any thread, when the work on it begins. A submission that cannot be
     graded gives a result with `error` and stops nobody else. Raises CourseError where the assignment was not
@@ -57,12 +61,15 @@ def grade(
         raise CourseError(
             f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
         )
+    if runner not in RUNNERS:
+        raise CourseError(f"--runner {runner}: it must be one of {', '.join(RUNNERS)}")
+    local = runner == "local"
     with ExitStack() as stack:
         # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
         parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
         starting = Starting(isolation, parts)
         stack.callback(starting.close)
-        if force or not records.any_kept(Path(course_root), assignment):
+        if local and (force or not records.any_kept(Path(course_root), assignment)):
             starting.begin()  # it imports torch in a process of its own while this one imports nbgrader
         course = NbCourse.open(course_root)
         stack.enter_context(records.only_one(course.root))
@@ -83,24 +90,52 @@ def grade(
                 if progress:
                     progress(graded, done, len(folders))
             return results
-        starting.begin()
-        shared = _ready_to_run(shared, isolation, starting)
-        results = []
         writer = GradebookWriter(ledger, course.root)
-        pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
-        # After an error, what has not begun must not hold up the end.
-        stack.callback(pool.shutdown, cancel_futures=True)
+        options = {"isolation": isolation, "force": force, "begins": begins}
+        if local:
+            starting.begin()
+            shared = _ready_to_run(shared, isolation, starting)
+            futures = stack.enter_context(_threads(shared, folders, held, starting, jobs, **options))
+        else:
+            from grader.runners.slurm.runner import SlurmRunner
 
-        def work_on(student: str) -> tuple[Graded, Entry | None]:
-            if begins:
-                begins(student)
-            return grade_if_needed(shared, student, folders[student], held.get(student), force, starting)
-
-        for graded in writer.results(pool.submit(work_on, student) for student in folders):
+            running = SlurmRunner(shared, folders, held, at_once=jobs, **options)
+            shared.filters.extend(_filters(course))
+            futures = running.results()
+            stack.enter_context(running)
+        results = []
+        for graded in writer.results(futures):
             results.append(graded)
             if progress:
                 progress(graded, len(results), len(folders))
     return sorted(results, key=lambda graded: graded.student)
+
+
+@contextmanager
+def _threads(
+    shared: Shared,
+    folders: dict[str, Path],
+    held: dict[str, Held],
+    starting: Starting,
+    jobs: int | None,
+    *,
+    isolation: str,
+    force: bool,
+    begins: Callable[[str], None] | None,
+) -> Iterator[Iterator[Future[tuple[Graded, Entry | None]]]]:
+    """Yield a result for each submission, of threads of this process."""
+    pool = ThreadPoolExecutor(jobs or default_jobs())
+
+    def work_on(student: str) -> tuple[Graded, Entry | None]:
+        if begins:
+            begins(student)
+        return grade_if_needed(shared, student, folders[student], held.get(student), force, starting)
+
+    try:
+        yield (pool.submit(work_on, student) for student in folders)
+    finally:
+        # After an error, what has not begun must not hold up the end.
+        pool.shutdown(cancel_futures=True)
 
 
 def explain(
@@ -209,16 +244,9 @@ def _unchanged(shared: Shared, folders: dict[str, Path], held: dict[str, Held]) 
 
 def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
     """Return what submissions that run share: the modes of plain notebooks, decided now where they are not yet."""
-    from nbgrader.preprocessors import IgnorePattern, LimitOutput
-
     from grader.book.modes import prepared_notebook
 
     course, assignment, wall = shared.course, shared.assignment, shared.wall
-    filters = [
-        filter_
-        for filter_ in (IgnorePattern(config=course.config), LimitOutput(config=course.config))
-        if filter_.enabled
-    ]
     place = lambda: starting.result().place  # noqa: E731
     prepared = {
         name: prepared_notebook(course, assignment, template, place, wall)
@@ -227,4 +255,12 @@ def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
     }
     keys = verdict_keys(course, assignment, shared.templates, isolation, wall)
     basis = basis_of(course, assignment, shared.templates, keys)
-    return replace(shared, filters=filters, keys=keys, basis=basis, prepared=prepared)
+    return replace(shared, filters=_filters(course), keys=keys, basis=basis, prepared=prepared)
+
+
+def _filters(course: NbCourse) -> list[Any]:
+    """Return nbgrader's own preprocessors on outputs, as far as the course uses them."""
+    from nbgrader.preprocessors import IgnorePattern, LimitOutput
+
+    found = IgnorePattern(config=course.config), LimitOutput(config=course.config)
+    return [filter_ for filter_ in found if filter_.enabled]

@@ -195,7 +195,9 @@ def test_a_failed_check_shows_the_last_lines_of_each_rank(examiner, part, work, 
     assert said == ([] if how == "is right" else told), check.why
 
 
-def test_a_line_of_standard_error_never_overtakes_what_was_printed_before_it(examiner, part, work, monkeypatch):
+def test_a_line_of_standard_error_never_overtakes_what_was_printed_before_it(
+    examiner, part, work, monkeypatch
+):
     """Also where the process goes on printing while the examiner reads."""
     monkeypatch.setattr(asking, "LAST_LINES", 20_000)
     (work / "sums.py").write_text(
