@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = "munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo"
 _WHERE = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 _START = 60.0  # seconds until all nodes must be idle
@@ -190,20 +192,35 @@ class Cluster:
         return self._until(lambda: not Path("/proc", str(pid)).exists(), patience)
 
     def kill_steps(self, node: str) -> int:
-        """Kill what runs of jobs on a node, as a power cut would; return how many jobs that were."""
-        import psutil
-
-        found = []
-        for process in psutil.process_iter(["name", "environ"]):
-            environment = process.info["environ"] or {}
-            if environment.get("SLURM_CONF") == str(self.folder / "slurm.conf"):
-                steps = "slurmstepd" in (process.info["name"] or "") or "SLURM_JOB_ID" in environment
-                if steps and environment.get("SLURMD_NODENAME", environment.get("SLURM_NODENAME")) == node:
-                    found.append(process)
+        """Kill what runs of jobs on a node, as a power cut would; return how many processes that were."""
+        found = [
+            process for process in self._of_jobs() if _environment(process).get("SLURMD_NODENAME") == node
+        ]
+        # The process of Slurm's that watches a task does not carry the node's name.
+        above = [process.parent() for process in found]
+        found += [one for one in above if one and one.name().startswith("slurmstepd")]
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         return len(found)
+
+    def tasks(self, module: str) -> list[psutil.Process]:
+        """Return the processes of jobs that run this Python module."""
+        found = []
+        for process in self._of_jobs():
+            with contextlib.suppress(psutil.Error):
+                if module in process.cmdline():
+                    found.append(process)
+        return found
+
+    def _of_jobs(self) -> list[psutil.Process]:
+        ours = str(self.folder / "slurm.conf")
+        return [
+            process
+            for process in psutil.process_iter()
+            if "SLURM_JOB_ID" in (environment := _environment(process))
+            and environment.get("SLURM_CONF") == ours
+        ]
 
     def down(self, node: str) -> None:
         """Declare a node lost: Slurm ends its jobs, with the state NODE_FAIL."""
@@ -246,6 +263,13 @@ class Cluster:
                 return False
             time.sleep(0.05)
         return True
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):  # it has ended
+        return {}
 
 
 def _program(name: str) -> str:

@@ -8,18 +8,15 @@ submission.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import math
 import os
 import queue as queues
-import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +24,10 @@ from grader.book import records
 from grader.book.keys import check_digests, environment_digest
 from grader.book.records import Record, results_folder
 from grader.book.results import Graded
-from grader.course import CourseError, Part
-from grader.examine.report import Report
-from grader.runners.slurm import queue, sealed
+from grader.course import CourseError
+from grader.runners.slurm import queue
+from grader.runners.slurm.costs import Costs
+from grader.runners.slurm.found import Found, Stale
 from grader.runners.slurm.queue import ControllerAway, State, Wanted
 from grader.runners.slurm.rounds import Answer, Asked, Ended, Keys, Round, Task
 from grader.runners.slurm.sealed import Refused
@@ -38,11 +36,9 @@ from grader.runners.work import Shared, Work
 
 if TYPE_CHECKING:
     from grader.book.ledger import Entry, Held
-    from grader.sandbox.packed import Packed
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.1  # of a task's time that its start may take
 FIRST = 8  # submissions of the first task, where nobody knows yet how long one takes
 TRIES = 3  # of a submission that its task did not outlive, each alone
 PATIENCE = 4  # attempts that end without one report, one after the other
@@ -61,46 +57,6 @@ class Todo:
     tries: int = 0
     away: bool = False  # in an attempt that is under way
     again: bool = False  # its files may have changed since somebody looked
-
-
-@dataclass
-class Costs:
-    """What was measured: seconds until a task examines, and of a submission. None until somebody knows."""
-
-    startups: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    def batch(self, minutes: int) -> int | None:
-        """Return how many submissions a task takes: so many that its start is `SHARE` of its time at the most."""
-        if len(self.seconds) < 3 or not self.startups:
-            return None
-        each = max(statistics.fmean(self.seconds), 0.001)
-        enough = math.ceil(statistics.median(self.startups) * (1 / SHARE - 1) / each)
-        # And not so many that a class slower than it looks comes near the time limit.
-        return max(1, min(enough, int(minutes * 60 / 3 / each)))
-
-
-class _Found:
-    """In the examiner's place: what a task has found already."""
-
-    def __init__(self, answer: Answer | None, work: Work):
-        self._answer, self._work, self.place = answer, work, self
-
-    def take_peak_memory(self) -> int:
-        return self._answer.memory if self._answer else 0
-
-    def examine(self, part: Part, folder: Packed, *, names: set[str] | None = None) -> Report:
-        if self._answer is None or folder.digest != self._answer.digest:
-            raise _Stale
-        report = Report.from_json(json.dumps(self._answer.reports.get(part.notebook, {"checks": []})))
-        wanted = self._work.shared.keys[part.notebook].keys() if names is None else names
-        if {check.name for check in report.checks} != set(wanted):
-            raise _Stale
-        return report
-
-
-class _Stale(Exception):
-    """What was examined is not what is asked now."""
 
 
 class SlurmRunner:
@@ -128,7 +84,7 @@ class SlurmRunner:
         self._force, self._begins = force, begins or (lambda student: None)
         self._settings = shared.course.data.slurm
         if at_once:
-            self._settings = type(self._settings)(**{**vars(self._settings), "at_once": at_once})
+            self._settings = replace(self._settings, at_once=at_once)
         parts = [part for name in shared.templates if (part := shared.part(name))]
         memory = self._settings.memory or EXAMINER + max(part.memory for part in parts)
         self._wanted = Wanted(self._settings, memory, max(part.gpus for part in parts))
@@ -141,8 +97,7 @@ class SlurmRunner:
             "checks": {part.notebook: check_digests(part) for part in parts},
         }
         self._keys = Keys(results_folder(shared.course.root, shared.assignment) / "slurm")
-        self._measured = self._keys.folder / "measured.json"
-        self._known, self._costs = self._earlier_costs(), Costs()
+        self._costs = Costs(self._keys.folder / "measured.json")
         self._rounds: list[Round] = []
         self._todo: dict[str, Todo] = {}
         self._excluded: dict[str, str] = {}  # node -> why
@@ -150,9 +105,8 @@ class SlurmRunner:
         self._told = ""  # what the last of them printed
         self._asked_at = self._heard_at = time.monotonic()
         self._entering = 0  # answers that become results
-        self._entered: queues.SimpleQueue[str] = (
-            queues.SimpleQueue()
-        )  # a student of which that must run again, or ""
+        # As they have become: the student where that must run again, else the empty string.
+        self._entered: queues.SimpleQueue[str] = queues.SimpleQueue()
         self._stop = threading.Event()
         self._futures: dict[str, Future[tuple[Graded, Entry | None]]] = {name: Future() for name in folders}
         self._pool = ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1)))
@@ -195,7 +149,7 @@ class SlurmRunner:
                 with contextlib.suppress(InvalidStateError):  # it has its result
                     future.set_exception(error)
         finally:
-            self._keep_costs()
+            self._costs.keep()
 
     def _look_at_all(self) -> None:
         for student in self._folders:
@@ -235,6 +189,7 @@ class SlurmRunner:
                         todo.away = True
                         task.wanted.add(index)
                 if not task.wanted:
+                    round_.lost = True  # it may be in the queue for nothing
                     round_.close_task(task)
         self._asked_at = 0.0  # nobody knows how far they are
 
@@ -373,7 +328,7 @@ class SlurmRunner:
         waiting = [todo for todo in self._todo.values() if not todo.away]
         if not waiting:
             return
-        size = self._costs_now().batch(self._settings.minutes)
+        size = self._costs.batch(self._settings.minutes)
         if size is None:
             if self._rounds:
                 return  # the first task's reports say how large the others are to be
@@ -406,29 +361,6 @@ class SlurmRunner:
                 todo.away = True
         self._rounds.append(round_)
 
-    # --- what it costs ------------------------------------------------------------------------------------
-
-    def _earlier_costs(self) -> Costs:
-        try:
-            data = json.loads(self._measured.read_text(encoding="utf-8"))
-            return Costs([float(data["startup"])], [float(data["seconds"])] * 3)
-        except (OSError, ValueError, TypeError, KeyError):
-            return Costs()
-
-    def _costs_now(self) -> Costs:
-        if self._costs.batch(self._settings.minutes) is not None:
-            return self._costs
-        return self._known
-
-    def _keep_costs(self) -> None:
-        if self._costs.batch(self._settings.minutes) is None:
-            return
-        data = {
-            "startup": statistics.median(self._costs.startups),
-            "seconds": statistics.fmean(self._costs.seconds),
-        }
-        sealed.write(self._measured, json.dumps(data).encode())
-
     # --- results ------------------------------------------------------------------------------------------
 
     def _enter(self, student: str, answer: Answer | None, attempt: str = "") -> None:
@@ -438,13 +370,13 @@ class SlurmRunner:
             with Work.look(shared, student, self._folders[student], self._held.get(student)) as work:
                 if self._force:
                     work.record = None
-                found: Any = _Found(answer, work)
+                found: Any = Found(answer, work)
                 result = grade_one(work, found, answer.seconds if answer else 0.0)
             if answer:
                 where = f"examined on {answer.node} in {answer.seconds:.2f} s, attempt {attempt}"
                 records.log_run(shared.course.root, shared.assignment, student, [where])
             self._futures.pop(student).set_result(result)
-        except _Stale:
+        except Stale:
             again = student
         except InvalidStateError:
             log.info("%s: nobody waits for it any more", student)
