@@ -85,10 +85,11 @@ def read(path: Path) -> bytes:
     except OSError as error:
         what = "a link" if error.errno == errno.ELOOP else error.strerror
         raise Refused(f"{path.name}: cannot be read ({what})") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise Refused(f"{path.name}: not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{path.name}: not a regular file")
         if status.st_size > MOST:
             raise Refused(f"{path.name}: {status.st_size >> 20} MiB; a message may have {MOST >> 20} MiB")
         return file.read(MOST)
