@@ -116,13 +116,16 @@ class Disturbed:
     refused: int = 0  # reports
 
 
-def disturb(root: Path, cluster: Cluster, count: int, seed: int, within: float) -> Disturbed:
-    """Grade the class at `root`, and do `count` things to the cluster and to the submit host meanwhile.
+def disturb(
+    root: Path, cluster: Cluster, count: int, seed: int, within: float, minutes: float = 600
+) -> Disturbed:
+    """Grade the class at `root`, and do `count` things to the cluster and to the submit host in `minutes` at most.
 
     The next one comes up to `within` seconds after something new is in the gradebook, so that a machine of any speed
     gets on. Raises RuntimeError where the grader ends in an error that is no kill of ours.
     """
     rng, found = random.Random(seed), Disturbed()
+    end = time.monotonic() + 60 * minutes
     committed: dict[str, int] = {}  # student -> how often it had run when it was first seen in the gradebook
 
     def look() -> int:
@@ -135,7 +138,8 @@ def disturb(root: Path, cluster: Cluster, count: int, seed: int, within: float) 
         found.starts += 1
         known, begun = look(), time.monotonic()
         while host.poll() is None:
-            if found.kills.total() >= count or (look() == known and time.monotonic() - begun < 15):
+            quiet = found.kills.total() >= count or time.monotonic() > end
+            if quiet or (look() == known and time.monotonic() - begun < 15):
                 time.sleep(0.2)
                 continue
             time.sleep(rng.uniform(0, within))
@@ -222,8 +226,9 @@ _FAULTS: dict[str, Callable[[Cluster, random.Random], bool]] = {
 }
 
 
-def under_fire(submissions: int, count: int, seed: int, nodes: int, within: float, folder: Path) -> bool:
+def under_fire(options: argparse.Namespace, folder: Path) -> bool:
     """Grade a class undisturbed and one under fire; print how they differ, and return whether they do not."""
+    submissions, seed, nodes = options.submissions, options.seed, options.nodes
     console = Console()
     calm, stormy = folder / "calm", folder / "stormy"
     slurm_class.build(calm, submissions, at_once=2 * nodes, minutes=2)
@@ -231,7 +236,7 @@ def under_fire(submissions: int, count: int, seed: int, nodes: int, within: floa
     before = timed(calm, "local", 2)
     started = time.perf_counter()
     with Cluster(folder / "cluster", nodes, cpus=2) as cluster:
-        found = disturb(stormy, cluster, count, seed, within)
+        found = disturb(stormy, cluster, options.kills, seed, options.within, options.minutes)
         seconds = time.perf_counter() - started
     expected, actual = slurm_class.state(calm), slurm_class.state(stormy)
     different = [name for name in expected if expected[name] != actual[name]]
@@ -263,6 +268,7 @@ def main() -> None:
     parser.add_argument(
         "--within", type=float, default=2.0, help="seconds from news to the next fault, at most"
     )
+    parser.add_argument("--minutes", type=float, default=600, help="after which no fault comes any more")
     parser.add_argument("--json", type=Path, help="also write the numbers of the comparison here")
     options = parser.parse_args()
     if told := missing():

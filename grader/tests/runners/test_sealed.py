@@ -188,7 +188,9 @@ def test_nothing_between_submit_host_and_task_could_unpickle():
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)
-            else [node.module or ""] * isinstance(node, ast.ImportFrom)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
         )
     }
     assert {"json", "hmac"} <= found
