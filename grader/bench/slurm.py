@@ -275,11 +275,7 @@ def main() -> None:
         sys.exit(told)
     with tempfile.TemporaryDirectory() as folder:
         if options.kills:
-            whole = under_fire(
-                *(options.submissions, options.kills, options.seed, options.nodes, options.within),
-                Path(folder),
-            )
-            sys.exit(0 if whole else 1)
+            sys.exit(0 if under_fire(options, Path(folder)) else 1)
         found = compare(options.submissions, options.nodes, Path(folder))
     show(found, Console())
     if options.json:
