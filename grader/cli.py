@@ -56,13 +56,21 @@ def main() -> None:
 
 
 @app.command(rich_help_panel=BOTH)
-def doctor() -> None:
-    """Say what this machine can isolate and measure, and what follows from it."""
-    from grader.steps.doctor import examine_machine
+def doctor(runner: RunnerOption = "local", course: CourseOption = None) -> None:
+    """Say what this machine, or a node of the course's Slurm cluster, can isolate and measure, and what follows."""
+    title = "This machine"
+    if runner == "local":
+        from grader.steps.doctor import examine_machine
 
-    with console.status("Trying out this machine ..."):
-        findings = examine_machine()
-    table = Table("", "found", "what was seen", "what follows", title="This machine")
+        with console.status("Trying out this machine ..."):
+            findings = examine_machine()
+    else:
+        from grader.steps.slurm_doctor import examine_node
+
+        with console.status("Trying out a node ...") as status:
+            tell = lambda text: status.update(f"Trying out a node: {text} ...")  # noqa: E731
+            title, findings = examine_node(root_of(course), tell)
+    table = Table("", "found", "what was seen", "what follows", title=title)
     colours = {"yes": "green", "no": "red", "note": "dim"}
     for finding in findings:
         table.add_row(

@@ -22,6 +22,7 @@ ALIVE = {
 # Ends that say nothing about what the task was doing.
 NOT_ITS_OWN = {"NODE_FAIL", "PREEMPTED", "CANCELLED", "BOOT_FAIL", "REVOKED"}
 MOST_TASKS = 1000  # of one array: a cluster allows 1001 where nobody says otherwise (MaxArraySize)
+EXAMINER = 2 << 30  # bytes for the examiner and its zygote, beside what a submission may use
 _SECONDS = 120  # that a command may take; it waits for the controller itself, some ten seconds
 _AWAY = re.compile(
     r"unable to contact slurm controller|timed out|zero bytes|connection refused|try again|"

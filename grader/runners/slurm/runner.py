@@ -28,7 +28,7 @@ from grader.course import CourseError
 from grader.runners.slurm import queue
 from grader.runners.slurm.costs import Costs
 from grader.runners.slurm.found import Found, Stale
-from grader.runners.slurm.queue import ControllerAway, State, Wanted
+from grader.runners.slurm.queue import EXAMINER, ControllerAway, State, Wanted
 from grader.runners.slurm.rounds import Answer, Asked, Ended, Keys, Round, Task
 from grader.runners.slurm.sealed import Refused
 from grader.runners.submission import grade_one
@@ -43,7 +43,6 @@ FIRST = 8  # submissions of the first task, where nobody knows yet how long one 
 TRIES = 3  # of a submission that its task did not outlive, each alone
 PATIENCE = 4  # attempts that end without one report, one after the other
 AWAY = 1800.0  # seconds without a word of the controller's
-EXAMINER = 2 << 30  # bytes for the examiner and its zygote, beside what a submission may use
 GONE = "gone"  # in the place of a state: Slurm does not know the task, or no longer
 _LOOK = 0.3  # seconds between two looks at the disk
 
