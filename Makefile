@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: lab notebooks record services clean demo test test-all matrix
+.PHONY: lab notebooks record services clean demo test test-all test-slurm matrix
 
 # make lab WEEK=7 installs what that week needs besides.
 WEEK_FILE = $(if $(WEEK),$(wildcard requirements-week$(WEEK).txt requirements-week0$(WEEK).txt))
@@ -76,6 +76,12 @@ test: .venv/tested $(EXTRAS)
 	python -m effdl.build --run
 	python -m pytest -n 2 --dist loadfile -m "not alone"
 	python -m pytest -m alone
+
+# A real Slurm cluster with two emulated nodes, built and taken down again: apt-get install slurmctld slurmd
+# slurm-client munge, as root. Some ten minutes.
+test-slurm: export GRADER_SLURM = 1
+test-slurm: .venv/tested
+	python -m pytest -rs grader/tests/runners
 
 # Stand-ins for other machines: see effdl/matrix.py. Some four hours.
 matrix: .venv/tested .venv-torch211/installed
