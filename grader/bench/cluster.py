@@ -227,8 +227,9 @@ class Cluster:
         self.say("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def resume(self, node: str) -> None:
-        """Let a node that was lost work again."""
-        self.say("scontrol", "update", f"nodename={node}", "state=resume")
+        """Let a node that was lost work again; one whose daemon has answered meanwhile does so by itself."""
+        with contextlib.suppress(RuntimeError):  # Slurm refuses to resume a node that is up, and says no more
+            self.say("scontrol", "update", f"nodename={node}", "state=resume")
 
     def running(self) -> list[str]:
         """Return the jobs that run, as `ARRAY_TASK`."""
@@ -237,10 +238,14 @@ class Cluster:
 
     def say(self, *command: str) -> str:
         """Run one of Slurm's commands, and return what it printed; raises RuntimeError where it fails."""
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-        return done.stdout
+        for _ in range(5):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            if done.returncode == 0:
+                return done.stdout
+            if "contact slurm controller" not in done.stderr:
+                break
+            time.sleep(1)  # it was started a moment ago
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
 
     def wait_until_idle(self) -> None:
         """Wait until every node would take a job."""
