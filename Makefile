@@ -78,7 +78,7 @@ test: .venv/tested $(EXTRAS)
 	python -m pytest -m alone
 
 # A real Slurm cluster with two emulated nodes, built and taken down again: apt-get install slurmctld slurmd
-# slurm-client munge, as root. Some ten minutes.
+# slurm-client munge, as root. Some 15 minutes.
 test-slurm: export GRADER_SLURM = 1
 test-slurm: .venv/tested
 	python -m pytest -rs grader/tests/runners

@@ -281,8 +281,9 @@ class SlurmRunner:
                 "was recorded stays; try grader doctor --runner slurm"
             )
         if trouble:
+            if state.node not in self._excluded:
+                log.warning("%s cannot grade and is left out: %s", state.node, trouble)
             self._excluded[state.node] = trouble
-            log.warning("%s cannot grade and is left out: %s", state.node, trouble)
         elif state.name not in {*queue.NOT_ITS_OWN, GONE}:
             self._blame(left[0], state)
 
