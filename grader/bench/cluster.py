@@ -20,8 +20,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -93,9 +95,13 @@ class Cluster:
         self._cpus, self._memory, self._gpus = cpus, memory, gpus
         self._munged: subprocess.Popen[bytes] | None = None
         self._before: str | None = None
+        self._handler: Any = None
 
     def __enter__(self) -> Cluster:
         self._describe()
+        if threading.current_thread() is threading.main_thread():
+            # Ended by SIGTERM, this process would leave its daemons behind.
+            self._handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         self._before = os.environ.get("SLURM_CONF")
         os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
         try:
@@ -110,7 +116,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
+        with contextlib.suppress(OSError, RuntimeError, subprocess.SubprocessError):
             subprocess.run(["scancel", "--user", str(os.getuid())], capture_output=True, timeout=20)
             self._until(lambda: not self.say("squeue", "--noheader").strip(), 10)
         for name in (*self.nodes, "slurmctld"):
@@ -122,6 +128,8 @@ class Cluster:
         if self._munged is not None:
             self._munged.terminate()
             self._munged.wait(20)
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
         if self._before is None:
             os.environ.pop("SLURM_CONF", None)
         else:
@@ -166,7 +174,10 @@ class Cluster:
         options = [f"--{name}={self.folder / file}" for name, file in files.items()]
         log = open(self.folder / "munged.log", "wb")  # noqa: SIM115 - as long as the daemon
         self._munged = subprocess.Popen(
-            [_program("munged"), "--foreground", "--force", *options], stdout=log, stderr=log
+            [_program("munged"), "--foreground", "--force", *options],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         log.close()
         self._until((self.folder / "munge.sock").exists, 20)
