@@ -47,6 +47,10 @@ class State:
     def alive(self) -> bool:
         return self.name in ALIVE
 
+    @property
+    def waits(self) -> bool:
+        return self.name == "PENDING"
+
 
 @dataclass(frozen=True)
 class Wanted:

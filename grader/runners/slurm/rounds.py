@@ -31,6 +31,7 @@ from grader.runners.slurm.sealed import About, Refused
 
 NAME = "grader-"  # in front of an attempt's ID, in the queue
 _ID = re.compile(r"[0-9a-f]{16}")
+_MOST_REFUSED = 200  # files that are kept for a person to look at
 _OLD = ".old"  # behind the name of an attempt that is being deleted
 
 
@@ -118,7 +119,7 @@ class Keys:
             except (OSError, ValueError, TypeError, KeyError, Refused):
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            yield Round(self, folder.name, tasks)
+            yield Round(self, folder.name, tasks, data.get("common"))
 
     def begin(self, batches: Sequence[Sequence[Asked]], common: dict[str, Any]) -> Round:
         """Write a new attempt, complete before anybody is asked to run it. `common` is told to every task."""
@@ -126,6 +127,7 @@ class Keys:
             self,
             secrets.token_hex(8),
             [Task(number, list(batch), set(range(len(batch)))) for number, batch in enumerate(batches)],
+            common,
         )
         made.folder.mkdir(mode=0o700)
         for task in made.tasks:
@@ -134,7 +136,7 @@ class Keys:
             message = sealed.seal(key, About("task", made.id, task.number), body)
             sealed.write(made.folder / f"task-{task.number}", message)
             sealed.write(made.folder / f"key-{task.number}", key)
-        plan = {"tasks": [[asdict(one) for one in task.asked] for task in made.tasks]}
+        plan = {"common": common, "tasks": [[asdict(one) for one in task.asked] for task in made.tasks]}
         sealed.write(made.folder / "round.json", json.dumps(plan).encode())
         return made
 
@@ -142,8 +144,8 @@ class Keys:
 class Round:
     """One attempt, seen from the submit host."""
 
-    def __init__(self, keys: Keys, id_: str, tasks: list[Task]):
-        self._keys, self.id, self.tasks = keys, id_, tasks
+    def __init__(self, keys: Keys, id_: str, tasks: list[Task], common: dict[str, Any] | None):
+        self._keys, self.id, self.tasks, self.common = keys, id_, tasks, common
         self.folder = keys.folder / id_
         self.job = NAME + id_
         self.lost = False  # a task ended without a word of its own, and may still live
@@ -235,6 +237,9 @@ class Round:
         refused = self._keys.folder / "refused"
         refused.mkdir(mode=0o700, exist_ok=True)
         try:
+            if len(os.listdir(refused)) >= _MOST_REFUSED:  # whoever writes them would write for ever
+                (self.folder / name).unlink()
+                return
             (self.folder / name).replace(refused / f"{self.id}-{name}-{secrets.token_hex(4)}")
         except OSError:
             shutil.rmtree(self.folder / name, ignore_errors=True)  # a folder of that name

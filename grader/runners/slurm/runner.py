@@ -7,40 +7,37 @@ submission.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import queue as queues
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from grader.book import records
 from grader.book.keys import check_digests, environment_digest
-from grader.book.records import Record, results_folder
-from grader.book.results import Graded
+from grader.book.records import results_folder
 from grader.course import CourseError
 from grader.runners.slurm import queue
 from grader.runners.slurm.costs import Costs
-from grader.runners.slurm.found import Found, Stale
 from grader.runners.slurm.queue import EXAMINER, ControllerAway, State, Wanted
-from grader.runners.slurm.rounds import Answer, Asked, Ended, Keys, Round, Task
+from grader.runners.slurm.results import Results
+from grader.runners.slurm.rounds import Asked, Ended, Keys, Round, Task
 from grader.runners.slurm.sealed import Refused
-from grader.runners.submission import grade_one
-from grader.runners.work import Shared, Work
+from grader.runners.work import Shared
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from grader.book.ledger import Entry, Held
+    from grader.book.results import Graded
 
 log = logging.getLogger(__name__)
 
 FIRST = 8  # submissions of the first task, where nobody knows yet how long one takes
 TRIES = 3  # of a submission that its task did not outlive, each alone
+MOST_ENDS = 20  # of tasks that were at one submission, whatever Slurm says of them
 PATIENCE = 4  # attempts that end without one report, one after the other
 AWAY = 1800.0  # seconds without a word of the controller's
 GONE = "gone"  # in the place of a state: Slurm does not know the task, or no longer
@@ -54,6 +51,7 @@ class Todo:
     asked: Asked
     alone: bool = False  # a task has ended while it was at this one
     tries: int = 0
+    ends: int = 0  # of tasks that were at this one
     away: bool = False  # in an attempt that is under way
     again: bool = False  # its files may have changed since somebody looked
 
@@ -101,19 +99,16 @@ class SlurmRunner:
         self._todo: dict[str, Todo] = {}
         self._excluded: dict[str, str] = {}  # node -> why
         self._in_vain: set[str] = set()  # attempts that ended without one report, since the last report
+        self._waiting_for = ""
         self._told = ""  # what the last of them printed
         self._asked_at = self._heard_at = time.monotonic()
-        self._entering = 0  # answers that become results
-        # As they have become: the student where that must run again, else the empty string.
-        self._entered: queues.SimpleQueue[str] = queues.SimpleQueue()
         self._stop = threading.Event()
-        self._futures: dict[str, Future[tuple[Graded, Entry | None]]] = {name: Future() for name in folders}
-        self._pool = ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1)))
+        self._results = Results(shared, folders, held, force)
         self._thread = threading.Thread(target=self._run, name="slurm")
 
     def results(self) -> Iterator[Future[tuple[Graded, Entry | None]]]:
         """Return a result to come for each submission. Ask before it is entered; it keeps none that is there."""
-        return iter(list(self._futures.values()))
+        return self._results.all()
 
     def __enter__(self) -> SlurmRunner:
         self._thread.start()
@@ -126,7 +121,7 @@ class SlurmRunner:
         """
         self._stop.set()
         self._thread.join()
-        self._pool.shutdown(cancel_futures=True)
+        self._results.close()
         for round_ in self._rounds:
             self._cancel(round_)
             round_.delete()
@@ -137,16 +132,15 @@ class SlurmRunner:
         try:
             self._look_at_all()
             self._adopt()
-            while (self._todo or self._entering) and not self._stop.is_set():
+            while (self._todo or self._results.waiting) and not self._stop.is_set():
                 self._harvest()
-                self._take_back()
+                for student in self._results.stale():
+                    self._look(student)
                 self._ask_the_queue()
                 self._plan()
                 self._stop.wait(_LOOK)
         except BaseException as error:
-            for future in list(self._futures.values()):
-                with contextlib.suppress(InvalidStateError):  # it has its result
-                    future.set_exception(error)
+            self._results.end(error)
         finally:
             self._costs.keep()
 
@@ -154,37 +148,29 @@ class SlurmRunner:
         for student in self._folders:
             if self._stop.is_set():
                 return
-            try:
-                if asked := self._look(student):
-                    self._todo[student] = Todo(asked)
-            except Exception as error:
-                self._fail(student, f"could not be graded: {type(error).__name__}: {error}")
+            self._look(student)
 
-    def _look(self, student: str) -> Asked | None:
-        """Return what must be examined of a submission; None where its result is known, or needs no examiner."""
-        folder = self._folders[student]
-        with Work.look(self._shared, student, folder, self._held.get(student)) as work:
-            if self._force:
-                work.record = None
-            elif known := work.unchanged():
-                self._futures.pop(student).set_result((known, None))
-                return None
-            checks = {name: sorted(work.to_run(name)) for name in self._shared.templates}
-            checks = {name: found for name, found in checks.items() if found}
-            if not checks:
-                self._entering += 1
-                self._pool.submit(self._enter, student, None)
-                return None
-            return Asked(student, str(folder), work.packed.digest, checks)
+    def _look(self, student: str) -> None:
+        """See what must be examined of a submission: nothing where its result is known, or needs no examiner."""
+        known = self._todo.pop(student, None)
+        try:
+            asked = self._results.ask(student)
+        except Exception as error:
+            log.exception("%s could not be graded", student)
+            self._results.fail(student, f"could not be graded: {type(error).__name__}: {error}")
+            return
+        if asked is not None:
+            self._todo[student] = replace(known or Todo(asked), asked=asked, again=False)
 
     def _adopt(self) -> None:
         """Go on with the attempts of a submit host that was killed, as far as they are about what is to be done."""
         for round_ in self._keys.rounds():
             self._rounds.append(round_)
+            same = round_.common == self._common and not self._force
             for task in round_.tasks:
                 for index, asked in enumerate(task.asked):
                     todo = self._todo.get(asked.student)
-                    if todo and not self._force and todo.asked == asked and not todo.away:
+                    if todo and same and todo.asked == asked and not todo.away:
                         todo.away = True
                         task.wanted.add(index)
                 if not task.wanted:
@@ -198,18 +184,15 @@ class SlurmRunner:
                 student = task.asked[index].student
                 if isinstance(answer, Refused):
                     log.warning("not taken: %s", answer)
-                    records.log_run(
-                        *(self._shared.course.root, self._shared.assignment, student),
-                        [f"a report was refused: {answer}"],
-                    )
+                    self._results.note(student, f"a report was refused: {answer}")
+                    continue
+                if self._todo.pop(student, None) is None:
                     continue
                 self._in_vain.clear()
                 self._costs.seconds.append(answer.seconds)
                 if index == 0:
                     self._costs.startups.append(answer.startup)
-                del self._todo[student]
-                self._entering += 1
-                self._pool.submit(self._enter, student, answer, round_.id)
+                self._results.enter(student, answer, round_.id)
             for task in round_.open:
                 for index in sorted(task.seen - task.told):
                     self._begins(task.asked[index].student)
@@ -219,17 +202,6 @@ class SlurmRunner:
                 elif not task.wanted:
                     round_.close_task(task)  # its end would tell nothing more
         self._forget_what_is_over()
-
-    def _take_back(self) -> None:
-        """Take what could not be entered into the book, since its files had changed meanwhile."""
-        while True:
-            try:
-                student = self._entered.get_nowait()
-            except queues.Empty:
-                return
-            self._entering -= 1
-            if student and (asked := self._look(student)):
-                self._todo[student] = Todo(asked)
 
     def _ask_the_queue(self) -> None:
         """Find the tasks that are gone without an end of their own."""
@@ -244,6 +216,11 @@ class SlurmRunner:
             return
         self._heard_at = time.monotonic()
         self._harvest()  # what was written before the controller answered
+        if states and all(state.waits for state in states.values()):
+            reasons = ", ".join(sorted({state.reason for state in states.values()}))
+            if reasons != self._waiting_for:
+                log.warning("all tasks wait in the queue: %s", reasons)
+            self._waiting_for = reasons
         for round_ in self._rounds:
             for task in round_.open:
                 state = states.get((round_.job, task.number), State(GONE, "", ""))
@@ -284,8 +261,11 @@ class SlurmRunner:
             if state.node not in self._excluded:
                 log.warning("%s cannot grade and is left out: %s", state.node, trouble)
             self._excluded[state.node] = trouble
-        elif state.name not in {*queue.NOT_ITS_OWN, GONE}:
-            self._blame(left[0], state)
+        elif ended is None:
+            left[0].ends += 1
+            # Slurm has more than one word for a task that took too much; so often nothing is lost by chance.
+            if state.name not in {*queue.NOT_ITS_OWN, GONE} or left[0].ends >= MOST_ENDS:
+                self._blame(left[0], state)
 
     def _blame(self, todo: Todo, state: State) -> None:
         """Let the submission that a task was at, when it ended by itself, run alone from now on."""
@@ -294,7 +274,7 @@ class SlurmRunner:
         if todo.tries >= TRIES:
             student = todo.asked.student
             del self._todo[student]
-            self._fail(
+            self._results.fail(
                 student,
                 f"could not be graded: its task on {state.node or 'the cluster'} ended {todo.tries} times "
                 f"({state.name}); a task has {self._settings.minutes} minutes and {self._wanted.memory >> 20} MiB, "
@@ -304,9 +284,8 @@ class SlurmRunner:
     def _forget_what_is_over(self) -> None:
         for round_ in [round_ for round_ in self._rounds if not round_.open]:
             self._rounds.remove(round_)
-            if (
-                round_.lost
-            ):  # one of its tasks may live on, on a node that comes back, and has no work any more
+            if round_.lost:
+                # One of its tasks may live on, on a node that comes back, and has no work any more.
                 self._cancel(round_)
             round_.delete()
 
@@ -318,13 +297,8 @@ class SlurmRunner:
 
     def _plan(self) -> None:
         """Send what waits: a first small task where nobody knows what a submission takes, else whole batches."""
-        for student, todo in list(self._todo.items()):
-            if todo.again:
-                todo.again = False
-                if asked := self._look(student):
-                    todo.asked = asked
-                else:
-                    del self._todo[student]
+        for student in [student for student, todo in self._todo.items() if todo.again]:
+            self._look(student)
         waiting = [todo for todo in self._todo.values() if not todo.away]
         if not waiting:
             return
@@ -360,36 +334,3 @@ class SlurmRunner:
             for todo in batch:
                 todo.away = True
         self._rounds.append(round_)
-
-    # --- results ------------------------------------------------------------------------------------------
-
-    def _enter(self, student: str, answer: Answer | None, attempt: str = "") -> None:
-        """Turn an answer into a result, an autograded folder and a record; runs in a thread of the pool."""
-        shared, again = self._shared, ""
-        try:
-            with Work.look(shared, student, self._folders[student], self._held.get(student)) as work:
-                if self._force:
-                    work.record = None
-                found: Any = Found(answer, work)
-                result = grade_one(work, found, answer.seconds if answer else 0.0)
-            if answer:
-                where = f"examined on {answer.node} in {answer.seconds:.2f} s, attempt {attempt}"
-                records.log_run(shared.course.root, shared.assignment, student, [where])
-            self._futures.pop(student).set_result(result)
-        except Stale:
-            again = student
-        except InvalidStateError:
-            log.info("%s: nobody waits for it any more", student)
-        except CourseError as error:
-            self._futures.pop(student).set_exception(error)
-        except Exception as error:
-            log.exception("%s could not be graded", student)
-            self._fail(student, f"could not be graded: {type(error).__name__}: {error}")
-        finally:
-            self._entered.put(again)
-
-    def _fail(self, student: str, why: str) -> None:
-        shared = self._shared
-        records.save(shared.course.root, shared.assignment, Record(student, error=why))
-        records.log_run(shared.course.root, shared.assignment, student, [why])
-        self._futures.pop(student).set_result((Graded(student, error=why), None))

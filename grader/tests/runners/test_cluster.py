@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,12 @@ from grader.bench import kills, slurm_class
 from grader.bench import slurm as bench
 from grader.bench.against_nbgrader import ASSIGNMENT
 from grader.bench.cluster import Cluster, missing
+from grader.book.records import results_folder
 from grader.course import CourseError
-from grader.runners.slurm import queue
+from grader.runners.slurm import queue, sealed
+from grader.runners.slurm.rounds import Answer, Asked, Keys
+from grader.runners.slurm.sealed import About
+from grader.sandbox.packed import Packed
 from grader.steps.grade import grade
 
 pytestmark = [pytest.mark.alone, pytest.mark.skipif(bool(missing()), reason=missing() or "there is Slurm")]
@@ -56,9 +61,27 @@ def scores(results) -> dict[str, float]:
     return {result.student: result.score for result in results}
 
 
+def _leave_an_attempt_of_an_older_grader(root: Path) -> None:
+    """Leave what a submit host that was killed leaves, with a sealed report that gives no points."""
+    student = "student0000"
+    folder = root / "submitted" / student / ASSIGNMENT
+    names = ["total_adds", "total_of_nothing"]
+    packed = Packed(folder, ["sums.py"])
+    packed.close()
+    keys = Keys(results_folder(root, ASSIGNMENT) / "slurm")
+    asked = Asked(student, str(folder), packed.digest, {"problem1": names})
+    made = keys.begin([[asked]], {"environment": "an older grader"})
+    check = {"item": "total", "points": 0.0, "max_points": 1.0, "verdict": "fail", "why": ""}
+    reports = {"problem1": {"checks": [{**check, "name": name} for name in names]}}
+    body = json.dumps(asdict(Answer(student, packed.digest, reports, 0.1, 0, "n1", 1.0))).encode()
+    about = About("report", made.id, 0, 0)
+    sealed.write(made.folder / "report-0-0", sealed.seal(keys.of(made.id, 0), about, body))
+
+
 def test_a_class_graded_on_a_cluster_has_its_points_in_the_book(course, cluster):
     some = [f"student{number:04d}" for number in range(6)]
     begun: list[str] = []
+    _leave_an_attempt_of_an_older_grader(course)
     results = grade(course, ASSIGNMENT, runner="slurm", students=some, begins=begun.append)
     assert scores(results) == expected(course, some)
     assert sorted(kills.in_gradebook(course)) == sorted(begun) == some
