@@ -192,7 +192,10 @@ def grade(
     assignment: AssignmentArgument,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Submissions at once; default one per core for root, else 1.")
+        int | None,
+        typer.Option(
+            min=1, help="Submissions at once; default one per core for root, else 1. On slurm: tasks at once."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Run again what has not changed.")] = False,
     explain: Annotated[
