@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: lab notebooks record services clean demo test test-all matrix site test-site
+.PHONY: lab notebooks record services clean demo test test-all test-slurm matrix site test-site
 
 # make lab WEEK=7 installs what that week needs besides.
 WEEK_FILE = $(if $(WEEK),$(wildcard requirements-week$(WEEK).txt requirements-week0$(WEEK).txt))
@@ -94,6 +94,12 @@ test: .venv/tested $(EXTRAS)
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
 test-site: site .venv/tested $(NPM_PACKAGES)
 	SITE=build/site python -m pytest website
+
+# A real Slurm cluster with two emulated nodes, built and taken down again: apt-get install slurmctld slurmd
+# slurm-client munge, as root. Some 15 minutes.
+test-slurm: export GRADER_SLURM = 1
+test-slurm: .venv/tested
+	python -m pytest -rs grader/tests/runners
 
 # Stand-ins for other machines: see effdl/matrix.py. Some four hours.
 matrix: .venv/tested .venv-torch211/installed

@@ -23,6 +23,7 @@ from grader.steps.command import (
     AssignmentArgument,
     CourseOption,
     IsolationOption,
+    RunnerOption,
     console,
     course_of,
     examine_part,
@@ -59,13 +60,21 @@ def main() -> None:
 
 
 @app.command(rich_help_panel=BOTH)
-def doctor() -> None:
-    """Say what this machine can isolate and measure, and what follows from it."""
-    from grader.steps.doctor import examine_machine
+def doctor(runner: RunnerOption = "local", course: CourseOption = None) -> None:
+    """Say what this machine, or a node of the course's Slurm cluster, can isolate and measure, and what follows."""
+    title = "This machine"
+    if runner == "local":
+        from grader.steps.doctor import examine_machine
 
-    with console.status("Trying out this machine ..."):
-        findings = examine_machine()
-    table = Table("", "found", "what was seen", "what follows", title="This machine")
+        with console.status("Trying out this machine ..."):
+            findings = examine_machine()
+    else:
+        from grader.steps.slurm_doctor import examine_node
+
+        with console.status("Trying out a node ...") as status:
+            tell = lambda text: status.update(f"Trying out a node: {text} ...")  # noqa: E731
+            title, findings = examine_node(root_of(course), tell)
+    table = Table("", "found", "what was seen", "what follows", title=title)
     colours = {"yes": "green", "no": "red", "note": "dim"}
     for finding in findings:
         table.add_row(
@@ -187,12 +196,16 @@ def grade(
     assignment: AssignmentArgument,
     student: Annotated[list[str] | None, typer.Option(help="Only this student; may be repeated.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Submissions at once; default one per core for root, else 1.")
+        int | None,
+        typer.Option(
+            min=1, help="Submissions at once; default one per core for root, else 1. On slurm: tasks at once."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Run again what has not changed.")] = False,
     explain: Annotated[
         str | None, typer.Option(metavar="STUDENT", help="Only say what would run for this student, and why.")
     ] = None,
+    runner: RunnerOption = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say who would gain and who would lose; write nothing.")
     ] = False,
@@ -227,6 +240,7 @@ def grade(
             students=student,
             jobs=jobs,
             isolation=isolation,
+            runner=runner,
             force=force,
             dry_run=dry_run,
             progress=board.done,
@@ -301,58 +315,6 @@ def export(
 
     for path in exporting.export(root_of(course), to):
         console.print(str(path), highlight=False)
-
-
-@app.command(rich_help_panel=INSTRUCTORS)
-def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; beyond this machine only behind a proxy with TLS.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8800,
-    jobs: Annotated[int, typer.Option(min=1, help="Uploads examined at once.")] = 1,
-    per_hour: Annotated[int, typer.Option(min=1, help="Runs of one student in an hour.")] = 10,
-    gpus: Annotated[
-        bool | None,
-        typer.Option("--gpus/--no-gpus", help="Only parts that ask for a GPU, or only others; default all."),
-    ] = None,
-    token: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STUDENT", help="Only print this student's token; may be repeated."),
-    ] = None,
-    course: CourseOption = None,
-) -> None:
-    """Take uploads, run the public checks, and give the table back: for CI on every push. Writes no grades."""
-    from grader.steps.serve import tokens
-
-    known = course_of(course)
-    key = tokens.key_of(known.root)
-    if token:
-        for student in token:
-            typer.echo(f"{student},{tokens.token(key, student)}")
-        return
-    try:
-        from grader.steps.serve.command import listen
-    except ModuleNotFoundError as error:
-        raise CourseError(f"{error.name} is not installed; pip install -r requirements-server.txt") from None
-    listen(known, key, host=host, port=port, jobs=jobs, per_hour=per_hour, gpus=gpus)
-
-
-@app.command(rich_help_panel=INSTRUCTORS)
-def kubernetes(
-    assignment: AssignmentArgument,
-    image: Annotated[str, typer.Option(help="An image that has this repository's environment and grader.")],
-    claim: Annotated[str, typer.Option(help="The volume claim that holds the course.")],
-    to: Annotated[Path, typer.Option(help="The file to write.", callback=in_a_folder)] = Path(
-        "grade-job.yaml"
-    ),
-    course: CourseOption = None,
-) -> None:
-    """Write a Kubernetes Job that grades an assignment, sized from course.toml. Untried on a cluster."""
-    from grader.steps.kubernetes import write_job
-
-    write_job(course_of(course).assignment(assignment), image, claim, to)
-    told = f"{to}: kubectl apply -f {to}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_changes(root: Path, assignment: str, results: list[Graded]) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from grader import slurm_settings
 from grader.course_file import Table, Wrong, parse, place, read_text
+from grader.slurm_settings import Slurm
 
 MIB = 1 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}
@@ -146,6 +148,7 @@ class Course:
     late: dict[str, float]
     assignments: dict[str, Assignment]
     hand_in: str = ""  # a sentence for students: where
+    slurm: Slurm = field(default_factory=Slurm)
 
     @classmethod
     def load(cls, root: Path | str) -> Course:
@@ -185,7 +188,7 @@ class Course:
 
 
 def _course(root: Path, data: Table) -> Course:
-    data.only("course", "grades", "late", "assignments")
+    data.only("course", "grades", "late", "assignments", "slurm")
     course = data.table("course", needed=True).only("name", "hand_in")
     return Course(
         root=root,
@@ -196,7 +199,20 @@ def _course(root: Path, data: Table) -> Course:
             name: _assignment(root, name, entry) for name, entry in data.table("assignments").tables().items()
         },
         hand_in=course.text("hand_in", ""),
+        slurm=_slurm(data.table("slurm")),
     )
+
+
+def _slurm(table: Table) -> Slurm:
+    sizes = {"memory": _size(table, "memory")} if "memory" in table.values else {}
+    return slurm_settings.read(table, sizes)
+
+
+def _size(table: Table, key: str) -> int:
+    try:
+        return parse_size(table.text(key))
+    except ValueError as error:
+        raise table.wrong(key, str(error)) from None
 
 
 def _thresholds(table: Table) -> dict[str, float]:
@@ -252,10 +268,7 @@ def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
         if item not in items or name not in files:
             raise Wrong((*table.path, item), f"modules say {item} = {name!r}; name an item and a file")
     machine = entry.table("machine").only("memory", "gpus")
-    try:
-        memory = parse_size(machine.text("memory", "2GiB"))
-    except ValueError as error:
-        raise machine.wrong("memory", str(error)) from None
+    memory = _size(machine, "memory") if "memory" in machine.values else 2048 * MIB
     return Part(
         assignment=assignment,
         number=number,

@@ -1,1 +1,1 @@
-"""Where a submission is graded. One runner for now: threads of this machine."""
+"""Where a submission is graded: in threads of this machine (`local`), or in tasks of a cluster (`slurm`)."""

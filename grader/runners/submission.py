@@ -41,10 +41,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def grade_one(work: Work, examiner: Examiner, *, keep: bool = True) -> tuple[Graded, Entry]:
+def grade_one(
+    work: Work, examiner: Examiner, elsewhere: float = 0.0, *, keep: bool = True
+) -> tuple[Graded, Entry]:
     """Rebuild and judge every notebook of a submission; write its autograded folder and what is kept of it.
 
-    Without `keep` nothing is left of it: what was kept of the run before stays.
+    `elsewhere` is how many seconds another machine has spent on it already. Without `keep` nothing is left of it:
+    what was kept of the run before stays.
     """
     from grader.book.ledger import Entry
 
@@ -75,7 +78,7 @@ def grade_one(work: Work, examiner: Examiner, *, keep: bool = True) -> tuple[Gra
         source = shared.course.path("source", ".", shared.assignment)
         graded.notes += defuse(target, source)
         _set_permissions(target, shared.course)
-    graded.wall = round(time.perf_counter() - started, 3)
+    graded.wall = round(time.perf_counter() - started + elsewhere, 3)
     graded.memory = examiner.place.take_peak_memory()
     if keep:
         _keep(work, graded, record, ran)

@@ -24,6 +24,12 @@ def known_isolation(value: str) -> str:
     return value
 
 
+def known_runner(value: str) -> str:
+    if value not in (known := ("local", "slurm")):
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+    return value
+
+
 def in_a_folder(path: Path | None) -> Path | None:
     # Found before the work, not after it.
     if path is not None and not path.absolute().parent.is_dir():
@@ -38,6 +44,13 @@ IsolationOption = Annotated[
     str,
     typer.Option(
         help="namespaces (sandbox), plain (none: your own code only), or auto.", callback=known_isolation
+    ),
+]
+RunnerOption = Annotated[
+    str,
+    typer.Option(
+        help="Where submissions run: local, or slurm (a cluster; see [slurm] in course.toml).",
+        callback=known_runner,
     ),
 ]
 AssignmentArgument = Annotated[str, typer.Argument(metavar="HW", help="Such as hw1_distributed.")]

@@ -1,4 +1,4 @@
-"""The commands on a class as a whole, beside grading it: roster, similar, leaderboard."""
+"""The commands on a class as a whole, beside grading it: roster, similar, leaderboard, serve, kubernetes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from grader.course import CourseError
 from grader.steps.command import (
     INSTRUCTORS,
     AssignmentArgument,
     CourseOption,
     IsolationOption,
     console,
+    course_of,
+    in_a_folder,
     progress,
     root_of,
 )
@@ -97,3 +100,55 @@ def leaderboard(
     )
     for note in result.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine only behind a proxy with TLS.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8800,
+    jobs: Annotated[int, typer.Option(min=1, help="Uploads examined at once.")] = 1,
+    per_hour: Annotated[int, typer.Option(min=1, help="Runs of one student in an hour.")] = 10,
+    gpus: Annotated[
+        bool | None,
+        typer.Option("--gpus/--no-gpus", help="Only parts that ask for a GPU, or only others; default all."),
+    ] = None,
+    token: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STUDENT", help="Only print this student's token; may be repeated."),
+    ] = None,
+    course: CourseOption = None,
+) -> None:
+    """Take uploads, run the public checks, and give the table back: for CI on every push. Writes no grades."""
+    from grader.steps.serve import tokens
+
+    known = course_of(course)
+    key = tokens.key_of(known.root)
+    if token:
+        for student in token:
+            typer.echo(f"{student},{tokens.token(key, student)}")
+        return
+    try:
+        from grader.steps.serve.command import listen
+    except ModuleNotFoundError as error:
+        raise CourseError(f"{error.name} is not installed; pip install -r requirements-server.txt") from None
+    listen(known, key, host=host, port=port, jobs=jobs, per_hour=per_hour, gpus=gpus)
+
+
+@app.command(rich_help_panel=INSTRUCTORS)
+def kubernetes(
+    assignment: AssignmentArgument,
+    image: Annotated[str, typer.Option(help="An image that has this repository's environment and grader.")],
+    claim: Annotated[str, typer.Option(help="The volume claim that holds the course.")],
+    to: Annotated[Path, typer.Option(help="The file to write.", callback=in_a_folder)] = Path(
+        "grade-job.yaml"
+    ),
+    course: CourseOption = None,
+) -> None:
+    """Write a Kubernetes Job that grades an assignment, sized from course.toml. Untried on a cluster."""
+    from grader.steps.kubernetes import write_job
+
+    write_job(course_of(course).assignment(assignment), image, claim, to)
+    told = f"{to}: kubectl apply -f {to}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)

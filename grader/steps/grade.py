@@ -8,12 +8,12 @@ submission at a time, through `grader.book.nbgrader_plugin`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.book import records
 from grader.book.nbgrader_course import NbCourse
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RUNNERS = "local", "slurm"
+
 
 def grade(
     course_root: Path | str,
@@ -41,6 +43,7 @@ def grade(
     students: Iterable[str] | None = None,
     jobs: int | None = None,
     isolation: str = "namespaces",
+    runner: str = "local",
     force: bool = False,
     dry_run: bool = False,
     progress: Callable[[Graded, int, int], None] | None = None,
@@ -52,6 +55,7 @@ def grade(
     sandbox. `jobs` submissions are graded at once (default: see `default_jobs`); one thread writes the database,
     a batch at a time. What is as it was, under the same checks, is not run again unless `force`; see
     `grader.book.keys`. Killed at any instant and started again, it goes on with what the gradebook does not hold.
+    With `runner` "slurm" the checks run on a Slurm cluster, at most `jobs` tasks at once; see `grader.runners.slurm`.
     With `dry_run` nothing is written: results are what grading would come to, by the gradebook's own deadline.
     `progress` is called with each result once it is recorded, how many are done, and how many there are;
     `begins` with a student's name, from any thread, when the work on it begins. A submission that cannot be
@@ -62,6 +66,13 @@ def grade(
         raise CourseError(
             f"--isolation {isolation}: grading never chooses; say namespaces, or plain on purpose"
         )
+    if runner not in RUNNERS:
+        raise CourseError(f"--runner {runner}: it must be one of {', '.join(RUNNERS)}")
+    local = runner == "local"
+    if dry_run and not local:
+        raise CourseError(
+            f"--dry-run --runner {runner}: a dry run is this machine's; leave one of the two out"
+        )
     with ExitStack() as stack:
         parts = records.kept_modules(Path(course_root), assignment)
         if parts is None:
@@ -69,7 +80,7 @@ def grade(
             parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
         starting = Starting(isolation, parts)
         stack.callback(starting.close)
-        if force or not records.any_kept(Path(course_root), assignment):
+        if local and (force or not records.any_kept(Path(course_root), assignment)):
             starting.begin()  # it imports torch in a process of its own while this one imports nbgrader
         course = NbCourse.open(course_root)
         stack.enter_context(records.only_one(course.root))
@@ -99,26 +110,56 @@ def grade(
                 if progress:
                     progress(graded, done, len(folders))
             return results
-        starting.begin()
-        shared = _ready_to_run(shared, isolation, starting)
-        results = []
         writer = GradebookWriter(ledger, course.root, keep=not dry_run)
-        pool = stack.enter_context(ThreadPoolExecutor(jobs or default_jobs()))
-        # After an error, what has not begun must not hold up the end.
-        stack.callback(pool.shutdown, cancel_futures=True)
+        options = {"force": force, "begins": begins}
+        if local:
+            starting.begin()
+            shared = _ready_to_run(shared, isolation, starting)
+            threads = _threads(shared, folders, held, starting, jobs, keep=not dry_run, **options)
+            futures = stack.enter_context(threads)
+        else:
+            from grader.runners.slurm.runner import SlurmRunner
 
-        def work_on(student: str) -> tuple[Graded, Entry | None]:
-            if begins:
-                begins(student)
-            whose = shared, student, folders[student], held.get(student)
-            return grade_if_needed(*whose, force, starting, keep=not dry_run)
-
-        for graded in writer.results(pool.submit(work_on, student) for student in folders):
+            running = SlurmRunner(shared, folders, held, at_once=jobs, isolation=isolation, **options)
+            shared.filters.extend(_filters(course))
+            futures = running.results()
+            stack.enter_context(running)
+        results = []
+        for graded in writer.results(futures):
             graded.name = names.get(graded.student, "")
             results.append(graded)
             if progress:
                 progress(graded, len(results), len(folders))
     return sorted(results, key=lambda graded: graded.student)
+
+
+@contextmanager
+def _threads(
+    shared: Shared,
+    folders: dict[str, Path],
+    held: dict[str, Held],
+    starting: Starting,
+    jobs: int | None,
+    *,
+    force: bool,
+    begins: Callable[[str], None] | None,
+    keep: bool,
+) -> Iterator[Iterator[Future[tuple[Graded, Entry | None]]]]:
+    """Yield a result for each submission, of threads of this process."""
+    pool = ThreadPoolExecutor(jobs or default_jobs())
+
+    def work_on(student: str) -> tuple[Graded, Entry | None]:
+        if begins:
+            begins(student)
+        return grade_if_needed(
+            shared, student, folders[student], held.get(student), force, starting, keep=keep
+        )
+
+    try:
+        yield (pool.submit(work_on, student) for student in folders)
+    finally:
+        # After an error, what has not begun must not hold up the end.
+        pool.shutdown(cancel_futures=True)
 
 
 def explain(
@@ -227,16 +268,9 @@ def _unchanged(shared: Shared, folders: dict[str, Path], held: dict[str, Held]) 
 
 def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
     """Return what submissions that run share: the modes of plain notebooks, decided now where they are not yet."""
-    from nbgrader.preprocessors import IgnorePattern, LimitOutput
-
     from grader.book.modes import prepared_notebook
 
     course, assignment, wall = shared.course, shared.assignment, shared.wall
-    filters = [
-        filter_
-        for filter_ in (IgnorePattern(config=course.config), LimitOutput(config=course.config))
-        if filter_.enabled
-    ]
     place = lambda: starting.result().place  # noqa: E731
     prepared = {
         name: prepared_notebook(course, assignment, template, place, wall)
@@ -245,4 +279,12 @@ def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
     }
     keys = verdict_keys(course, assignment, shared.templates, isolation, wall)
     basis = basis_of(course, assignment, shared.templates, keys)
-    return replace(shared, filters=filters, keys=keys, basis=basis, prepared=prepared)
+    return replace(shared, filters=_filters(course), keys=keys, basis=basis, prepared=prepared)
+
+
+def _filters(course: NbCourse) -> list[Any]:
+    """Return nbgrader's own preprocessors on outputs, as far as the course uses them."""
+    from nbgrader.preprocessors import IgnorePattern, LimitOutput
+
+    found = IgnorePattern(config=course.config), LimitOutput(config=course.config)
+    return [filter_ for filter_ in found if filter_.enabled]
