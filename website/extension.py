@@ -24,7 +24,7 @@ MENDED = [
     (r'<aside class="sidebar-drawer">', r'<aside class="sidebar-drawer" aria-label="All pages">'),
     (r'<aside class="toc-drawer', r'<aside aria-label="This page" class="toc-drawer'),
     (r'<summary aria-label="Toggle hidden content">', r"<summary>"),
-    (r"<th(?: [^>]*)?></th>", r"<td></td>"),
+    (r"<th(?: [^>]*)?>\s*(?:<p>\s*</p>)?\s*</th>", r"<td></td>"),
     (r'<div id="search-results">', r'<h1>Search</h1>\n<div id="search-results">'),
 ]
 

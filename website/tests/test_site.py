@@ -163,6 +163,16 @@ def test_no_page_names_a_script_style_or_picture_of_another_machine(site, pages)
     assert wrong == []
 
 
+def test_no_column_has_a_heading_without_words(pages):
+    empty = [
+        (name, str(head))
+        for name, page in pages.items()
+        for head in page.find_all("th")
+        if not head.text.strip()
+    ]
+    assert empty == []
+
+
 def test_cells_that_only_draw_are_folded(pages):
     page = pages["week01_intro/lecture.html"]
     folded = page.select("div.tag_hide-input details")
