@@ -101,6 +101,7 @@ class Part:
     modules: dict[str, str] = field(default_factory=dict)  # item -> the file that it is about
     memory: int = 2048 * MIB  # bytes a worker may use
     gpus: int = 0  # 0 or 1: that a job has to itself, all its ranks together
+    hours: float = 0.0  # that the statement tells students to plan; 0 where nobody has said
 
     @property
     def checks_public(self) -> Path:
@@ -249,7 +250,7 @@ def _assignment(root: Path, name: str, entry: Table) -> Assignment:
 
 
 def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
-    entry.only("title", "notebook", "files", "items", "reports", "extras", "modules", "machine")
+    entry.only("title", "notebook", "files", "items", "reports", "extras", "modules", "machine", "hours")
     items, reports = entry.table("items").points(), entry.table("reports").points()
     if twice := items.keys() & reports.keys():
         raise Wrong((*entry.path, "reports"), f"{sorted(twice)} stand in items and in reports")
@@ -282,4 +283,5 @@ def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
         modules=modules,
         memory=memory,
         gpus=machine.whole("gpus", most=_MOST_GPUS, why="a submission gets one GPU, alone"),
+        hours=float(entry.number("hours")) if "hours" in entry.values else 0.0,
     )

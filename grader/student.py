@@ -11,6 +11,7 @@ from IPython.display import display
 from grader.course import CourseError
 from grader.examine.examiner import Examiner
 from grader.notebooks.verdicts import as_html, as_text
+from grader.steps.done import keep
 from grader.steps.pack import refuse_foreign_imports
 from grader.steps.workspace import find
 
@@ -33,7 +34,7 @@ def check(item: str) -> None:
     display(
         {"text/plain": as_text(report.checks, hints=False), "text/html": as_html(report.checks)}, raw=True
     )
-    for note in report.notes:
+    for note in filter(None, [*report.notes, keep(folder, part, report, hidden=False)]):
         print(f"note: {note}")
 
 

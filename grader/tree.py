@@ -33,7 +33,7 @@ _PROGRAMS = re.compile(
     r"\._.*|\.~.*|~\$.*|\.git\w*|\.(ds_store|localized|directory|appledouble|apdisk|fseventsd|spotlight-v100|temporaryitems)"
     r"|\.trash.*|\.nfs\w*|\.\w*_cache|\.(cache|coverage|hypothesis|tox|nox|venv|eggs|vscode|idea|python-version)"
     r"|\.ipynb_checkpoints|\.virtual_documents|\$recycle\.bin|system volume information|@eadir|icon\r"
-    r"|(eh)?thumbs\.db|desktop\.ini",
+    r"|(eh)?thumbs\.db|desktop\.ini|\.grader-progress\.json",
     re.I,
 )
 COURSES_OWN = {"checks", *TRIALS}

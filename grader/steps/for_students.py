@@ -1,4 +1,4 @@
-"""The commands of students and of those who learn alone: start, check, pack, solution."""
+"""The commands of students and of those who learn alone: start, check, progress, pack, solution."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def check(
     """Run the public checks on your copy: the very checks that grade you, less the hidden ones."""
     from grader.examine.examiner import Examiner
     from grader.sandbox.build import SandboxError
+    from grader.steps import done, workspace
     from grader.steps import pack as packing
     from grader.steps import terminal as render
-    from grader.steps import workspace
 
     assignment = workspace.find(directory)
     if hidden:
@@ -104,6 +104,8 @@ def check(
             )
             for note in report.notes:
                 console.print(f"note: {note}", style="dim", markup=False)
+            if told := done.keep(directory, entry, report, hidden=hidden):
+                console.print(f"note: {told}", style="dim", markup=False)
             unseen = () if hidden else dict.fromkeys(r.item for r in report.checks)
             console.print(render.summary(report, unseen), highlight=False)
             passed = passed and all(result.verdict == "pass" for result in report.checks)
@@ -116,6 +118,26 @@ def check(
             console.print(f"All of it, with measurements: {told} -v", highlight=False, soft_wrap=True)
         console.print(f"With hints: {told} --hint", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if passed else 1)
+
+
+@app.command(rich_help_panel=STUDENTS)
+def progress(
+    directory: Annotated[
+        Path, typer.Option("--in", help="Your copy of an assignment, or the folder that holds your copies.")
+    ] = Path(),
+    written: Annotated[
+        str | None, typer.Option(metavar="REPORT", help="Say that you have written this report.")
+    ] = None,
+) -> None:
+    """Show what is done in your copies by the last checks, how much is left, and what comes next."""
+    from grader.steps import done
+
+    if written:
+        done.written(directory, written)
+    for copy in done.copies(directory):
+        assignment, found = done.exercises(copy)
+        console.print(done.picture(copy, assignment, found))
+        console.print(done.advice(copy, found), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=STUDENTS)

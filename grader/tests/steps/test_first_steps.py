@@ -32,7 +32,9 @@ def test_commands_in_what_students_read_work_as_printed():
         *REPOSITORY.glob("week*/*.md"),
         REPOSITORY / "README.md",
     ]
-    bare = re.compile(r"(?:^|`)grader (?:start|check|pack|solution)\b[^`\n]* (?:hw1|--)", re.MULTILINE)
+    bare = re.compile(
+        r"(?:^|`)grader (?:start|check|progress|pack|solution)\b[^`\n]* (?:hw1|--)", re.MULTILINE
+    )
     assert len(read) > 10
     assert {
         path.name: found for path in read if (found := bare.findall(path.read_text(encoding="utf-8")))

@@ -1,0 +1,116 @@
+"""What somebody is told of how far they are: from what was checked last, and never more than that."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from grader.cli import app
+from grader.course import Course, CourseError
+from grader.examine.report import CheckResult, Report
+from grader.steps import done, pack, workspace
+
+
+@pytest.fixture
+def mine(released_course):
+    folder = released_course.parent / "mine"
+    workspace.start(Course.load(released_course), "hw1", folder)
+    return folder
+
+
+def checked(folder, *, hidden=False, **points):
+    """Keep a report in which items earned these shares of two points."""
+    part = workspace.find(folder).part(1)
+    checks = [
+        CheckResult(f"{item}_is_right", item, 2 * share, 2.0, "pass" if share == 1 else "fail", "")
+        for item, share in points.items()
+    ]
+    assert done.keep(folder, part, Report(checks), hidden=hidden) == ""
+
+
+def states(folder):
+    return {one.name: one.state for one in done.exercises(folder)[1]}
+
+
+def test_a_fresh_copy_has_everything_left_and_begins_with_the_first_exercise(mine):
+    _, found = done.exercises(mine)
+    assert {one.state for one in found} == {done.NOT_TRIED, done.TO_WRITE}
+    assert sum(one.earned for one in found) == 0
+    assert done.following(found).name == found[0].name
+
+
+def test_an_exercise_is_done_while_its_file_is_as_it_was_checked(mine):
+    checked(mine, total=1, spread=0.5)
+    assert (states(mine)["total"], states(mine)["spread"]) == (done.DONE, done.PARTLY)
+    assert done.following(done.exercises(mine)[1]).name == "spread"
+    (mine / "sums.py").write_text("x = 1\n")
+    assert states(mine)["total"] == done.CHANGED
+    checked(mine, total=1)
+    assert (states(mine)["total"], states(mine)["spread"]) == (done.DONE, done.CHANGED)
+
+
+def test_points_are_the_share_of_the_checks_that_ran_and_not_more_than_the_exercise_is_worth(mine):
+    checked(mine, total=0.5)
+    _, found = done.exercises(mine)
+    (total,) = (one for one in found if one.name == "total")
+    assert total.earned == total.worth / 2
+    for entry in ({"earned": 9, "of": 2}, {"earned": "1", "of": 2}, {"of": 0, "earned": 0}, {}):
+        (mine / done.KEPT).write_text(json.dumps({"1/total": entry}))
+        assert states(mine)["total"] == done.NOT_TRIED
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"1/total": 3}', "\0"])
+def test_a_damaged_record_is_named_and_the_next_check_begins_a_new_one(mine, text):
+    (mine / done.KEPT).write_text(text)
+    with pytest.raises(CourseError, match=r"\.grader-progress\.json: .*delete it, and check again"):
+        done.exercises(mine)
+    checked(mine, total=1)
+    assert states(mine)["total"] == done.DONE
+
+
+def test_a_report_is_done_when_its_author_says_so(mine):
+    name = next(one.name for one in done.exercises(mine)[1] if one.is_report)
+    done.written(mine, name)
+    assert states(mine)[name] == done.DONE
+    with pytest.raises(CourseError, match=f"total is no report of hw1; reports: .*{name}"):
+        done.written(mine, "total")
+
+
+def test_hours_left_are_shared_out_by_points_and_extras_come_on_top(mine):
+    text = (mine / "course.toml").read_text()
+    (mine / "course.toml").write_text(
+        text.replace("[assignments.hw1.parts.1]\n", "[assignments.hw1.parts.1]\nhours = 4\n")
+    )
+    _, found = done.exercises(mine)
+    assert sum(one.hours_left for one in found if not one.extra) == pytest.approx(4)
+    checked(mine, total=1)
+    _, after = done.exercises(mine)
+    (total,) = (one for one in after if one.name == "total")
+    assert sum(one.hours_left for one in after if not one.extra) == pytest.approx(
+        4 - 4 * total.worth / sum(one.worth for one in after if not one.extra)
+    )
+
+
+def test_what_is_kept_is_neither_packed_nor_a_reason_for_a_note(mine):
+    before = pack.look(workspace.find(mine), mine)
+    checked(mine, total=1)
+    after = pack.look(workspace.find(mine), mine)
+    assert (after.names, after.notes) == (before.names, before.notes)
+
+
+def test_the_command_shows_copies_below_a_folder_and_says_what_comes_next(mine):
+    checked(mine, hidden=True, total=1, spread=0.5)
+    for folder in (mine, mine.parent):
+        found = CliRunner().invoke(app, ["progress", "--in", str(folder)])
+        assert found.exit_code == 0, found.output
+        told = " ".join(found.output.split())
+        assert "done, hidden checks too" in told
+        assert "Next: spread, in sums.py. Then: " in told
+        assert f"check 1 --item spread --in {mine}".replace(" ", "") in told.replace(" ", "")
+
+
+def test_a_folder_without_a_copy_is_told_how_to_make_one(tmp_path, released_course):
+    with pytest.raises(CourseError, match="make one with"):
+        done.copies(released_course)
+    with pytest.raises(CourseError, match="no such folder"):
+        done.copies(tmp_path / "nowhere")
