@@ -95,7 +95,8 @@ class Entrant(Submission):
         if self.standing is not None:
             raise RuntimeError("a check with a floor compares once; write a check for each comparison")
         self._require(target)
-        self._allowed = wall = wall * self._place.stretch
+        self._allowed, self._together = wall * self._place.stretch, False
+        wall = self._allowed
         limits = replace(self._limits, cpus=cpus)
         rounds: list[Round] = []
         beside: list[tuple[Seconds, Seconds]] = []
