@@ -367,7 +367,7 @@ SAID = [
         "hw2_pipelines",
         "scaler_looks_for_inf_only",
         "an_overflow_skips_the_step",
-        "static, a step with nan in a gradient",
+        "a step with nan in the gradient of parameter ",
         "for NaN too",
     ),
     (

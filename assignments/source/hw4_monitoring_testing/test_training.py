@@ -383,9 +383,10 @@ def test_an_epoch_takes_each_sequence_once_in_an_order_of_its_own():
 
 def test_a_step_takes_all_its_micro_batches():
     sequences = texts(5, 5, 5, 5, 5, 5, 5, 5)
-    alone = losses(8, STILL, sequences)
-    together = losses(2, {**STILL, "batch": 2, "accumulate": 2}, sequences)
-    assert sum(together) / 2 == pytest.approx(sum(alone) / 8, rel=1e-3)
+    for seed in (0, 1):  # once, half of the texts may by chance have the mean of all
+        alone = losses(8, STILL, sequences, seed)
+        together = losses(2, {**STILL, "batch": 2, "accumulate": 2}, sequences, seed)
+        assert sum(together) / 2 == pytest.approx(sum(alone) / 8, rel=1e-4)
     dropped_ = losses(6, {**STILL, "batch": 2, "accumulate": 3}, sequences)
     assert max(dropped_) > min(dropped_) * (1 + 1e-5)  # two passes in a row may drop the same two texts
 
