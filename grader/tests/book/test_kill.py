@@ -139,7 +139,7 @@ def test_what_was_judged_but_not_recorded_is_recorded_without_running_again(smal
     class Killed(BaseException):
         """Stands for the end of the process between two instants."""
 
-    def die(self, entries):
+    def die(self, entries, *, keep):
         raise Killed
 
     with monkeypatch.context() as patch:
