@@ -64,13 +64,8 @@ TRITON_PYTHON ?= /usr/bin/python3.11
 	.venv-triton/bin/pip install --disable-pip-version-check --quiet --requirement $<
 	touch $@
 
-# The engines that week 7's page loads into a browser, as package-lock.json names them. 230 MB.
-week07_inference_software/browser/installed: week07_inference_software/browser/package-lock.json
-	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
-	touch $@
-
-# What the site's tests load into a page.
-website/installed: website/package-lock.json
+# The engines that week 7's page loads into a browser (230 MB), and what the site's tests load into a page.
+%/installed: %/package-lock.json
 	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
@@ -82,14 +77,16 @@ EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(NPM_PACKAGES)
 
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
 test matrix: export EFFDL_DEADLINE ?= 600
+# Questions are drawn afresh, and machines are busy: what failed is asked once more, and its first failure stays above.
+AGAIN = python -m pytest --last-failed --last-failed-no-failures none
 test: .venv/tested $(EXTRAS)
 	ruff check .
 	ruff format --check .
 	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run
-	python -m pytest -n 2 --dist loadfile -m "not alone"
-	python -m pytest -m alone
+	python -m pytest -n 2 --dist loadfile -m "not alone" || $(AGAIN)
+	python -m pytest -m alone || $(AGAIN)
 
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
 test-site: site .venv/tested $(NPM_PACKAGES)

@@ -110,7 +110,7 @@ def make_course(root: Path) -> Course:
     shutil.copy(theirs / "nbgrader_config.py", root / "nbgrader_config.py")
     # One part shows it all; the others would take the demo over its three minutes.
     tables = re.split(r"^(?=\[)", (theirs / "course.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    others = re.compile(rf"\[assignments\.{HOMEWORK}\.parts\.(?!{PART}\b)")
+    others = re.compile(rf"\[assignments\.(?!{HOMEWORK}\b)|\[assignments\.{HOMEWORK}\.parts\.(?!{PART}\b)")
     (root / "course.toml").write_text("".join(t for t in tables if not others.match(t)), encoding="utf-8")
     part = Course.load(theirs).assignment(HOMEWORK).part(PART)
     kept = [f"{part.notebook}.md", *part.files, f"checks/part{PART}_*.py"]
