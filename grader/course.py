@@ -15,8 +15,6 @@ from grader.slurm_settings import Slurm
 
 MIB = 1 << 20
 _UNITS = {"KiB": 1 << 10, "MiB": MIB, "GiB": 1 << 30}
-
-
 _MOST_GPUS = 1  # more would need a lease of several at once, without two jobs that wait for each other
 
 

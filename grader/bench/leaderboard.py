@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -107,6 +108,10 @@ def main() -> None:
                     found[name].append(one)
             if time.monotonic() - started > 60 * options.minutes:
                 break
+    if len(found["fast"]) < 2:
+        sys.exit(
+            f"two entries of each are needed ({without} races came to no result); give --entries 2 or more"
+        )
     seconds = (time.monotonic() - started) / (2 * len(found["fast"]))
     report(found, steps, seconds, options.json)
     print(f"{without} races came to no result.")

@@ -26,7 +26,7 @@ class Change:
 
 
 def changes(before: Iterable[Graded], after: Iterable[Graded]) -> list[Change]:
-    """Return what differs between two results of a class, who loses most first; who stays as he is, is left out.
+    """Return what differs between two results of a class, who loses most first, and leave out who stays the same.
 
     Points are after late penalties, and with those given by hand, which no run changes.
     """

@@ -51,9 +51,8 @@ class Asking:
     ):
         self._place, self._packed, self._driver, self._references = place, packed, driver, references
         self._card = card
-        self._wall = self._allowed = check.wall * place.stretch
+        self._wall = self._allow(check.wall * place.stretch)
         self._deadline = time.perf_counter() + self._wall
-        self._together = False  # whether the calls of this check share the time that is allowed
         self._limits = Limits(memory=check.memory or memory)
         # Whether freed memory goes back to the kernel at once: for those alone who read how much was in use.
         self._frees = mentions(check.function, MEMORY)
@@ -83,8 +82,8 @@ class Asking:
         now = time.perf_counter()
         deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
         # What this call has may be what the calls before it left of the check's time.
-        self._together = deadline == self._deadline and deadline - now < 0.9 * self._wall
-        self._allowed = self._wall if self._together else deadline - now
+        together = deadline == self._deadline and deadline - now < 0.9 * self._wall
+        self._allow(self._wall if together else deadline - now, together=together)
         job = Job(self._place, packed or self._packed, world, self._limits, card=self._card)
         try:
             driver = self._driver if packed is None else None
@@ -94,6 +93,11 @@ class Asking:
             return self._measure(job, arguments, kwargs, in_place, deadline)
         finally:
             self._let_go(job)
+
+    def _allow(self, seconds: float, *, together: bool = False) -> float:
+        """Note, and return, how long the next calls may take: each, or all calls of the check together."""
+        self._allowed, self._together = seconds, together
+        return seconds
 
     def _let_go(self, job: Job) -> None:
         """End a job, and keep what it printed."""

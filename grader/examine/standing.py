@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROUNDS = 8
-TRIPLES = (
-    3,
-    12,
-)  # of one round: at least, at most; multiples of 3, so that each side is first, second and last as often
+# Of one round, at least and at most; multiples of 3, so that each side is first, second and last as often.
+TRIPLES = 3, 12
 SECONDS = 2.0  # that a round may take where its calls are short
 PATIENCE = 4  # times as long as a verdict may take
 NARROWEST = 0.9  # a floor that takes more of the reference's time leaves no gap to close
@@ -95,8 +93,7 @@ class Entrant(Submission):
         if self.standing is not None:
             raise RuntimeError("a check with a floor compares once; write a check for each comparison")
         self._require(target)
-        self._allowed, self._together = wall * self._place.stretch, False
-        wall = self._allowed
+        wall = self._allow(wall * self._place.stretch)
         limits = replace(self._limits, cpus=cpus)
         rounds: list[Round] = []
         beside: list[tuple[Seconds, Seconds]] = []

@@ -282,8 +282,7 @@ class Submission(Asking):
     ) -> None:
         """Start both sides, measure pairs, and judge; see `compare`."""
         self._require(target)
-        self._allowed, self._together = wall * self._place.stretch, False
-        wall = self._allowed
+        wall = self._allow(wall * self._place.stretch)
         limits = replace(self._limits, cpus=cpus)
         with contextlib.closing(self._beside(against)) as baseline:
             race(
@@ -312,7 +311,8 @@ class Submission(Asking):
     ) -> Server:
         if packed is self._packed:
             self._require(target)
-        self._heard, self._allowed, self._together = False, self._wall, False
+        self._heard = False
+        self._allow(self._wall)
         order = {"target": target, "driver": self._driver, "world": 1, "group": False}
         job = Job(self._place, packed, 1, limits, dialed=True, card=self._card)
         return Server(

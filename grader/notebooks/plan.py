@@ -69,7 +69,7 @@ class Plan:
     over: dict[str, str] = field(default_factory=dict)
     # Of other cells of the reference that end with an error: which.
     raised: dict[str, str] = field(default_factory=dict)
-    # Installed modules that the reference imports in cells without hidden tests, and that a zygote may import.
+    # Installed modules that the reference imports and a zygote may import, too; see `ahead.modules_of`.
     modules: list[str] = field(default_factory=list)
 
     @property

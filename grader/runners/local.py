@@ -76,6 +76,15 @@ class Starting:
             self._zygote.close()
 
 
+def zygote_modules(root: Path, assignment: str) -> list[str]:
+    """Return what a zygote is to import for an assignment of the course at `root`; makes no folder there."""
+    found = records.kept_modules(root, assignment)
+    if found is None:
+        # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
+        found = ["torch._dynamo"] if (root / "course.toml").exists() else []
+    return found
+
+
 def grade_if_needed(
     shared: Shared,
     student: str,

@@ -34,9 +34,8 @@ class Gpu:
     nodes: list[list[str]]  # each the node's path outside, and inside
     bus: str = ""  # its folder in `proc`/gpus, such as 0000:01:00.0
     proc: str = PROC  # the driver's folder outside
-    libraries: list[str] = field(
-        default_factory=list
-    )  # the driver's, where they lie in no folder that is bound
+    # The driver's, where they lie in no folder that is bound.
+    libraries: list[str] = field(default_factory=list)
 
     def allowed(self) -> list[devices.Device]:
         """Return the devices that a job with this GPU may open."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from grader.course import Course, Part
+from grader.runners import RUNNERS
 
 console = Console()
 
@@ -25,8 +26,8 @@ def known_isolation(value: str) -> str:
 
 
 def known_runner(value: str) -> str:
-    if value not in (known := ("local", "slurm")):
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(known)}")
+    if value not in RUNNERS:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(RUNNERS)}")
     return value
 
 

@@ -22,7 +22,8 @@ from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
 from grader.notebooks.judge import kernel_of, load_template
-from grader.runners.local import Starting, default_jobs, grade_if_needed
+from grader.runners import RUNNERS
+from grader.runners.local import Starting, default_jobs, grade_if_needed, zygote_modules
 from grader.runners.work import Shared, Work, basis_of, verdict_keys
 from grader.whole_files import repair
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from grader.book.ledger import Entry, Held
 
 log = logging.getLogger(__name__)
-
-RUNNERS = "local", "slurm"
 
 
 def grade(
@@ -74,11 +73,7 @@ def grade(
             f"--dry-run --runner {runner}: a dry run is this machine's; leave one of the two out"
         )
     with ExitStack() as stack:
-        parts = records.kept_modules(Path(course_root), assignment)
-        if parts is None:
-            # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
-            parts = ["torch._dynamo"] if (Path(course_root) / "course.toml").exists() else []
-        starting = Starting(isolation, parts)
+        starting = Starting(isolation, zygote_modules(Path(course_root), assignment))
         stack.callback(starting.close)
         if local and (force or not records.any_kept(Path(course_root), assignment)):
             starting.begin()  # it imports torch in a process of its own while this one imports nbgrader

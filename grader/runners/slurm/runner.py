@@ -77,7 +77,7 @@ class SlurmRunner:
                 "graded by the local runner"
             )
         assert shared.course.data is not None  # it has parts
-        self._shared, self._folders, self._held = shared, folders, held
+        self._folders = folders
         self._force, self._begins = force, begins or (lambda student: None)
         self._settings = shared.course.data.slurm
         if at_once:

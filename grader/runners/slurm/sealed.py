@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAGIC = "grader-slurm-1"
-MOST = (
-    64 << 20
-)  # bytes of a message; a report has what a submission printed, which is limited, many times below this
+# Bytes of a message; a report has what a submission printed, which is limited, many times below this.
+MOST = 64 << 20
 _HEAD = 300  # bytes of the first line, at most
 
 
