@@ -272,8 +272,8 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     import hypothesis
     import pytest
 
-    # No clock of its own, no shrinking and no files: a run is to end, and to leave nothing. The same examples in every
-    # run: what a suite is worth is no matter of luck.
+    # No clock of its own, no shrinking and no files: a run is to end, and to leave nothing. The same examples in
+    # every run: what a suite is worth is no matter of luck.
     fast = hypothesis.settings(
         deadline=None,
         database=None,
