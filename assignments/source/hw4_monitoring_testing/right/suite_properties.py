@@ -12,8 +12,8 @@ from model import forward, initial, loss
 from optimizer import adamw, clip, learning_rate
 from training import evaluate, gradients_of, load, save, start, train, train_step
 
-# The suite runs a hundred times; ten examples a time find what thirty find.
-settings.register_profile("few", settings(), max_examples=10)
+# The suite runs a hundred times; five examples a time find what thirty find.
+settings.register_profile("few", settings(), max_examples=5)
 settings.load_profile("few")
 
 
