@@ -16,13 +16,9 @@ _reading = threading.RLock()
 
 def read_one_at_a_time() -> None:
     """Let `ast.parse` of this process read for one thread at a time, where the depth would be lost otherwise."""
-    parse = ast.parse
-    if (
-        sys.version_info >= (3, 12, 2)
-        or (3, 11, 8) <= sys.version_info < (3, 12)
-        or hasattr(parse, "__wrapped__")
-    ):
+    if sys.version_info >= (3, 12, 2) or (3, 11, 8) <= sys.version_info < (3, 12):
         return
+    parse = ast.parse
 
     @functools.wraps(parse)
     def locked(*args, **options):

@@ -3,6 +3,7 @@
 Letters: arrivals a second (rate), mean seconds of service, workers, utilisation = rate x seconds / workers.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,9 +34,12 @@ def waiting(rate: float, seconds: float, workers: int = 1, variation: float = 1.
 
     ``variation`` is the spread of the service time over its mean, squared: 1 for exponential service (M/M/c), 0 for
     service that always takes as long (M/D/c). Exact for M/M/c, and for one worker with any service (Pollaczek 1930,
-    Khinchine 1932); for several it is the approximation of Lee and Longton (1959).
+    Khinchine 1932); for several it is the approximation of Lee and Longton (1959). Infinite where more arrives than
+    is served, as a measured server on a busy machine may find.
     """
     utilisation = rate * seconds / workers
+    if utilisation >= 1:
+        return math.inf
     crowd = erlang_c(workers, utilisation)
     return (1 + variation) / 2 * crowd * seconds / (workers * (1 - utilisation))
 

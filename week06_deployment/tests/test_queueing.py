@@ -23,6 +23,12 @@ def test_one_worker_waits_by_pollaczek_and_khinchine():
     assert queueing.waiting(8, 0.1, variation=0) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_server_that_a_busy_machine_overloads_stops_no_page_and_waits_without_end(workers):
+    assert queueing.waiting(10 * workers, 0.1, workers) == np.inf
+    assert queueing.waiting(10.2 * workers, 0.1, workers, variation=0) == np.inf
+
+
 @pytest.mark.parametrize(("workers", "rel"), [(1, 0.03), (4, 0.05)])
 def test_a_long_queue_on_paper_waits_as_the_formula_says(workers, rel):
     arrivals = load.schedule(80, 5000, seed=0)
