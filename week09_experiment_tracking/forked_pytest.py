@@ -2,8 +2,8 @@
 
     outcomes(folder, {"no eval()": {"classifier/training.py": text}}, ["tests"], imports=["torch"])
 
-A worker imports what tests need, and forks for each version. The fork lays a copy of the project with the changed
-files, runs pytest in it, and ends; whatever a faulty version does, the next one starts from the same state.
+A worker imports what tests need, and lays a copy of the project for each version, with the changed files, and forks.
+The fork runs pytest in it, and ends; whatever a faulty version does, the next one starts from the same state.
 """
 
 import importlib
@@ -21,7 +21,10 @@ from week09_experiment_tracking.children import heard_from_fork
 
 LONGEST = 60
 """Seconds of processor time for one version; only one that never ends takes them."""
-LEFT_OUT = shutil.ignore_patterns("data", ".git", ".dvc", "outputs", "multirun", "__pycache__", "*.npz")
+# What Hypothesis keeps is written by the other worker while this one copies.
+LEFT_OUT = shutil.ignore_patterns(
+    "data", ".git", ".dvc", "outputs", "multirun", "__pycache__", ".hypothesis", "*.npz"
+)
 
 Outcome = dict[str, bool]
 """Which tests of a version passed, by name. A version whose tests could not be collected has "collection": False."""
@@ -105,28 +108,27 @@ def _draw_once() -> None:
 def _apart(folder: Path, changes: Mapping[str, str], options: Sequence[str]) -> Outcome:
     """Test one version in a fork. What it had said when it was stopped counts, and one failure more."""
 
-    def test(writing: int) -> None:
-        with tempfile.TemporaryDirectory(prefix="version-") as copy:
-            _test(folder, Path(copy) / folder.name, changes, options, writing)
-
-    said = heard_from_fork(test, 5 * LONGEST)
+    with tempfile.TemporaryDirectory(prefix="version-") as place:
+        # Not in the fork: there a copy that fails would look like a version that was killed.
+        copy = Path(place) / folder.name
+        shutil.copytree(folder, copy, ignore=LEFT_OUT)
+        for name, text in changes.items():
+            (copy / name).write_text(text, encoding="utf-8")
+        said = heard_from_fork(lambda writing: _test(folder, copy, options, writing), 5 * LONGEST)
     found = {name: passed for name, passed in map(json.loads, said.splitlines())}
     if "all" not in found:
         found["the end"] = False
     return {name: passed for name, passed in found.items() if name != "all"}
 
 
-def _test(folder: Path, copy: Path, changes: Mapping[str, str], options: Sequence[str], writing: int) -> None:
-    """In the fork: lay the version, run pytest, write a line for each test and one at the end."""
+def _test(folder: Path, copy: Path, options: Sequence[str], writing: int) -> None:
+    """In the fork: run pytest on the version in `copy`, write a line for each test and one at the end."""
     import pytest
 
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
-    shutil.copytree(folder, copy, ignore=LEFT_OUT)
-    for name, text in changes.items():
-        (copy / name).write_text(text, encoding="utf-8")
     os.chdir(copy)
     sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(folder)))]
 

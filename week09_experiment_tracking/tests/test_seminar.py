@@ -188,6 +188,18 @@ def test_a_version_that_ends_its_process_is_a_failure(tmp_path):
     assert not (tmp_path / "it.py").exists()
 
 
+def test_a_version_that_could_not_be_laid_is_not_counted_as_killed(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
+    environ, passes = seminar_project.environment(tmp_path), {"as it is": {"test_it": True}}
+    # What Hypothesis writes in one worker is renamed while another copies; a link to nowhere is as gone.
+    (tmp_path / ".hypothesis").mkdir()
+    (tmp_path / ".hypothesis" / ".tmp").symlink_to("nowhere")
+    assert forked_pytest.outcomes(tmp_path, {"as it is": {}}, ["test_it.py"], environment=environ) == passes
+    (tmp_path / "gone.py").symlink_to("nowhere")
+    with pytest.raises(RuntimeError, match="a worker ended before it had tested as it is"):
+        forked_pytest.outcomes(tmp_path, {"as it is": {}}, ["test_it.py"], environment=environ)
+
+
 def test_each_planted_fault_has_its_place_once(root):
     project = seminar_project.lay(root / "faults")
     assert len(seminar_faults.planted(project.folder)) == 1 + len(seminar_faults.FAULTS)
