@@ -130,8 +130,11 @@ def github(job: str, folder: Path, url: str, token: str) -> tuple[int, str]:
 
 
 def gitlab(folder: Path, url: str, token: str) -> tuple[int, str]:
-    script = "\n".join(yaml.safe_load((CI / "gitlab.yml").read_text())[".grader"]["script"])
+    job = yaml.safe_load((CI / "gitlab.yml").read_text())[".grader"]
+    script = "\n".join(job["script"])
     ran = shell(f"set -o pipefail\n{script}", folder, HW="hw1", GRADER_URL=url, GRADER_TOKEN=token)
+    shell("\n".join(job["after_script"]), folder)
+    assert not (folder / "authorization").exists()
     return ran.returncode, ran.stdout + ran.stderr
 
 
@@ -152,6 +155,8 @@ def test_a_push_to_gitlab_gets_its_table(url, token, tmp_path):
     assert (code, "1.5 of 1.5 points" in told) == (0, True)
     code, told = gitlab(repository(tmp_path / "wrong", WRONG), url, token("grace"))
     assert (code, "| total | 0 of 1 |" in told) == (1, True)
+    code, told = gitlab(repository(tmp_path / "none", RIGHT), url, "grace.0000")
+    assert (code != 0, "no token of a student of this course" in told) == (True, True)
 
 
 @pytest.mark.parametrize(("name", "schema"), [("github", "github-workflows"), ("gitlab", "gitlab-ci")])
@@ -171,6 +176,7 @@ def test_the_files_for_ci_run_for_pushes_only_and_hold_no_secret():
     for job in workflow["jobs"].values():
         assert "!github.event.repository.fork" in job["if"]
         assert "self-hosted" in job["runs-on"]
+        assert job["concurrency"]  # a second push would be refused, and its table never seen
         assert job["env"]["GRADER_TOKEN"] == "${{ secrets.GRADER_TOKEN }}"
     rules = [
         job["rules"]
