@@ -10,11 +10,15 @@ import stat
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from grader.text import plain
 from grader.tree import COURSES_OWN, MAX_BYTES, MAX_FILES, NOT_SUBMITTED, STAMP, TRIALS, walk
+
+# What the file system of a sandbox surely holds: it has 16,000 inodes, and a path there has its own beginning.
+MAX_FOLDERS = 4000
+MAX_PATH = 2000  # bytes
 
 
 class Packed:
@@ -25,22 +29,33 @@ class Packed:
 
         Notebooks come last, and cost nobody their data: no worker needs them. `digest` is the hash of all names
         and bytes that were read, which is all that a worker may see. `notes` says in one sentence each what was
-        left out: links, special files, what exceeds the limits.
+        left out: links, special files, what exceeds the limits. What is taken can be unpacked in any sandbox: a
+        sandbox that cannot be built is the machine's fault, and stops a class.
         """
         self.notes: list[str] = []
         self.folder = Path(folder)
         self.kept: dict[str, Any] = {}
         """What one examination has found out about these files and may be asked again, by a name."""
         contents: list[tuple[str, bytes]] = []
-        total = 0
+        total, folders, unusual = 0, {""}, []
         for name in self._names(list(first)) if others else first:
             if len(contents) == MAX_FILES:
                 self.notes.append(f"only the first {MAX_FILES} files were taken")
                 break
+            around = {os.fspath(parent) for parent in PurePosixPath(name).parents} - folders
+            if len(os.fsencode(name)) > MAX_PATH or len(folders) + len(around) > MAX_FOLDERS:
+                unusual.append(name)
+                continue
             data = self._read(name, MAX_BYTES - total)
             if data is not None:
                 contents.append((name, data))
                 total += len(data)
+                folders |= around
+        if unusual:
+            self.notes.append(
+                f"{len(unusual)} left out, such as {plain(unusual[0], 80)}: the files of a submission may lie in "
+                f"{MAX_FOLDERS} folders, and a path may have {MAX_PATH} bytes"
+            )
         self._write(contents)
 
     @classmethod

@@ -11,6 +11,7 @@ import uvicorn
 from grader.course import Course, CourseError
 from grader.examine.examiner import Examiner
 from grader.steps.command import console
+from grader.steps.serve.connection import Connection
 from grader.steps.serve.service import Service, application
 
 _CONNECTIONS = 200  # at one time
@@ -33,6 +34,7 @@ def listen(
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         settings = uvicorn.Config(
             application(service),
+            http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,

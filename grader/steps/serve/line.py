@@ -28,7 +28,7 @@ class Full(Exception):
         self.status, self.again = status, again
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One upload of a student's, and what became of it."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, HTTPException, Query, Request
 from fastapi.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from grader.course import Assignment, Course, Part
 from grader.examine.examiner import Examiner
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 60.0
 LONGEST_WAIT = 55.0  # seconds that a question for a table may take; who has none then asks again
+MOST_WAITS = 4  # questions of one student's that wait at one time; others are answered at once
 _VERDICT = "X-Grader-Verdict"
 
 
@@ -41,6 +44,7 @@ class Service:
         self.course, self.key, self._examiner, self._gpus = course, key, examiner, gpus
         self.folder = Path(tempfile.mkdtemp(prefix="grader-serve-"))
         self.line = Line(self.examine, jobs=jobs, per_hour=per_hour)
+        self.waits: Counter[str] = Counter()  # by student: questions that wait
 
     def close(self) -> None:
         """Wait for what runs, and delete what waits."""
@@ -130,18 +134,29 @@ def application(service: Service) -> FastAPI:
     @app.get("/runs/{name}")
     async def read(
         name: str,
+        request: Request,
         authorization: Annotated[str, Header()] = "",
         wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT)] = 0,
     ) -> PlainTextResponse:
         """Answer with the table of a run, or after `wait` seconds with where it stands, and status 202."""
         student = asks(authorization)
+        if service.waits[student] >= MOST_WAITS:
+            wait = 0  # all connections could be theirs, and nobody else would be heard
+        service.waits[student] += 1
+        try:
+            return await answer(request, name, student, wait)
+        finally:
+            service.waits[student] -= 1
+
+    async def answer(request: Request, name: str, student: str, wait: float) -> PlainTextResponse:
         end = asyncio.get_running_loop().time() + wait
         while (found := service.line.find(name, student)) is not None:
             run, before = found
             if run.ended.is_set():
                 verdict = "pass" if run.passed else "fail"
                 return PlainTextResponse(run.table, 200, {_VERDICT: verdict}, "text/markdown")
-            if asyncio.get_running_loop().time() >= end:
+            # A job that was cancelled must not count as waiting until its time is over.
+            if asyncio.get_running_loop().time() >= end or await request.is_disconnected():
                 told = "running\n" if run.state == "running" else f"waiting, {before} before it\n"
                 return PlainTextResponse(told, 202, {"Retry-After": "5"})
             await asyncio.sleep(0.1)
@@ -170,6 +185,9 @@ async def _keep(request: Request, folder: Path) -> tuple[Path, int]:
     except TimeoutError:
         path.unlink()
         raise HTTPException(408, f"the upload took longer than {UPLOAD_SECONDS:.0f} s") from None
+    except ClientDisconnect:
+        path.unlink()
+        raise HTTPException(400, "the upload broke off") from None  # nobody reads it; the log stays short
     except BaseException:
         path.unlink()
         raise

@@ -16,6 +16,7 @@ import torch
 from grader.bench.kills import still_alive
 from grader.checks import StudentError
 from grader.sandbox import seccomp
+from grader.sandbox.packed import MAX_PATH, Packed
 
 
 def call(sub, function="run", *args, **options):
@@ -905,3 +906,26 @@ def test_attempts_to_reach_a_network_are_counted_and_noted_from_outside(submit):
     )
     assert sub.call("work:knock").result == "at home"
     assert sub.notes == ["tried 2 times to reach a network outside the sandbox"]
+
+
+def test_no_tree_of_folders_keeps_a_sandbox_from_being_built(submit, tmp_path):
+    """Else one student's zip file of 300 KB ends the grading of a class."""
+    sub = submit("def run(): return 1")
+    folder = tmp_path / "tree"
+    for number in range(600):
+        below = folder / f"x{number}" / "/".join("b" * 30)
+        below.mkdir(parents=True)
+        (below / "data").touch()
+    here = os.open(folder, os.O_RDONLY)  # a path that the system takes where it begins elsewhere
+    long = "/".join(["a" * 250] * 14)
+    assert MAX_PATH < len(long) < os.pathconf("/", "PC_PATH_MAX")
+    for end in range(251, len(long) + 1, 251):
+        os.mkdir(long[: end - 1], dir_fd=here)
+    os.close(os.open(long[:-1], os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    (folder / "work.py").write_text("def run(): return 2")
+    sub._packed = Packed(folder, ["work.py"])
+    assert call(sub) == 2
+    (note,) = sub._packed.notes
+    assert "may lie in 4000 folders, and a path may have 2000 bytes" in note
+    sub._packed.close()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import yaml
 from grader.course import Course, CourseError
 from grader.examine.report import CheckResult, Report
 from grader.steps.serve import tokens
+from grader.steps.serve.connection import PATIENCE
 from grader.steps.serve.line import Full, Line, Run
 from grader.steps.serve.table import table
 from grader.tests.conftest import RIGHT, write_sample_course
@@ -128,8 +130,11 @@ def github(job: str, folder: Path, url: str, token: str) -> tuple[int, str]:
 
 
 def gitlab(folder: Path, url: str, token: str) -> tuple[int, str]:
-    script = "\n".join(yaml.safe_load((CI / "gitlab.yml").read_text())[".grader"]["script"])
+    job = yaml.safe_load((CI / "gitlab.yml").read_text())[".grader"]
+    script = "\n".join(job["script"])
     ran = shell(f"set -o pipefail\n{script}", folder, HW="hw1", GRADER_URL=url, GRADER_TOKEN=token)
+    shell("\n".join(job["after_script"]), folder)
+    assert not (folder / "authorization").exists()
     return ran.returncode, ran.stdout + ran.stderr
 
 
@@ -150,6 +155,8 @@ def test_a_push_to_gitlab_gets_its_table(url, token, tmp_path):
     assert (code, "1.5 of 1.5 points" in told) == (0, True)
     code, told = gitlab(repository(tmp_path / "wrong", WRONG), url, token("grace"))
     assert (code, "| total | 0 of 1 |" in told) == (1, True)
+    code, told = gitlab(repository(tmp_path / "none", RIGHT), url, "grace.0000")
+    assert (code != 0, "no token of a student of this course" in told) == (True, True)
 
 
 @pytest.mark.parametrize(("name", "schema"), [("github", "github-workflows"), ("gitlab", "gitlab-ci")])
@@ -169,6 +176,7 @@ def test_the_files_for_ci_run_for_pushes_only_and_hold_no_secret():
     for job in workflow["jobs"].values():
         assert "!github.event.repository.fork" in job["if"]
         assert "self-hosted" in job["runs-on"]
+        assert job["concurrency"]  # a second push would be refused, and its table never seen
         assert job["env"]["GRADER_TOKEN"] == "${{ secrets.GRADER_TOKEN }}"
     rules = [
         job["rules"]
@@ -283,3 +291,45 @@ def test_what_trips_the_grader_costs_nobody_else_and_a_full_line_is_said(tmp_pat
     assert (runs["good"].table, runs["good"].passed) == ("fine", True)
     assert not runs["bad"].upload.exists()
     line.close()
+
+
+@pytest.fixture
+def many():
+    """Open connections that send these bytes; all are closed at the end."""
+    opened: list[socket.socket] = []
+
+    def connect(url: str, count: int, data: bytes) -> list[socket.socket]:
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(count):
+            opened.append(socket.create_connection((host, int(port)), timeout=10))
+            opened[-1].sendall(data)
+        return opened
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /runs/x HTTP/1.1\r\nHost: x\r\n"])
+def test_connections_that_ask_nothing_keep_nobody_out(url, token, many, data):
+    many(url, 300, data)
+    time.sleep(1.5 * PATIENCE)
+    assert ask(url, token("ada"), "/runs/none", 0).status_code == 404
+
+
+def test_one_students_questions_that_wait_keep_nobody_out(url, token, many):
+    mine = token("donald")
+    slow = "import time\n" + RIGHT.replace("    return sum(x)", "    time.sleep(4)\n    return sum(x)")
+    run = hand_in(url, mine, zipped({"sums.py": slow})).text.strip()
+    question = f"GET {run}?wait=50 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mine}\r\n\r\n".encode()
+    answers = [one.recv(12) for one in many(url, 150, question)[4:]]
+    assert set(answers) == {b"HTTP/1.1 202"}
+    many(url, 150, question)
+    time.sleep(1.5 * PATIENCE)
+    assert ask(url, token("ada"), "/runs/none", 0).status_code == 404
+    assert ask(url, mine, run).status_code in (200, 202)
+    # Who leaves waits no longer.
+    for one in many(url, 0, b""):
+        one.close()
+    while ask(url, mine, run).status_code == 202:
+        time.sleep(0.1)
