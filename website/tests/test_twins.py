@@ -86,12 +86,13 @@ def cluster_case(rng: random.Random) -> dict[str, Any]:
         {
             "name": name,
             "arrival": rng.choice([0.0, rng.uniform(0, 300)]),
-            "gpus": rng.randint(1, servers * per_server),
+            # Most are small: only then do several pass one that waits.
+            "gpus": min(rng.randint(1, servers * per_server), rng.randint(1, servers * per_server)),
             "work": rng.uniform(5, 400),
             "cost": rng.choice([0.0, rng.uniform(0.02, 0.15)]),
             "deadline": rng.uniform(50, 800),
         }
-        for name in range(rng.randint(1, 14))
+        for name in range(rng.randint(1, 20))
     ]
     return {
         "servers": servers,
