@@ -34,6 +34,9 @@ SAMPLE = [
     "simulators/pipeline.html",
     "simulators/allreduce.html",
     "simulators/allocator.html",
+    "simulators/batching.html",
+    "simulators/paged.html",
+    "simulators/cluster.html",
 ]
 PHONE, LAPTOP, DESK = (390, 844), (1024, 768), (1300, 1000)
 
@@ -270,6 +273,58 @@ def test_the_buttons_of_the_allocator_allocate_and_free(browser, address):
     assert rows(browser, "allocator")["live (memory_allocated)"] == ["2 MiB"]
     browser.find_element("id", "allocator-empty").click()
     assert rows(browser, "allocator")["reserved (memory_reserved)"] == ["20 MiB"]
+
+
+def test_the_sliders_of_batching_change_steps_and_tokens_per_second(browser, address):
+    browser.get(f"{address}/simulators/batching.html")
+    for name, value in {"count": 8, "gap": 0, "output": 10, "step": 10, "row": 0, "lengths": "equal"}.items():
+        slide(browser, f"batching-{name}", value)
+    # Two batches of four that arrive at once and write ten tokens each: nobody's place is ever empty.
+    found = rows(browser, "batching")
+    assert found["static"] == found["continuous"] == ["0.06 s", "0.11 s", "20", "400", "0.2 s"]
+    boxes = browser.find_elements("css selector", "#batching rect.forward, #batching rect.backward")
+    assert len(boxes) == 2 * 8 * 2
+    places = browser.find_element("id", "batching-most")
+    places.send_keys("\ue012")  # the left arrow: the keyboard is enough
+    assert rows(browser, "batching")["static"][2] == "30"
+
+
+def test_the_sliders_of_the_paged_cache_share_and_copy_blocks(browser, address):
+    browser.get(f"{address}/simulators/paged.html")
+    for name, value in {"prompts": 1, "answers": 4, "prompt": 32, "longest": 128, "written": 0}.items():
+        slide(browser, f"paged-{name}", value)
+    found = {name: cells[:2] for name, cells in rows(browser, "paged").items()}
+    assert found == {
+        "reserved for the longest answer": ["640", "512"],
+        "blocks, nothing shared": ["128", "0"],
+        "blocks, a prompt is shared": ["32", "0"],
+    }
+    said = "return document.querySelector('#paged p').textContent"
+    slide(browser, "paged-written", 1)
+    assert browser.execute_script(said).endswith(
+        " 0 copied before a write."
+    )  # the prompt ends with its block
+    slide(browser, "paged-prompt", 40)
+    assert browser.execute_script(said).endswith(" 3 copied before a write.")  # the last one owns the block
+
+
+def test_the_choices_of_the_cluster_show_what_the_module_says(browser, address):
+    from week02_distributed import cluster, policies
+
+    browser.get(f"{address}/simulators/cluster.html")
+    slide(browser, "cluster-policy", "backfilling")
+    found = rows(browser, "cluster")
+    assert list(found) == list(policies.RIGID)
+    each = policies.simulate_each(policies.RIGID, [cluster.SIX_JOBS], cluster.Cluster(1, 4))
+    for name, (result,) in each.items():
+        assert found[name][0] == f"{result.completion.mean():.0f} s"
+        assert found[name][4] == f"{result.makespan:.0f} s"
+    gpus = sum(job.gpus for job in cluster.SIX_JOBS)
+    assert len(browser.find_elements("css selector", "#cluster rect.job")) == gpus
+    slide(browser, "cluster-trace", "made")
+    slide(browser, "cluster-machines", "2x4")
+    labels = browser.find_elements("css selector", "#cluster .picture text")
+    assert sum(label.text.startswith("GPU ") for label in labels) == 8
 
 
 def test_the_dark_theme_is_chosen_by_the_system_and_by_the_button(browser, address):

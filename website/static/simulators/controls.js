@@ -81,5 +81,16 @@ const page = (() => {
     return `${Number((time / 1e-9).toPrecision(3))} ns`;
   }
 
-  return {element, svg, picture, control, simulator, table, bytes, seconds};
+  /** Numbers from 0 to 1 that are the same for everybody who sees the page (mulberry32). */
+  function random(seed) {
+    let state = seed;
+    return () => {
+      state = state + 0x6d2b79f5 | 0;
+      let mixed = Math.imul(state ^ state >>> 15, 1 | state);
+      mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed;
+      return ((mixed ^ mixed >>> 14) >>> 0) / 2 ** 32;
+    };
+  }
+
+  return {element, svg, picture, control, simulator, table, bytes, seconds, random};
 })();

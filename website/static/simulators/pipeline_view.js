@@ -39,7 +39,8 @@
           class: kind === "F" ? "forward" : "backward",
         }, page.svg("title", {}, `${kind}${microBatch} of stage ${stage}`));
         shapes.push(box);
-        if (width > 15) shapes.push(page.svg("text", {x: LEFT + start * scale + 3, y: y + 15}, String(microBatch)));
+        if (width > 15)
+          shapes.push(page.svg("text", {x: LEFT + start * scale + 3, y: y + 15, class: "inside"}, String(microBatch)));
       }
     });
     shapes.push(page.svg("text", {x: LEFT, y: height - 5}, "0"));
