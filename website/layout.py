@@ -40,6 +40,8 @@ def lay_out(folder: Path, weeks: list[int] | None = None, course: Path | None = 
         _week(week, folder / week.name, alts)
     assignments = _homework(course, folder / "homework", alts) if course else []
     claims.write_page(folder / "claims.md", chosen)
+    if assignments:
+        (folder / "progress.md").write_text(_progress(assignments), encoding="utf-8")
     shutil.copytree(HERE / "simulators", folder / "simulators")
     (folder / "topics.md").write_text(_text(ROOT / "TOPICS.md"), encoding="utf-8")
     (folder / "index.md").write_text(_front(chosen, assignments), encoding="utf-8")
@@ -138,6 +140,7 @@ def _homework(course: Path, folder: Path, alts: dict[str, dict[str, str]]) -> li
             f"`{assignment.name}`: {100 * assignment.weight:g} % of the final grade{deadline}.",
             f"`grader start {assignment.name}` makes your own copy, and `grader check` in it runs the public checks.",
             "The pages show the statements and the files as you get them.",
+            "[Progress](../../progress.md) shows how far you are.",
             "",
             "| part | title | points |",
             "|---|---|---|",
@@ -161,6 +164,19 @@ def _add_files(page: Path, made: Path, names: list[str]) -> None:
     nbformat.write(notebook, page)
 
 
+def _progress(assignments: list[Assignment]) -> str:
+    """The page that draws a learner's progress file, with the pages to which it may link: "" is the assignment's."""
+    pages = {
+        one.name: {"": f"homework/{one.name}/index.html"}
+        | {str(n): f"homework/{one.name}/{part.notebook}.html" for n, part in one.parts.items()}
+        for one in assignments
+    }
+    listed = [f"- [`{one.name}`](homework/{one.name}/index.md): {one.title}" for one in assignments]
+    text = _text(HERE / "pages" / "progress.md").replace("HOMEWORK", "\n".join(listed))
+    # Inside a script element only this sequence could end it.
+    return text.replace("PAGES", json.dumps(pages).replace("</", "<\\/"))
+
+
 def _front(weeks: list[Path], assignments: list[Assignment]) -> str:
     """The first page: what the course is, and the syllabus of the repository's README."""
     readme = _text(ROOT / "README.md")
@@ -176,7 +192,7 @@ def _front(weeks: list[Path], assignments: list[Assignment]) -> str:
     trees = [
         _captioned("The weeks", [f"{week.name}/index" for week in weeks]),
         _captioned("Homework", [f"homework/{one.name}/index" for one in assignments]),
-        _captioned("All of it", ["claims", "simulators/index", "topics"]),
+        _captioned("All of it", ["claims", *["progress"] * bool(assignments), "simulators/index", "topics"]),
     ]
     return "\n".join([intro, "", _text(HERE / "pages" / "front.md"), "## Syllabus", syllabus, *trees])
 

@@ -23,11 +23,20 @@ from grader.steps import workspace
 from grader.steps.terminal import number, program
 
 if TYPE_CHECKING:
-    from grader.examine.report import Report
+    from grader.examine.report import CheckResult, Report
 
 KEPT = ".grader-progress.json"
-NOT_TRIED, CHANGED, PARTLY, DONE, TO_WRITE = "not checked yet", "changed since", "partly", "done", "to write"
+NOT_TRIED, CHANGED, NOTHING, PARTLY, DONE = (
+    "not checked yet",
+    "changed since",
+    "no points yet",
+    "partly",
+    "done",
+)
+TO_WRITE = "to write"
 """States of an exercise. A report is "to write" until its author says otherwise: a person reads it."""
+FORMAT = "grader progress 1"
+"""The first entry of the file that the site's page of progress reads (website/static/progress.js)."""
 
 
 @dataclass(frozen=True)
@@ -60,29 +69,73 @@ def keep(directory: Path, part: Part, report: Report, *, hidden: bool) -> str:
         kept = _read(directory)
     except CourseError:
         kept = {}  # what is checked from now on is known again
+    passed = {check.name for check in report.checks if check.verdict == "pass"}
     for item in dict.fromkeys(check.item for check in report.checks):
+        opened = _opened(kept, part, item)
         kept[_key(part, item)] = {
             "earned": report.points(item),
             "of": report.max_points(item),
             "hidden": hidden,
             "digest": _digest(directory, part, item),
+            "hints": {check: hint for check, hint in opened.items() if check not in passed},
         }
     try:
         _write(directory, kept)
     except OSError as error:  # a copy that can only be read is checked all the same
-        return f"{KEPT} cannot be written ({error.strerror}); grader progress will not know of this check"
+        return f"{KEPT} cannot be written ({error.strerror}); progress and hints will not know of this check"
     return ""
 
 
+def hints(directory: Path, part: Part, report: Report) -> list[tuple[CheckResult, bool]]:
+    """Return the checks that failed with a hint, in order, and whether this very hint was opened before."""
+    try:
+        kept = _read(directory)
+    except CourseError:
+        kept = {}
+    failed = [
+        check for check in report.checks if check.hint and check.verdict not in ("pass", "not measured")
+    ]
+    return [(check, _opened(kept, part, check.item).get(check.name) == check.hint) for check in failed]
+
+
+def open_hint(directory: Path, part: Part, check: CheckResult) -> None:
+    """Keep that the hint of a check was opened, until the check passes; call `keep` with its report first."""
+    try:
+        kept = _read(directory)
+        entry = kept.setdefault(_key(part, check.item), {})
+        entry["hints"] = _opened(kept, part, check.item) | {check.name: check.hint}
+        _write(directory, kept)
+    except (CourseError, OSError):
+        pass  # `keep` has said that nothing can be kept here
+
+
+def _opened(kept: dict[str, Any], part: Part, item: str) -> dict[str, str]:
+    found = kept.get(_key(part, item), {}).get("hints")
+    return found if isinstance(found, dict) else {}
+
+
 def written(directory: Path, name: str) -> None:
-    """Keep that a report is written; raises CourseError where the assignment has none of this name."""
+    """Keep that a report is written: its name, or PART/NAME where several parts have one of that name.
+
+    Raises CourseError where the assignment has none of this name, and where it has several.
+    """
     assignment = workspace.find(directory)
-    for part in assignment.parts.values():
-        if name in part.reports:
-            _write(directory, _read(directory) | {_key(part, name): {"written": True}})
-            return
-    there = ", ".join(report for part in assignment.parts.values() for report in part.reports)
-    raise CourseError(f"{name} is no report of {assignment.name}; reports: {there or 'none'}")
+    there = [(part, report) for part in assignment.parts.values() for report in part.reports]
+    meant = [_key(part, report) for part, report in there if name in (report, _key(part, report))]
+    if len(meant) > 1:
+        raise CourseError(
+            f"{name}: {assignment.name} has several reports of this name; say {' or '.join(meant)}"
+        )
+    if not meant:
+        names = ", ".join(_report_name(part, assignment, report) for part, report in there)
+        raise CourseError(f"{name} is no report of {assignment.name}; reports: {names or 'none'}")
+    _write(directory, _read(directory) | {meant[0]: {"written": True}})
+
+
+def _report_name(part: Part, assignment: Assignment, report: str) -> str:
+    """Return what `--written` takes: the part's number stands before a name that several parts have."""
+    count = sum(report in other.reports for other in assignment.parts.values())
+    return _key(part, report) if count > 1 else report
 
 
 def copies(directory: Path) -> list[Path]:
@@ -126,7 +179,7 @@ def picture(copy: Path, assignment: Assignment, found: list[Exercise]) -> Group:
         told = f"[{colours.get(one.state, 'dim')}]{one.state}[/]"
         if one.is_report:
             told += ", and for a person to read"
-        elif one.state in colours:
+        elif one.state != NOT_TRIED:
             told += ", hidden checks too" if one.hidden else ", by the public checks"
         points = f"{number(one.earned)}/{number(one.worth)}" + (" extra" if one.extra else "")
         result.add_row(f"[bold]{escape(one.name)}[/]", points, told)
@@ -142,25 +195,62 @@ def picture(copy: Path, assignment: Assignment, found: list[Exercise]) -> Group:
     return Group(Text(head), result)
 
 
+def as_data(copy: Path) -> dict[str, Any]:
+    """Return how far somebody is with a copy, for the site's page: nothing in it names a folder but the command."""
+    assignment, found = exercises(copy)
+    following_one = following(found)
+    sentence, command = advice(copy, assignment, found)
+    rows = [
+        {
+            "part": one.part.number,
+            "name": one.name,
+            "state": one.state,
+            "worth": one.worth,
+            "earned": one.earned,
+            "hours_left": one.hours_left,
+            "report": one.is_report,
+            "hidden": one.hidden,
+            "extra": one.extra,
+            "next": one is following_one,
+        }
+        for one in found
+    ]
+    return {
+        "assignment": assignment.name,
+        "title": assignment.title,
+        "hours": sum(part.hours for part in assignment.parts.values()),
+        "parts": {str(part.number): part.title for part in assignment.parts.values()},
+        "exercises": rows,
+        "advice": sentence,
+        "command": command,
+    }
+
+
+def write_data(path: Path, folders: list[Path]) -> None:
+    """Write the file that is dropped on the site's page of progress."""
+    data = {"format": FORMAT, "copies": [as_data(copy) for copy in folders]}
+    try:
+        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise CourseError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
 def _hours(value: float) -> str:
     return f"{value:.0f} hours are" if value >= 2 else f"{max(1, round(value * 6)) * 10} minutes are"
 
 
-def advice(copy: Path, found: list[Exercise]) -> str:
-    """Return a sentence on what comes next, with the command that checks it."""
+def advice(copy: Path, assignment: Assignment, found: list[Exercise]) -> tuple[str, str]:
+    """Return a sentence on what comes next, and the command that follows it; no command where all is done."""
     one = following(found)
     if one is None:
-        return "All is done."
+        return "All is done.", ""
     folder = f"--in {shlex.quote(str(copy))}"
     if one.is_report:
-        return (
-            f"Next: the report {one.name}, in {one.part.notebook}.ipynb. When it is written: "
-            f"{program()} progress --written {one.name} {folder}"
-        )
+        told = f"Next: the report {one.name}, in {one.part.notebook}.ipynb. When it is written:"
+        return told, f"{program()} progress --written {_report_name(one.part, assignment, one.name)} {folder}"
     where = one.part.modules.get(one.name, " ".join(one.part.files))
-    return (
-        f"Next: {one.name}, in {where}. Then: {program()} check {one.part.number} --item {one.name} {folder}"
-    )
+    check = f"{program()} check {one.part.number} --item {one.name} {folder}"
+    return f"Next: {one.name}, in {where}. Then:", check
 
 
 def _exercise(directory: Path, part: Part, name: str, kept: dict[str, Any]) -> Exercise:
@@ -173,7 +263,7 @@ def _exercise(directory: Path, part: Part, name: str, kept: dict[str, Any]) -> E
     share = _share(known)
     if share is None:
         return Exercise(part, name, NOT_TRIED, worth, 0.0, extra=extra)
-    state = DONE if share == 1 else PARTLY
+    state = DONE if share == 1 else PARTLY if share else NOTHING
     if known.get("digest") != _digest(directory, part, name):
         state = CHANGED
     return Exercise(part, name, state, worth, worth * share, known.get("hidden") is True, extra)

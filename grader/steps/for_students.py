@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ from grader.steps.command import (
     examine_part,
     in_a_folder,
 )
+
+if TYPE_CHECKING:
+    from grader.course import Part
+    from grader.examine.report import Report
 
 app = typer.Typer()
 
@@ -56,7 +60,10 @@ def check(
     hidden: Annotated[
         bool, typer.Option("--hidden", help="The hidden checks too, where this repository has them.")
     ] = False,
-    hint: Annotated[bool, typer.Option("--hint", help="Every check, with a hint where it fails.")] = False,
+    hint: Annotated[
+        bool, typer.Option("--hint", help="Open a hint on what failed; once more, and the next one opens.")
+    ] = False,
+    all_hints: Annotated[bool, typer.Option("--all-hints", help="Every check, with all hints.")] = False,
     output: Annotated[
         bool, typer.Option("--output", help="Every check, with what your code prints, also where it passes.")
     ] = False,
@@ -79,7 +86,7 @@ def check(
     parts = [entry for entry in parts if item is None or item in entry.items]
     for entry in parts:
         packing.refuse_foreign_imports(directory, entry)
-    passed = True
+    passed, hints = True, _Hints(directory, one=hint, every=all_hints)
     with console.status("Starting the sandbox ..."):
         examiner = Examiner(isolation)
     with examiner:
@@ -98,9 +105,9 @@ def check(
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
                 passed = False
                 continue
-            in_full = verbose or hint or output
+            in_full = verbose or all_hints or output
             console.print(
-                render.details(report, title, hints=hint) if in_full else render.items(report, title)
+                render.details(report, title, hints=all_hints) if in_full else render.items(report, title)
             )
             for note in report.notes:
                 console.print(f"note: {note}", style="dim", markup=False)
@@ -108,16 +115,64 @@ def check(
                 console.print(f"note: {told}", style="dim", markup=False)
             unseen = () if hidden else dict.fromkeys(r.item for r in report.checks)
             console.print(render.summary(report, unseen), highlight=False)
+            hints.show(entry, report)
             passed = passed and all(result.verdict == "pass" for result in report.checks)
-    if not passed and not hint:
+    if not passed:
         again = " ".join(
-            [*([str(parts[0].number)] if len(parts) == 1 else []), *(["--item", item] if item else [])]
+            [
+                *([str(parts[0].number)] if len(parts) == 1 else []),
+                *(["--item", item] if item else []),
+                *(["--hidden"] if hidden else []),
+            ]
         )
         told = f"{render.program()} check {again} --in {shlex.quote(str(directory))}".replace("  ", " ")
-        if not verbose and not output:
+        if not (verbose or output or hint or all_hints):
             console.print(f"All of it, with measurements: {told} -v", highlight=False, soft_wrap=True)
-        console.print(f"With hints: {told} --hint", highlight=False, soft_wrap=True)
+        if line := hints.what_next(told):
+            console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if passed else 1)
+
+
+class _Hints:
+    """The hints of one `grader check`: one more is opened where `one` is asked for, beside those opened before.
+
+    A learner who reads all of them at once has no exercise left.
+    """
+
+    def __init__(self, directory: Path, *, one: bool, every: bool):
+        self._directory, self._one, self._every = directory, one and not every, every
+        self._known = self._shown = self._closed = 0
+        self._opened = False
+
+    def show(self, part: Part, report: Report) -> None:
+        """Print the open hints of a part whose report was kept, and open the next one if none was opened yet."""
+        from grader.steps import done
+
+        for failed, known in done.hints(self._directory, part, report):
+            self._known += known
+            opens = self._one and not known and not self._opened
+            if opens:
+                done.open_hint(self._directory, part, failed)
+                self._opened = True
+            elif not known:
+                self._closed += 1
+            if self._one and (known or opens):
+                self._shown += 1
+                told = f"{'hint' if opens else 'opened before'}, {failed.name}: {failed.hint}"
+                style = "bold" if opens else "dim"
+                console.print(told, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def what_next(self, command: str) -> str:
+        """Return how to see a hint, or why there is no other; nothing where all were asked for."""
+        if self._every:
+            return ""
+        if self._closed:
+            return f"{'The next hint' if self._shown else 'A hint'} ({self._closed} left): {command} --hint"
+        if not self._one:
+            return f"Hints that you have opened ({self._known}): {command} --hint" if self._known else ""
+        if self._shown:
+            return "There is no other hint."
+        return "There is no hint: a stub, an exception or a missing file speaks for itself."
 
 
 @app.command(rich_help_panel=STUDENTS)
@@ -126,7 +181,12 @@ def progress(
         Path, typer.Option("--in", help="Your copy of an assignment, or the folder that holds your copies.")
     ] = Path(),
     written: Annotated[
-        str | None, typer.Option(metavar="REPORT", help="Say that you have written this report.")
+        str | None,
+        typer.Option(metavar="REPORT", help="Say that you have written this report (NAME, or PART/NAME)."),
+    ] = None,
+    to_json: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write it to this file too, for the site's page.", callback=in_a_folder),
     ] = None,
 ) -> None:
     """Show what is done in your copies by the last checks, how much is left, and what comes next."""
@@ -134,10 +194,16 @@ def progress(
 
     if written:
         done.written(directory, written)
-    for copy in done.copies(directory):
+    copies = done.copies(directory)
+    for copy in copies:
         assignment, found = done.exercises(copy)
         console.print(done.picture(copy, assignment, found))
-        console.print(done.advice(copy, found), markup=False, highlight=False, soft_wrap=True)
+        told = " ".join(done.advice(copy, assignment, found)).rstrip()
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    if to_json:
+        done.write_data(to_json, copies)
+        told = f"{to_json}: written; drop it on the page Progress of the course's site (make site)."
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=STUDENTS)

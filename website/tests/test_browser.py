@@ -26,6 +26,7 @@ pytestmark = [
 SAMPLE = [
     "index.html",
     "claims.html",
+    "progress.html",
     "search.html?q=roofline",
     "week01_intro/index.html",
     "week01_intro/lecture_2_models.html",
@@ -139,12 +140,12 @@ def test_the_search_finds_a_lecture(browser, address):
     assert any("week01_intro/lecture_2_models.html" in link for link in links)
 
 
-def drop(browser, *files: Path) -> str:
-    """Choose files on the page of claims; return what the page says of them."""
+def drop(browser, *files: Path, name: str = "results-files") -> str:
+    """Choose files on the page of claims, or on another by the name of its input; return what it says of them."""
     before = browser.execute_script(
         "window.before = document.getElementById('told').textContent; return before"
     )
-    browser.find_element("id", "results-files").send_keys("\n".join(map(str, files)))
+    browser.find_element("id", name).send_keys("\n".join(map(str, files)))
     for _ in range(100):
         told = browser.find_element("id", "told").text
         if told and told != before and len(told.splitlines()) == len(files):
@@ -205,6 +206,98 @@ def test_a_file_of_something_else_gets_a_sentence(browser, address, tmp_path, te
     told = drop(browser, file)
     assert told.startswith("mine.json")
     assert says in told
+
+
+@pytest.fixture
+def progress(course, tmp_path):
+    """The file that `grader progress --json` writes of a copy of homework 1 of which two exercises were checked."""
+    from grader.course import Course
+    from grader.examine.report import CheckResult, Report
+    from grader.steps import done, workspace
+
+    copy = tmp_path / "hw1_distributed"
+    workspace.start(Course.load(course), "hw1_distributed", copy)
+    part = workspace.find(copy).part(1)
+    checks = [
+        CheckResult(f"{n}", n, points, 2.0, "fail", "") for n, points in (("counting", 2.0), ("hogwild", 1.0))
+    ]
+    done.keep(copy, part, Report(checks), hidden=False)
+    done.write_data(tmp_path / "progress.json", [copy])
+    return tmp_path / "progress.json"
+
+
+def test_a_dropped_progress_file_is_drawn_with_links_and_is_not_sent(browser, address, progress):
+    look(browser)
+    browser.get(f"{address}/progress.html")
+    requests_of(browser)
+    assert drop(browser, progress, name="progress-file").startswith("progress.json, written ")
+    lines = browser.execute_script(
+        "return [...document.querySelectorAll('#copies tbody tr')].map(row => row.textContent)"
+    )
+    assert "counting1.5/1.5done, by the public checks" in lines
+    assert "hogwild1/2partly, by the public checks" in lines
+    assert "cooccurrence0/1not checked yet ← next" in lines
+    assert "2.5 of 30 points; 1 of 21 exercises are done." in browser.find_element("id", "copies").text
+    assert "check 1 --item cooccurrence" in browser.find_element("css selector", ".advice code").text
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('#copies a')].map(link => link.getAttribute('href'))"
+    )
+    assert (
+        links.count("homework/hw1_distributed/part1_glove.html") == 2
+    )  # the part's, and that of what comes next
+    for link in set(links):
+        assert browser.execute_script("return fetch(arguments[0]).then(answer => answer.ok)", link)
+    asked = [url for url in requests_of(browser) if not url.startswith("blob:")]
+    assert {url.removeprefix(f"{address}/") for url in asked} == set(links)  # by this test, above
+    browser.execute_script(AXE.read_text(encoding="utf-8"))
+    script = "const done = arguments[0]; axe.run().then(found => done(found.violations.map(one => one.id)))"
+    for dark in (True, False):
+        look(browser, dark=dark)
+        assert browser.execute_async_script(script) == []
+    look(browser, PHONE)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+    look(browser)
+    browser.find_element("id", "forget").click()
+    assert browser.find_element("id", "copies").text == ""
+
+
+def test_what_a_progress_file_says_is_text_and_leads_nowhere_else(browser, address, progress):
+    data = json.loads(progress.read_text("utf-8"))
+    data["copies"][0] |= {"assignment": "__proto__", "title": "<img src=x>", "advice": "<b>Next</b>"}
+    data["copies"][0]["exercises"][0]["name"] = "<script>alert(1)</script>"
+    progress.write_text(json.dumps(data), encoding="utf-8")
+    browser.get(f"{address}/progress.html")
+    drop(browser, progress, name="progress-file")
+    found = browser.find_element("id", "copies")
+    assert "<img src=x>" in found.text
+    assert "<script>alert(1)</script>" in found.text
+    assert found.find_elements("css selector", "img, script, a") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("no JSON", "is not JSON"),
+        ("null", "is no progress file"),
+        ('{"1/counting": {"earned": 1}}', "is no progress file"),  # what the copy itself keeps
+        ('{"format": "grader progress 9"}', "is of another version"),
+        ('{"format": "grader progress 1", "copies": []}', "is damaged"),
+        (
+            '{"format": "grader progress 1", "copies": [{"exercises": [{"earned": 2, "worth": 1}]}]}',
+            "is damaged",
+        ),
+        (" " * (2**20 + 1), "is larger than 1 MiB"),
+    ],
+    ids=["text", "null", "kept", "version", "none", "points", "large"],
+)
+def test_a_file_that_tells_of_no_progress_gets_a_sentence(browser, address, tmp_path, text, says):
+    browser.get(f"{address}/progress.html")
+    file = tmp_path / "mine.json"
+    file.write_text(text, encoding="utf-8")
+    told = drop(browser, file, name="progress-file")
+    assert told.startswith("mine.json")
+    assert says in told
+    assert browser.find_element("id", "copies").text == ""
 
 
 def test_another_cpu_can_be_chosen_and_kinds_can_be_left_out(browser, address):

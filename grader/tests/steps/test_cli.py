@@ -64,11 +64,18 @@ def test_a_student_starts_checks_fails_solves_and_looks_at_the_reference(sample_
     )
     code, said = grader("check", 1, here=mine)
     assert "Start at 0." not in said
-    assert "With hints: grader check 1 --in . --hint" in said
+    assert "A hint (1 left): grader check 1 --in . --hint" in said
     assert "printed: of [4, 1, 9]" in said
     said = grader("check", "--item", "total", "--hint", here=mine)[1]
+    assert "hint, total_adds: Start at 0." in said
+    said = grader("check", "--hint", here=mine)[1]
+    assert "opened before, total_adds: Start at 0." in said
+    assert "There is no other hint." in said
+    said = grader("check", here=mine)[1]
+    assert "Start at 0." not in said
+    assert "Hints that you have opened (1): grader check 1 --in . --hint" in said
+    said = grader("check", "--all-hints", here=mine)[1]
     assert "hint: Start at 0." in said
-    assert "With hints" not in said
     (mine / "sums.py").write_text(
         "def total(numbers):\n    print('to add')\n    return sum(numbers)\n\n\n"
         "def spread(numbers):\n    return numbers[-1]\n"

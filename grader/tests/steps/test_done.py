@@ -114,3 +114,71 @@ def test_a_folder_without_a_copy_is_told_how_to_make_one(tmp_path, released_cour
         done.copies(released_course)
     with pytest.raises(CourseError, match="no such folder"):
         done.copies(tmp_path / "nowhere")
+
+
+def test_a_report_of_a_name_that_two_parts_have_is_meant_by_its_part(mine):
+    text = (mine / "course.toml").read_text()
+    second = text[text.index("[assignments.hw1.parts.1]") :].replace("parts.1", "parts.2")
+    (mine / "course.toml").write_text(f"{text}\n{second}")
+    with pytest.raises(CourseError, match="several reports of this name; say 1/essay or 2/essay"):
+        done.written(mine, "essay")
+    done.written(mine, "2/essay")
+    _, found = done.exercises(mine)
+    assert [one.state for one in found if one.name == "essay"] == [done.TO_WRITE, done.DONE]
+
+
+def failed(*checks):
+    """A report in which these checks of `total` failed, each with its hint."""
+    return Report(
+        [CheckResult(name, "total", 0.0, 1.0, "fail", "", hint=f"Hint on {name}.") for name in checks]
+    )
+
+
+def test_an_opened_hint_is_remembered_until_its_check_passes(mine):
+    part = workspace.find(mine).part(1)
+
+    def opened(report):
+        done.keep(mine, part, report, hidden=False)
+        return {check.name: known for check, known in done.hints(mine, part, report)}
+
+    report = failed("adds", "adds_none")
+    assert opened(report) == {"adds": False, "adds_none": False}
+    done.open_hint(mine, part, report.checks[0])
+    assert opened(report) == {"adds": True, "adds_none": False}
+    passes = CheckResult("adds", "total", 1.0, 1.0, "pass", "")
+    assert opened(Report([passes, *failed("adds_none").checks])) == {"adds_none": False}
+    assert opened(report) == {"adds": False, "adds_none": False}
+
+
+def test_another_hint_of_the_same_check_is_not_open(mine):
+    part, report = workspace.find(mine).part(1), failed("adds")
+    done.keep(mine, part, report, hidden=False)
+    done.open_hint(mine, part, report.checks[0])
+    waits = CheckResult("adds", "total", 0.0, 1.0, "fail", "", hint="Who waits for whom?")
+    assert [known for _, known in done.hints(mine, part, Report([waits]))] == [False]
+
+
+@pytest.mark.parametrize("hints", [3, ["adds"], {"adds": 1}])
+def test_damaged_hints_count_as_not_opened(mine, hints):
+    part, report = workspace.find(mine).part(1), failed("adds")
+    (mine / done.KEPT).write_text(json.dumps({"1/total": {"hints": hints}}))
+    assert [known for _, known in done.hints(mine, part, report)] == [False]
+    done.open_hint(mine, part, report.checks[0])
+    assert [known for _, known in done.hints(mine, part, report)] == [True]
+
+
+def test_the_file_for_the_site_holds_every_exercise_and_what_comes_next(mine):
+    checked(mine, total=1, spread=0.5)
+    file = mine.parent / "progress.json"
+    ran = CliRunner().invoke(app, ["progress", "--in", str(mine), "--json", str(file)])
+    assert ran.exit_code == 0, ran.output
+    data = json.loads(file.read_text())
+    assert data["format"] == done.FORMAT
+    (copy,) = data["copies"]
+    found = {one["name"]: one for one in copy["exercises"]}
+    assert (found["total"]["state"], found["spread"]["earned"]) == (done.DONE, found["spread"]["worth"] / 2)
+    assert [name for name, one in found.items() if one["next"]] == ["spread"]
+    assert "check 1 --item spread" in copy["command"]
+    ran = CliRunner().invoke(app, ["progress", "--in", str(mine), "--json", str(mine)])
+    assert ran.exit_code != 0
+    assert "name another file" in str(ran.exception)
