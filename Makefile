@@ -84,7 +84,7 @@ test: .venv/tested $(EXTRAS)
 	ruff format --check .
 	basedpyright
 	python -m effdl.build --check
-	python -m effdl.build --run
+	python -m effdl.build --run --again
 	python -m pytest -n 2 --dist loadfile -m "not alone" || $(AGAIN)
 	python -m pytest -m alone || $(AGAIN)
 

@@ -304,9 +304,9 @@ def check(todo: list[Path]) -> int:
     return len(problems) + len(stale)
 
 
-def _each(todo: list[Path], action: Callable[[Path, OnCell], float], verb: str) -> int:
-    """Do the action on every source, with a progress bar; print failures; return how many there were."""
-    failures = 0
+def _each(todo: list[Path], action: Callable[[Path, OnCell], float], verb: str) -> dict[Path, str]:
+    """Do the action on every source, with a progress bar; print failures; return their words."""
+    failures: dict[Path, str] = {}
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(highlight=False, soft_wrap=True)) as progress:
         for source in todo:
@@ -315,13 +315,26 @@ def _each(todo: list[Path], action: Callable[[Path, OnCell], float], verb: str) 
             try:
                 seconds = action(source, lambda index, task=task: progress.update(task, completed=index))
             except BuildError as error:
-                failures += 1
+                failures[source] = str(error)
                 progress.console.print(str(error), style="red", markup=False)
                 continue
             progress.update(task, completed=cells)
             slow = f"; a lab takes at most {MOST_SECONDS} s" if seconds > MOST_SECONDS else ""
             progress.console.print(f"{verb} {short_name(source)} in {seconds:.1f} s{slow}")
     return failures
+
+
+def _run_all(todo: list[Path], again: bool) -> int:
+    """Run every source, with `again` those that failed once more; return how many failed each time.
+
+    Failures are told once more below the bars, where a long log ends.
+    """
+    first = _each(todo, run_strict, "ran")
+    last = _each(list(first), run_strict, "ran again") if again else first
+    for source, words in first.items():
+        print(f"{short_name(source)} failed{', and passed when it ran again' if source not in last else ''}:")
+        print(words)
+    return len(last)
 
 
 def _list_misses() -> None:
@@ -353,6 +366,7 @@ def main(
     every: Annotated[bool, typer.Option("--all", help="also those that did not change")] = False,
     check_only: Annotated[bool, typer.Option("--check", help="report, change nothing")] = False,
     run: Annotated[bool, typer.Option("--run", help="execute in strict mode, write nothing")] = False,
+    again: Annotated[bool, typer.Option("--again", help="with --run: what failed runs once more")] = False,
     record_too: Annotated[bool, typer.Option("--record", help="execute, write results and READMEs")] = False,
 ) -> None:
     """Build notebooks from their Markdown sources."""
@@ -368,15 +382,15 @@ def main(
             source for source in todo if every or _stamps().get(short_name(source)) != run_hash(source)
         ]
         MISSED.clear()
-        failures = _each(changed, run_strict, "ran")
+        failures = _run_all(changed, again)
         _list_misses()
     elif record_too:
         changed = todo
-        failures = _each(todo, record, "recorded")
+        failures = len(_each(todo, record, "recorded"))
         _write_tables(todo)
     else:
         changed = [source for source in todo if every or is_stale(source)]
-        failures = _each(changed, build, "built") + (check(changed) if changed else 0)
+        failures = len(_each(changed, build, "built")) + (check(changed) if changed else 0)
         _write_tables(changed)
     if len(changed) < len(todo):
         print(f"{len(todo) - len(changed)} of {len(todo)} notebooks did not change")

@@ -398,6 +398,17 @@ def test_a_claim_that_depends_on_nothing_has_no_second_try(week):
     assert (week.folder / "runs").read_text() == "x"
 
 
+@pytest.mark.parametrize(
+    ("holds_in_run", "code", "words"), [(2, 0, ", and passed when it ran again"), (3, 1, "")]
+)
+def test_make_test_runs_a_page_that_failed_once_more_and_tells_both(week, holds_in_run, code, words):
+    result = command("--run", "--again", counting(week, "nothing", holds_in_run))
+    assert result.exit_code == code
+    assert (week.folder / "runs").read_text() == "xx"
+    assert f"lecture.md failed{words}:\n" in result.output
+    assert "It runs often" in result.output.split(f"lecture.md failed{words}:")[1]
+
+
 def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkeypatch):
     source = counting(week, "machine", 1, known=False)
     (week.folder / "README.md").write_text(f"{claims_table.BEGIN}\n{claims_table.END}\n")
