@@ -7,7 +7,8 @@ claims measured goes to the results of this kind of machine and into the week's 
     python -m effdl.build                      rebuild the notebooks whose source changed
     python -m effdl.build --all                rebuild every notebook
     python -m effdl.build --check              say which are stale or break the rules; change nothing
-    python -m effdl.build --run                execute in strict mode, write nothing (what `make test` does)
+    python -m effdl.build --run --again        execute in strict mode, write nothing; run what failed once more
+                                               (what `make test` does)
     python -m effdl.build --record             execute on a quiet machine, and write only what claims measured
                                                (`make record`)
 
@@ -241,6 +242,7 @@ def run_strict(source: Path, on_cell: OnCell) -> float:
     unless the recorded results list them too.
     """
     digest = run_hash(source)
+    MISSED.pop(short_name(source), None)  # of a run before this one
     with tempfile.TemporaryDirectory() as folder:
         misses = Path(folder) / "misses"
         environment = {**os.environ, "EFFDL_STRICT": "1", "EFFDL_MISSES": str(misses), "EFFDL_RECORD": "0"}
@@ -325,7 +327,7 @@ def _each(todo: list[Path], action: Callable[[Path, OnCell], float], verb: str) 
 
 
 def _run_all(todo: list[Path], again: bool) -> int:
-    """Run every source, with `again` those that failed once more; return how many failed each time.
+    """Run every source, with `again` those that failed once more; return how many failed in their last run.
 
     Failures are told once more below the bars, where a long log ends.
     """
@@ -334,6 +336,8 @@ def _run_all(todo: list[Path], again: bool) -> int:
     for source, words in first.items():
         print(f"{short_name(source)} failed{', and passed when it ran again' if source not in last else ''}:")
         print(words)
+        if last.get(source, words) != words:
+            print(f"and when it ran again:\n{last[source]}")
     return len(last)
 
 
@@ -370,6 +374,8 @@ def main(
     record_too: Annotated[bool, typer.Option("--record", help="execute, write results and READMEs")] = False,
 ) -> None:
     """Build notebooks from their Markdown sources."""
+    if again and not run:
+        raise typer.BadParameter("--again goes with --run")
     try:
         todo = sources(paths or [])
     except BuildError as error:

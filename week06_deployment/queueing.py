@@ -34,8 +34,8 @@ def waiting(rate: float, seconds: float, workers: int = 1, variation: float = 1.
 
     ``variation`` is the spread of the service time over its mean, squared: 1 for exponential service (M/M/c), 0 for
     service that always takes as long (M/D/c). Exact for M/M/c, and for one worker with any service (Pollaczek 1930,
-    Khinchine 1932); for several it is the approximation of Lee and Longton (1959). Infinite where more arrives than
-    is served, as a measured server on a busy machine may find.
+    Khinchine 1932); for several it is the approximation of Lee and Longton (1959). Infinite where as
+    much arrives as can be served, or more, as a measured server on a busy machine may find.
     """
     utilisation = rate * seconds / workers
     if utilisation >= 1:

@@ -58,23 +58,28 @@ def outcomes(
             "imports": list(imports),
         }
         line = [sys.executable, "-m", __name__]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        said = tempfile.TemporaryFile()  # noqa: SIM115, closed below; not a pipe, which nobody reads meanwhile
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said}
         job = subprocess.Popen(line, env=environment, cwd=folder, **pipes)
-        jobs.append((job, json.dumps(call).encode()))
+        jobs.append((job, json.dumps(call).encode(), said))
     try:
-        for job, call in jobs:  # all are given their work before any is waited for
+        for job, call, _ in jobs:  # all are given their work before any is waited for
             job.stdin.write(call)
             job.stdin.close()
         found = {}
-        for job, _ in jobs:
-            found |= json.loads(job.stdout.read() or "{}")
+        for job, _, said in jobs:
+            answer = job.stdout.read()
+            if not answer:
+                said.seek(0)
+                why = (said.read().decode(errors="replace").splitlines() or ["it said nothing"])[-1]
+                raise RuntimeError(f"a worker ended before it had tested its versions: {why}")
+            found |= json.loads(answer)
     finally:
-        for job, _ in jobs:
+        for job, _, said in jobs:
             job.kill()
             job.wait()
             job.stdout.close()
-    if missing := [name for name in names if name not in found]:
-        raise RuntimeError(f"a worker ended before it had tested {missing[0]}")
+            said.close()
     return {name: found[name] for name in names}
 
 
@@ -107,7 +112,6 @@ def _draw_once() -> None:
 
 def _apart(folder: Path, changes: Mapping[str, str], options: Sequence[str]) -> Outcome:
     """Test one version in a fork. What it had said when it was stopped counts, and one failure more."""
-
     with tempfile.TemporaryDirectory(prefix="version-") as place:
         # Not in the fork: there a copy that fails would look like a version that was killed.
         copy = Path(place) / folder.name

@@ -406,7 +406,26 @@ def test_make_test_runs_a_page_that_failed_once_more_and_tells_both(week, holds_
     assert result.exit_code == code
     assert (week.folder / "runs").read_text() == "xx"
     assert f"lecture.md failed{words}:\n" in result.output
-    assert "It runs often" in result.output.split(f"lecture.md failed{words}:")[1]
+    told = result.output.split(f"lecture.md failed{words}:")[1]
+    assert [f"measured {run}, at least" in told for run in (1, 2)] == [True, holds_in_run == 3]
+
+
+def test_what_a_failed_run_missed_is_not_told_of_the_run_that_counts(week, monkeypatch):
+    ran = []
+
+    def execute(source, environment, on_cell):
+        ran.append(source)
+        if len(ran) == 1:
+            Path(environment["EFFDL_MISSES"]).write_text("{}")
+            raise BuildError("a server did not start")
+        return build.read(source), 1.0
+
+    monkeypatch.setattr(build, "execute", execute)
+    source = week.write()
+    result = command("--run", "--again", source)
+    assert (result.exit_code, build.MISSED) == (0, {})
+    command("--run", source)
+    assert len(ran) == 2
 
 
 def test_a_recording_writes_the_results_of_this_kind_and_the_readme(week, monkeypatch):

@@ -37,7 +37,7 @@ class Packed:
         self.kept: dict[str, Any] = {}
         """What one examination has found out about these files and may be asked again, by a name."""
         contents: list[tuple[str, bytes]] = []
-        total, folders, unusual = 0, {""}, []
+        total, folders, unusual = 0, {"."}, []
         for name in self._names(list(first)) if others else first:
             if len(contents) == MAX_FILES:
                 self.notes.append(f"only the first {MAX_FILES} files were taken")

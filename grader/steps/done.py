@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ NOT_TRIED, CHANGED, NOTHING, PARTLY, DONE = (
     "partly",
     "done",
 )
+LARGEST = 1 << 20  # bytes of a record that are read
 TO_WRITE = "to write"
 """States of an exercise. A report is "to write" until its author says otherwise: a person reads it."""
 FORMAT = "grader progress 1"
@@ -92,9 +95,7 @@ def hints(directory: Path, part: Part, report: Report) -> list[tuple[CheckResult
         kept = _read(directory)
     except CourseError:
         kept = {}
-    failed = [
-        check for check in report.checks if check.hint and check.verdict not in ("pass", "not measured")
-    ]
+    failed = [check for check in report.checks if check.hint]
     return [(check, _opened(kept, part, check.item).get(check.name) == check.hint) for check in failed]
 
 
@@ -129,7 +130,11 @@ def written(directory: Path, name: str) -> None:
     if not meant:
         names = ", ".join(_report_name(part, assignment, report) for part, report in there)
         raise CourseError(f"{name} is no report of {assignment.name}; reports: {names or 'none'}")
-    _write(directory, _read(directory) | {meant[0]: {"written": True}})
+    kept = _read(directory) | {meant[0]: {"written": True}}
+    try:
+        _write(directory, kept)
+    except OSError as error:
+        raise CourseError(f"{directory / KEPT}: cannot be written ({error.strerror})") from None
 
 
 def _report_name(part: Part, assignment: Assignment, report: str) -> str:
@@ -191,7 +196,8 @@ def picture(copy: Path, assignment: Assignment, found: list[Exercise]) -> Group:
     )
     if planned := sum(one.hours for one in assignment.parts.values()):
         left = sum(one.hours_left for one in asked)
-        head += f"; of the {planned:g} hours that the texts tell to plan, about {_hours(left)} left"
+        told = f"about {_hours(left)} left" if left else "none are left"
+        head += f"; of the {planned:g} hours that the texts tell to plan, {told}"
     return Group(Text(head), result)
 
 
@@ -236,7 +242,11 @@ def write_data(path: Path, folders: list[Path]) -> None:
 
 
 def _hours(value: float) -> str:
-    return f"{value:.0f} hours are" if value >= 2 else f"{max(1, round(value * 6)) * 10} minutes are"
+    return (
+        f"{math.floor(value + 0.5)} hours are"
+        if value >= 2
+        else f"{max(1, round(value * 6)) * 10} minutes are"
+    )
 
 
 def advice(copy: Path, assignment: Assignment, found: list[Exercise]) -> tuple[str, str]:
@@ -271,9 +281,13 @@ def _exercise(directory: Path, part: Part, name: str, kept: dict[str, Any]) -> E
 
 def _share(known: dict[str, Any]) -> float | None:
     earned, of = known.get("earned"), known.get("of")
-    if not (isinstance(earned, int | float) and isinstance(of, int | float) and 0 <= earned <= of and of):
+    if not (isinstance(earned, int | float) and isinstance(of, int | float)):
         return None
-    return earned / of
+    try:
+        share = earned / of
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return share if 0 <= share <= 1 else None  # nor is it if it is not a number
 
 
 def _is_copy(path: Path) -> bool:
@@ -300,10 +314,13 @@ def _digest(directory: Path, part: Part, item: str) -> str:
 def _read(directory: Path) -> dict[str, Any]:
     path = directory / KEPT
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        # In somebody else's copy it may be a link to a device, or a pipe that nobody writes to.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            data = json.loads(file.read(LARGEST))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CourseError(f"{path}: cannot be read ({error}); delete it, and check again") from None
     if not isinstance(data, dict) or not all(isinstance(entry, dict) for entry in data.values()):
         raise CourseError(f"{path}: not what grader check writes; delete it, and check again")
@@ -312,5 +329,7 @@ def _read(directory: Path) -> dict[str, Any]:
 
 def _write(directory: Path, kept: dict[str, Any]) -> None:
     aside = directory / f"{KEPT}.new"
-    aside.write_text(json.dumps(kept, indent=1, sort_keys=True), encoding="utf-8")
+    aside.unlink(missing_ok=True)  # in somebody else's copy it may be a link to anywhere
+    with open(aside, "x", encoding="utf-8") as file:
+        file.write(json.dumps(kept, indent=1, sort_keys=True))
     aside.replace(directory / KEPT)

@@ -126,7 +126,7 @@ def check(
             ]
         )
         told = f"{render.program()} check {again} --in {shlex.quote(str(directory))}".replace("  ", " ")
-        if not (verbose or output or hint or all_hints):
+        if not (verbose or output or all_hints):
             console.print(f"All of it, with measurements: {told} -v", highlight=False, soft_wrap=True)
         if line := hints.what_next(told):
             console.print(line, highlight=False, soft_wrap=True)
@@ -172,7 +172,7 @@ class _Hints:
             return f"Hints that you have opened ({self._known}): {command} --hint" if self._known else ""
         if self._shown:
             return "There is no other hint."
-        return "There is no hint: a stub, an exception or a missing file speaks for itself."
+        return "There is no hint on this: the reason above says what there is to say."
 
 
 @app.command(rich_help_panel=STUDENTS)

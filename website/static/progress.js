@@ -130,6 +130,7 @@
       const [file] = files;
       if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than 1 MiB, and no progress file is; ${REMEDY}`);
       const copies = read(await file.text(), file.name);
+      place.replaceChildren(); // another file may have been dropped meanwhile
       copies.forEach(draw);
       forget.disabled = false;
       const when = new Date(file.lastModified).toLocaleString("en-GB", {dateStyle: "medium", timeStyle: "short"});

@@ -1,14 +1,19 @@
 """What somebody is told of how far they are: from what was checked last, and never more than that."""
 
 import json
+import os
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from grader.cli import app
 from grader.course import Course, CourseError
 from grader.examine.report import CheckResult, Report
 from grader.steps import done, pack, workspace
+
+HUGE = [{"earned": float("inf"), "of": float("inf")}, {"earned": 0.5, "of": 10**400}]
 
 
 @pytest.fixture
@@ -54,18 +59,55 @@ def test_points_are_the_share_of_the_checks_that_ran_and_not_more_than_the_exerc
     _, found = done.exercises(mine)
     (total,) = (one for one in found if one.name == "total")
     assert total.earned == total.worth / 2
-    for entry in ({"earned": 9, "of": 2}, {"earned": "1", "of": 2}, {"of": 0, "earned": 0}, {}):
+    for entry in ({"earned": 9, "of": 2}, {"earned": "1", "of": 2}, {"of": 0, "earned": 0}, {}, *HUGE):
         (mine / done.KEPT).write_text(json.dumps({"1/total": entry}))
         assert states(mine)["total"] == done.NOT_TRIED
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"1/total": 3}', "\0"])
+@pytest.mark.parametrize("text", ["", "[1]", '{"1/total": 3}', "\0", "[" * 100_000])
 def test_a_damaged_record_is_named_and_the_next_check_begins_a_new_one(mine, text):
     (mine / done.KEPT).write_text(text)
     with pytest.raises(CourseError, match=r"\.grader-progress\.json: .*delete it, and check again"):
         done.exercises(mine)
     checked(mine, total=1)
     assert states(mine)["total"] == done.DONE
+
+
+def test_a_record_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(mine):
+    other = mine.parent / "other"
+    other.write_text("{}")
+    (mine / done.KEPT).symlink_to(other)
+    (mine / f"{done.KEPT}.new").symlink_to(other)
+    with pytest.raises(CourseError, match="delete it, and check again"):
+        done.exercises(mine)
+    checked(mine, total=1)
+    assert states(mine)["total"] == done.DONE
+    assert other.read_text() == "{}"
+    (mine / done.KEPT).unlink()
+    os.mkfifo(mine / done.KEPT)
+    with pytest.raises(CourseError, match="delete it, and check again"):
+        done.exercises(mine)
+
+
+def test_a_record_that_cannot_be_written_is_said_in_a_sentence(mine):
+    name = next(one.name for one in done.exercises(mine)[1] if one.is_report)
+    (mine / f"{done.KEPT}.new").mkdir()
+    with pytest.raises(CourseError, match="cannot be written"):
+        done.written(mine, name)
+
+
+def test_nothing_is_left_where_all_is_done(mine):
+    assignment, found = done.exercises(mine)
+    checked(mine, **{one.name: 1 for one in found if not one.is_report})
+    for one in found:
+        if one.is_report:
+            done.written(mine, one.name)
+    _, found = done.exercises(mine)
+    parts = {number: replace(part, hours=5.0) for number, part in assignment.parts.items()}
+    console = Console(width=200)
+    with console.capture() as told:
+        console.print(done.picture(mine, replace(assignment, parts=parts), found))
+    assert "to plan, none are left" in told.get()
 
 
 def test_a_report_is_done_when_its_author_says_so(mine):
