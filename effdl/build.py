@@ -7,10 +7,9 @@ claims measured goes to the results of this kind of machine and into the week's 
     python -m effdl.build                      rebuild the notebooks whose source changed
     python -m effdl.build --all                rebuild every notebook
     python -m effdl.build --check              say which are stale or break the rules; change nothing
-    python -m effdl.build --run --again        execute in strict mode, write nothing; run what failed once more
-                                               (what `make test` does)
-    python -m effdl.build --record             execute on a quiet machine, and write only what claims measured
-                                               (`make record`)
+    python -m effdl.build --run --again        execute in strict mode, write nothing, run once more what failed
+                                               (`make test`)
+    python -m effdl.build --record             execute on a quiet machine, write only what claims measured
 
 ``--run`` skips a notebook that ran before with the same text, the same code of its week and of ``effdl``,
 unless --all or the environment variable CI is given. ``--record`` gives this kind of machine its column in the
@@ -190,9 +189,8 @@ def build(source: Path, on_cell: OnCell) -> float:
     partial.write_text(nbformat.writes(notebook, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, target)
     if busy > QUIET:
-        print(
-            f"{short_name(source)}: other programs used {busy:.0%} of the processors; build again when they are done"
-        )
+        told = f"other programs used {busy:.0%} of the processors; build again when they are done"
+        print(f"{short_name(source)}: {told}")
     return seconds
 
 
@@ -224,9 +222,8 @@ def _twice(
         return execute(source, environment, on_cell)
     except ClaimMissed as error:
         busy = wait_for_quiet()
-        print(
-            f"{error}\n{short_name(source)} runs once more; other programs use {busy:.0%} of the processors."
-        )
+        told = f"runs once more; other programs use {busy:.0%} of the processors."
+        print(f"{error}\n{short_name(source)} {told}")
         misses.unlink(missing_ok=True)
         strict = "1" if busy <= QUIET else "anywhere"
         return execute(source, environment | {"EFFDL_STRICT": strict}, on_cell)
@@ -327,13 +324,10 @@ def _each(todo: list[Path], action: Callable[[Path, OnCell], float], verb: str) 
 
 
 def _run_all(todo: list[Path], again: bool) -> int:
-    """Run every source, with `again` those that failed once more; return how many failed in their last run.
-
-    Failures are told once more below the bars, where a long log ends.
-    """
+    """Run every source, with `again` those that failed once more; return how many failed in their last run."""
     first = _each(todo, run_strict, "ran")
     last = _each(list(first), run_strict, "ran again") if again else first
-    for source, words in first.items():
+    for source, words in first.items():  # told once more below the bars, where a long log ends
         print(f"{short_name(source)} failed{', and passed when it ran again' if source not in last else ''}:")
         print(words)
         if last.get(source, words) != words:
@@ -347,10 +341,8 @@ def _list_misses() -> None:
     # Imported late: it imports torch.
     from effdl.claims import Claim, misses_in_words
 
-    misses = []
-    for name, lines in MISSED.items():
-        for fields in map(json.loads, lines.splitlines()):
-            misses.append(Claim(**fields | {"text": f"{name}: {fields['text']}"}))
+    told = ((name, json.loads(line)) for name, lines in MISSED.items() for line in lines.splitlines())
+    misses = [Claim(**fields | {"text": f"{name}: {fields['text']}"}) for name, fields in told]
     print("\n".join(misses_in_words(misses)))
 
 
