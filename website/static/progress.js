@@ -8,7 +8,7 @@
   const told = document.getElementById("told");
   const place = document.getElementById("copies");
   const forget = document.getElementById("forget");
-  const REMEDY = "drop the file that `grader progress --json FILE` writes.";
+  const REMEDY = "drop the file that `.venv/bin/grader progress --json FILE` writes.";
 
   /** Points without needless decimals: four digits, as the terminal has them. */
   const number = value => String(Number(value.toPrecision(4)));
@@ -45,7 +45,7 @@
     }
     if (data?.format !== FORMAT) throw new Error(`${name} is no progress file; ${REMEDY}`);
     if (!isList(data.copies) || !data.copies.length || !data.copies.every(isCopy)) {
-      throw new Error(`${name} is damaged or was changed; write it again with \`grader progress --json FILE\`.`);
+      throw new Error(`${name} is damaged or was changed; write it again: .venv/bin/grader progress --json FILE`);
     }
     return data.copies;
   }
