@@ -65,6 +65,7 @@ def _week(week: Path, folder: Path, alts: dict[str, dict[str, str]]) -> None:
     for path in notebooks:
         _notebook(path, folder / path.name, alts, f"{week.name}/{path.stem}")
     head, _, rest = _text(week / "README.md").partition(BEGIN)
+    head = head.replace("\n## ", f"\n{_simulators(number(week))}## ", 1)
     table = f"[The claims of this week](../claims.md#week-{number(week)}), and what every machine measured.\n"
     (folder / "index.md").write_text(
         f"{head}{table}{rest.partition(END)[2]}\n{_tree(path.stem for path in notebooks)}", encoding="utf-8"
@@ -76,6 +77,14 @@ def _week(week: Path, folder: Path, alts: dict[str, dict[str, str]]) -> None:
             shutil.copy(path, folder / "results" / path.name)
         else:
             (folder / "results" / path.name).write_text(f"---\norphan: true\n---\n\n{page}", encoding="utf-8")
+
+
+def _simulators(week: int) -> str:
+    """A paragraph that leads to a week's simulators; nothing where it has none."""
+    listed = _text(HERE / "simulators" / "index.md")
+    found = re.findall(rf"^- \[(.+)\]\((.+)\): .*\(week {week}\)$", listed, re.MULTILINE)
+    links = ", ".join(f"[{title}](../simulators/{page})" for title, page in found)
+    return f"Simulators with sliders: {links}.\n\n" if found else ""
 
 
 def _in_order(week: Path) -> list[Path]:
@@ -138,7 +147,8 @@ def _homework(course: Path, folder: Path, alts: dict[str, dict[str, str]]) -> li
             f"# {assignment.title}",
             "",
             f"`{assignment.name}`: {100 * assignment.weight:g} % of the final grade{deadline}.",
-            f"`grader start {assignment.name}` makes your own copy, and `grader check` in it runs the public checks.",
+            f"In the folder of the repository, `.venv/bin/grader start {assignment.name}` makes your own copy, and",
+            f"`.venv/bin/grader check --in {assignment.name}` runs the public checks.",
             "The pages show the statements and the files as you get them.",
             "[Progress](../../progress.md) shows how far you are.",
             "",

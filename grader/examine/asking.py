@@ -106,7 +106,8 @@ class Asking:
             if job.printed > 2 * KEPT_OUTPUT:
                 self.notes.append(f"printed {job.printed / MIB:.0f} MiB; {KEPT_OUTPUT >> 20} MiB were kept")
             if strayed := job.strayed():
-                self.notes.append(f"tried {strayed} times to reach a network outside the sandbox")
+                often = "once" if strayed == 1 else f"{strayed} times"
+                self.notes.append(f"tried {often} to reach a network outside the sandbox")
         finally:
             job.close()
 

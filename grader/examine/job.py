@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import selectors
 import shutil
 import signal
@@ -281,13 +280,18 @@ class Job:
         return found
 
     def strayed(self) -> int:
-        """Return how often the job tried to send to an address that no worker has, as the kernel counts it."""
-        count = 0
-        for pid in self._pids.values() if self._place.isolated else ():
-            with contextlib.suppress(OSError):  # a worker that is gone takes its count along
-                names, values = re.findall(r"^Ip: (.*)$", Path(f"/proc/{pid}/net/snmp").read_text(), re.M)
-                count += int(dict(zip(names.split(), values.split(), strict=True))["OutNoRoutes"])
-        return count
+        """Return how often the job tried to send to an address that no worker has, as the kernel counts it.
+
+        0 where a worker has gone: its cables went with it, and what was on the way to it counts as such an attempt.
+        """
+        if not self._place.isolated:
+            return 0
+        counters = [Path(f"/proc/{pid}/net/snmp") for pid in self._pids.values()]
+        try:
+            count = sum(network.without_route(file.read_text()) for file in counters)
+            return count if all(file.exists() for file in counters) else 0
+        except OSError:
+            return 0
 
     def end(self) -> None:
         """Kill every process of the job, without waiting until they are gone."""

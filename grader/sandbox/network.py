@@ -110,6 +110,12 @@ def sent(text: str, world: int) -> tuple[list[int], list[int]]:
     return sizes, packets
 
 
+def without_route(text: str) -> int:
+    """Return how many packets found no route, from the text of a rank's `net/snmp`."""
+    names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("Ip: "))
+    return int(dict(zip(names, values, strict=True))["OutNoRoutes"])
+
+
 def _address(rank: int) -> str:
     return f"10.0.0.{rank + 1}"
 

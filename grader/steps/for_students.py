@@ -39,13 +39,14 @@ def start(
     from grader.steps import workspace
 
     directory = directory or Path(assignment)
+    # Asked first: nbgrader, which makes the copy, finds the environment's programs on PATH, and the shell need not.
+    told = f"Then: {render.program()} check --in {shlex.quote(str(directory))}"
     with console.status("Making your copy ..."):
         copy = workspace.start(course_of(course), assignment, directory)
     for part in copy.parts.values():
         console.print(f"Part {part.number}, {part.title}", highlight=False, soft_wrap=True)
         console.print(f"  read {directory / part.notebook}.ipynb", highlight=False, soft_wrap=True)
         console.print(f"  edit {' '.join(part.files)}", highlight=False, soft_wrap=True)
-    told = f"Then: {render.program()} check --in {shlex.quote(str(directory))}"
     console.print(told, highlight=False, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@
   const told = document.getElementById("told");
   const place = document.getElementById("copies");
   const forget = document.getElementById("forget");
-  const REMEDY = "drop the file that `grader progress --json FILE` writes.";
+  const REMEDY = "drop the file that `.venv/bin/grader progress --json FILE` writes.";
 
   /** Points without needless decimals: four digits, as the terminal has them. */
   const number = value => String(Number(value.toPrecision(4)));
@@ -28,7 +28,8 @@
 
   function isCopy(copy) {
     return isObject(copy) && isText(copy.assignment) && isText(copy.title) && isAmount(copy.hours) &&
-      isObject(copy.parts) && isText(copy.advice) && isText(copy.command) && isList(copy.exercises) && copy.exercises.every(isExercise);
+      isObject(copy.parts) && isText(copy.advice) && isText(copy.command) && isList(copy.exercises) &&
+      copy.exercises.length > 0 && copy.exercises.every(isExercise);
   }
 
   /** The copies that a file tells of. Throws an Error, one sentence, for anything else. */
@@ -44,7 +45,7 @@
     }
     if (data?.format !== FORMAT) throw new Error(`${name} is no progress file; ${REMEDY}`);
     if (!isList(data.copies) || !data.copies.length || !data.copies.every(isCopy)) {
-      throw new Error(`${name} is damaged or was changed; write it again with \`grader progress --json FILE\`.`);
+      throw new Error(`${name} is damaged or was changed; write it again: .venv/bin/grader progress --json FILE`);
     }
     return data.copies;
   }
@@ -77,9 +78,10 @@
     const extra = sum(copy.exercises.filter(one => one.extra), "earned");
     const finished = asked.filter(one => one.state === "done").length;
     let head = `${number(earned)} of ${number(worth)} points${extra ? ` and ${number(extra)} extra` : ""}; ` +
-      `${finished} of ${asked.length} exercises are done.`;
+      `done: ${finished} of ${asked.length} exercises.`;
     const left = sum(asked, "hours_left");
-    if (copy.hours) head += ` Of the ${number(copy.hours)} planned hours, ${left ? "about " + hours(left) : "none"} left.`;
+    if (copy.hours) head += ` Of the ${number(copy.hours)} hours that the texts tell to plan, ` +
+      `${left ? `about ${hours(left)} are` : "none is"} left.`;
     add(section, "p", head);
     const bar = add(section, "progress");
     bar.max = worth || 1;
@@ -88,7 +90,7 @@
     const following = copy.exercises.find(one => one.next === true);
     const advice = add(section, "p", "", "advice");
     advice.append(`${copy.advice} `);
-    if (copy.command) add(advice, "code", copy.command);
+    if (copy.command) add(advice, "code", copy.command, "docutils literal notranslate");
     advice.append(" ");
     if (following && known(copy, following.part)) addLink(advice, "Read its text.", known(copy, following.part));
     const wrapper = add(section, "div", "", "table-wrapper");
@@ -144,11 +146,14 @@
 
   const drop = document.getElementById("drop");
   const input = document.getElementById("progress-file");
+  // Emptied before a choice, so that the same file, written anew, is a change; after it the name stays.
+  input.addEventListener("click", () => { input.value = ""; });
   input.addEventListener("change", () => {
-    if (input.files.length) take([...input.files]).then(() => { input.value = ""; });
+    if (input.files.length) take([...input.files]);
   });
   forget.addEventListener("click", () => {
     clear();
+    input.value = "";
     told.textContent = "Your progress is taken out of this page.";
   });
   // A file that misses the frame must not replace the page.
@@ -157,6 +162,7 @@
   drop.addEventListener("dragleave", () => drop.classList.remove("over"));
   drop.addEventListener("drop", event => {
     drop.classList.remove("over");
+    input.value = "";
     take([...event.dataTransfer.files]);
   });
 })();

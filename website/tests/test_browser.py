@@ -237,7 +237,11 @@ def test_a_dropped_progress_file_is_drawn_with_links_and_is_not_sent(browser, ad
     assert "counting1.5/1.5done, by the public checks" in lines
     assert "hogwild1/2partly, by the public checks" in lines
     assert "cooccurrence0/1not checked yet ← next" in lines
-    assert "2.5 of 30 points; 1 of 21 exercises are done." in browser.find_element("id", "copies").text
+    text = browser.find_element("id", "copies").text
+    assert (
+        "2.5 of 30 points; done: 1 of 21 exercises. Of the 27 hours that the texts tell to plan, about 2"
+        in text
+    )
     assert "check 1 --item cooccurrence" in browser.find_element("css selector", ".advice code").text
     links = browser.execute_script(
         "return [...document.querySelectorAll('#copies a')].map(link => link.getAttribute('href'))"
@@ -374,12 +378,12 @@ def test_the_sliders_of_batching_change_steps_and_tokens_per_second(browser, add
         slide(browser, f"batching-{name}", value)
     # Two batches of four that arrive at once and write ten tokens each: nobody's place is ever empty.
     found = rows(browser, "batching")
-    assert found["static"] == found["continuous"] == ["0.06 s", "0.11 s", "20", "400", "0.2 s"]
+    assert found["static"] == found["continuous"] == ["0.06 s", "0.11 s", "0.01 s", "20", "400", "0.2 s"]
     boxes = browser.find_elements("css selector", "#batching rect.forward, #batching rect.backward")
     assert len(boxes) == 2 * 8 * 2
     places = browser.find_element("id", "batching-most")
     places.send_keys("\ue012")  # the left arrow: the keyboard is enough
-    assert rows(browser, "batching")["static"][2] == "30"
+    assert rows(browser, "batching")["static"][3] == "30"
 
 
 def test_the_sliders_of_the_paged_cache_share_and_copy_blocks(browser, address):
@@ -414,7 +418,10 @@ def test_the_choices_of_the_cluster_show_what_the_module_says(browser, address):
         assert found[name][4] == f"{result.makespan:.0f} s"
     gpus = sum(job.gpus for job in cluster.SIX_JOBS)
     assert len(browser.find_elements("css selector", "#cluster rect.job")) == gpus
+    count = browser.find_element("id", "cluster-count")
+    assert not count.is_enabled()  # the lecture's six are six
     slide(browser, "cluster-trace", "made")
+    assert count.is_enabled()
     slide(browser, "cluster-machines", "2x4")
     labels = browser.find_elements("css selector", "#cluster .picture text")
     assert sum(label.text.startswith("GPU ") for label in labels) == 8

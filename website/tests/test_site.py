@@ -148,6 +148,11 @@ def test_links_and_anchors_lead_somewhere(site, pages):
     assert broken == []
 
 
+def test_a_week_leads_to_its_simulators_and_to_no_others(pages):
+    links = [element["href"] for element in pages["week01_intro/index.html"].select("article a[href]")]
+    assert [link for link in links if "simulators/" in link] == ["../simulators/allocator.html"]
+
+
 def test_no_page_names_a_script_style_or_picture_of_another_machine(site, pages):
     wrong = []
     for name, page in pages.items():

@@ -190,6 +190,7 @@ def serve(case: dict[str, Any]) -> dict[str, Any]:
         "times": [sequence.times for sequence in report.sequences],
         "steps": [[step.time, step.rows, step.sequences] for step in report.steps],
         "firstToken": report.first_token().tolist(),
+        "longestGap": max((gap for gaps in report.gaps() for gap in gaps.tolist()), default=0.0),
         "tokens": report.tokens,
     }
 

@@ -61,6 +61,7 @@ function serve({requests, options}) {
     times: report.sequences.map(({times}) => times),
     steps: report.steps.map(({time, rows, sequences}) => [time, rows, sequences]),
     firstToken: batching.firstToken(report),
+    longestGap: batching.longestGap(report),
     tokens: batching.tokens(report),
   };
 }

@@ -908,6 +908,32 @@ def test_attempts_to_reach_a_network_are_counted_and_noted_from_outside(submit):
     assert sub.notes == ["tried 2 times to reach a network outside the sandbox"]
 
 
+def test_what_was_on_the_way_to_a_rank_that_died_is_no_attempt_to_reach_a_network(submit):
+    sub = submit(
+        """
+        import os, socket, time
+        import torch.distributed as dist
+        def run(rank, size):
+            if rank == 0:
+                server = socket.create_server(("", 4000))
+            dist.barrier()
+            if rank == 0:
+                server.accept()
+                os._exit(3)
+            socket.create_connection(("rank0", 4000), 5)
+            for _ in range(40):
+                time.sleep(0.02)
+                try:
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("rank0", 4000))
+                except OSError:
+                    pass  # its cable is gone
+        """
+    )
+    with pytest.raises(StudentError, match="exit code 3"):
+        sub.ranks("work:run", world=2)
+    assert sub.notes == []
+
+
 def test_no_tree_of_folders_keeps_a_sandbox_from_being_built(submit, tmp_path):
     """Else one student's zip file of 300 KB ends the grading of a class."""
     sub = submit("def run(): return 1")

@@ -30,6 +30,7 @@ def test_commands_in_what_students_read_work_as_printed():
     read = [
         *REPOSITORY.glob("assignments/source/*/*.md"),
         *REPOSITORY.glob("week*/*.md"),
+        *REPOSITORY.glob("website/pages/*.md"),
         REPOSITORY / "README.md",
     ]
     bare = re.compile(

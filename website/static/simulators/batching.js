@@ -36,10 +36,14 @@ const batching = (() => {
   /** TTFT: from arrival to the first token, of each sequence. */
   const firstToken = ({sequences}) => sequences.map(({request, times}) => times[0] - request.arrival);
 
+  /** The longest time between two tokens of one sequence; 0 where each writes one only. */
+  const longestGap = ({sequences}) => Math.max(0, ...sequences.flatMap(({times}) =>
+    times.slice(1).map((time, at) => time - times[at])));
+
   /** How many tokens were written. */
   const tokens = ({sequences}) => sequences.reduce((sum, {times}) => sum + times.length, 0);
 
-  return {serve, firstToken, tokens};
+  return {serve, firstToken, longestGap, tokens};
 })();
 
 if (typeof module !== "undefined") module.exports = batching;

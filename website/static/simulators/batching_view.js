@@ -63,8 +63,8 @@
     lengths: {label: "lengths of the answers", options: [["mixed", "exponential"], ["equal", "all equal"]]},
     output: {label: "mean answer, in tokens", min: 1, max: 100, value: 40},
     prompt: {label: "mean prompt, in tokens", min: 2, max: 500, step: 2, value: 60},
-    step: {label: "time of a step", min: 1, max: 50, value: 20, show: time => `${time} ms`},
-    row: {label: "and of each of its rows", min: 0, max: 2, step: 0.05, value: 0.5, show: time => `${time} ms`},
+    step: {label: "time of a step, besides its rows", min: 1, max: 50, value: 20, show: time => `${time} ms`},
+    row: {label: "time of each row", min: 0, max: 2, step: 0.05, value: 0.5, show: time => `${time} ms`},
   }, (values, place, numbers) => {
     const clock = {most: values.most, step: values.step / 1000, row: values.row / 1000};
     const requests = drawn(values);
@@ -76,11 +76,13 @@
       page.element("p", {}, `${name[0].toUpperCase()}${name.slice(1)} batching`),
       draw(report, values.most, end, `${name}: the last token after ${seconds(last(report))}`, wide)]));
     const rows = found.map(({name, report}) => {
-      const waits = batching.firstToken(report);
-      return [name, seconds(mean(waits)), seconds(Math.max(...waits)), String(report.steps.length),
-        String(Number((batching.tokens(report) / last(report)).toPrecision(3))), seconds(last(report))];
+      const waits = batching.firstToken(report), gap = batching.longestGap(report);
+      return [name, seconds(mean(waits)), seconds(Math.max(...waits)), gap ? seconds(gap) : "–",
+        String(report.steps.length), String(Number((batching.tokens(report) / last(report)).toPrecision(3))),
+        seconds(last(report))];
     });
     numbers.replaceChildren(page.table("Both with these sliders",
-      ["batching", "mean TTFT", "longest TTFT", "steps", "tokens per second", "time to the last token"], rows));
+      ["batching", "mean TTFT", "longest TTFT", "longest gap", "steps",
+        "tokens per second", "time to the last token"], rows));
   });
 })();

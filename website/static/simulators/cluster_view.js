@@ -5,6 +5,21 @@
   const ROW = 24, LEFT = 60, NARROWEST = 560, COLOURS = 3;
   const MACHINES = [["1x4", "one server of 4"], ["2x4", "two servers of 4"], ["1x8", "one server of 8"],
     ["4x2", "four servers of 2"]];
+  const ASKED = "This is asked every 30 seconds, and whenever a job comes or goes.";
+  const KNOWS = "It knows how long jobs take on one server.";
+  const SAYS = {
+    "one worker at a time": "No gangs: a free GPU goes to the next worker that waits, of whichever job. In a " +
+      "deadlock all give back, and the first job is served whole.",
+    "first in, first out": "Whole gangs; nobody passes the first who waits.",
+    "backfilling": "Who does not fit lets whoever fits pass.",
+    "backfilling, EASY": `Others pass the first who waits only if it starts no later for it. ${KNOWS}`,
+    "shortest first": `Of those who wait and fit, the one that needs least time starts. ${KNOWS}`,
+    "by deadline": "Of those who wait and fit, the one with the earliest deadline starts.",
+    "by deadline, interrupting": "By deadline, and an earlier one interrupts the others.",
+    "time slices": `Who has trained least comes first. ${ASKED}`,
+    "time slices, migration": "Time slices, and a gang that spans more servers than it must is brought together.",
+    "two queues": `Who has used less than 240 GPU-seconds comes first, and interrupts the others. ${ASKED}`,
+  };
   const seconds = time => `${Math.round(time)} s`;
   const mean = numbers => numbers.reduce((a, b) => a + b, 0) / numbers.length;
 
@@ -61,7 +76,7 @@
         x: x(start), y: y(gpu), width, height: tall(gpu), class: moves ? `job job-${job % COLOURS}` : "reserved",
       }, page.svg("title", {}, `job ${job}, ${seconds(start)} to ${seconds(until)}${moves ? "" : ", does not train"}`)));
       if (width > 7 * String(job).length + 4)
-        shapes.push(page.svg("text", {x: x(start) + 3, y: y(gpu) + 14, class: "inside"}, String(job)));
+        shapes.push(page.svg("text", {x: x(start) + 3, y: y(gpu) + 14, class: moves ? "inside" : ""}, String(job)));
     }
     shapes.push(page.svg("text", {x: LEFT, y: height - 3}, "0"));
     shapes.push(page.svg("text", {x: wide - 10, y: height - 3, "text-anchor": "end"}, seconds(end)));
@@ -84,13 +99,17 @@
     const chosen = found.find(({name}) => name === values.policy);
     const end = Math.max(...found.map(({result}) => cluster.makespan(result)));
     const words = `${chosen.name}: ${jobs.length} jobs, the last one ends after ${seconds(cluster.makespan(chosen.result))}`;
-    place.replaceChildren(draw(chosen.result, machines, end, words, Math.max(NARROWEST, place.clientWidth)));
+    for (const name of ["count", "load"]) document.getElementById(`cluster-${name}`).disabled = values.trace === "six";
+    const {switching} = cluster.RIGID[chosen.name][1];
+    const loses = switching ? ` A job that is resumed or moved loses ${switching} seconds.` : "";
+    place.replaceChildren(page.element("p", {}, SAYS[chosen.name] + loses),
+      draw(chosen.result, machines, end, words, Math.max(NARROWEST, place.clientWidth)));
     const rows = found.map(({name, result}) => {
       const times = cluster.completion(result);
       return [name, seconds(mean(times)), seconds(Math.max(...times)), `${(100 * cluster.missed(result)).toFixed(0)} %`,
         `${(100 * cluster.utilisation(result)).toFixed(0)} %`, seconds(cluster.makespan(result))];
     });
-    numbers.replaceChildren(page.table("All policies, from arrival to end",
-      ["policy", "mean", "longest", "deadlines missed", "GPUs that train", "all done after"], rows));
+    numbers.replaceChildren(page.table("All policies",
+      ["policy", "mean completion time", "longest", "deadlines missed", "utilisation", "all done after"], rows));
   });
 })();

@@ -38,14 +38,14 @@
 
   const filled = (one, place, size) => Math.min(size, one.stored - place * size);
 
-  function draw({pool, size, sequences}, reserved, wide) {
+  function draw({pool, size, sequences, live}, reserved, wide) {
     const scale = (wide - LEFT - 4) / (Math.ceil(reserved / size) * size), height = ROW * sequences.length + 4;
     const shapes = [];
     for (const [at, one] of sequences.entries()) {
       const y = at * ROW + 2;
       shapes.push(page.svg("text", {x: 0, y: y + 13}, one.name));
       if (!one.table.length) {
-        shapes.push(page.svg("text", {x: LEFT + 3, y: y + 13}, "done: its blocks are free"));
+        shapes.push(page.svg("text", {x: LEFT + 3, y: y + 13}, "done: holds no block"));
         continue;
       }
       shapes.push(page.svg("rect", {x: LEFT, y, width: reserved * scale, height: ROW - 4, class: "reservation"}));
@@ -61,7 +61,7 @@
         if (tokens * scale > 22) shapes.push(page.svg("text", {x: x + 3, y: y + 13, class: "inside"}, String(block)));
       }
     }
-    const words = `${pool.holders.size} blocks in use by ${sequences.filter(one => one.table.length).length} sequences`;
+    const words = `blocks in use: ${pool.holders.size}; sequences that hold them: ${live.length}`;
     return page.picture(wide, height, words, ...shapes);
   }
 
@@ -73,12 +73,13 @@
     prompts: {label: "prompts", min: 1, max: 6, value: 3},
     answers: {label: "answers to each prompt", min: 1, max: 4, value: 2},
     prompt: {label: "tokens of a prompt", min: 1, max: 200, value: 40},
-    longest: {label: "longest answer that is allowed", min: 16, max: 256, step: 8, value: 128},
-    written: {label: "tokens that each has written by now", min: 0, max: 256, value: 20},
+    longest: {label: "longest answer, in tokens", min: 16, max: 256, step: 8, value: 128},
+    written: {label: "tokens that each answer has by now", min: 0, max: 256, value: 20},
   }, (values, place, numbers) => {
     const now = run(values), {pool, size, live} = now, reserved = values.prompt + values.longest;
     place.replaceChildren(
-      page.element("p", {}, `${pool.holders.size} blocks in use, ${now.copies} copied before a write.`),
+      page.element("p", {}, `${pool.holders.size} ${pool.holders.size === 1 ? "block" : "blocks"} in use, ` +
+        `${now.copies} copied before a write.`),
       draw(now, reserved, Math.max(NARROWEST, place.clientWidth)));
     const stored = live.map(one => one.stored), tokens = sum(stored);
     const apart = sum(stored.map(count => Math.ceil(count / size) * size));
