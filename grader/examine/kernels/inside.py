@@ -46,7 +46,7 @@ def compiled(
     if importlib.util.find_spec("triton") is None:
         return {"missing": NEEDS_TRITON}
     # Lines of source in the text are of no use to the examiner, and triple its size.
-    os.environ.update(TRITON_CACHE_DIR=f"/tmp/triton-{os.getpid()}", TRITON_DISABLE_LINE_INFO="1")
+    os.environ.update(TRITON_CACHE_DIR=os.path.abspath("triton"), TRITON_DISABLE_LINE_INFO="1")
     module, found = _found(target)
     told = _planned(module, settings, plan)
     if isinstance(found, str):

@@ -216,7 +216,8 @@ class Runner:
         try:
             found = self._answer(self._job, key, deadline)
         except TimedOut:
-            raise TimedOut("the kernel did not end in the time that it had") from None
+            did = "compile" if what == "load" else "end"
+            raise TimedOut(f"the kernel did not {did} in the time that it had") from None
         except Failed as error:
             if self._job.closed[0]:
                 raise StudentError("the driver died of the kernel, in a process without your code") from None

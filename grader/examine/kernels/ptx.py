@@ -17,22 +17,21 @@ from grader.examine.shown import short
 
 MOST_TEXT = 2 << 20  # characters
 MOST_SHARED = 227 << 10  # bytes of shared memory of a block, on the cards that have most
-MOST_STATE = (
-    256  # bytes of variables in global memory: strings of the compiler's, no table of earlier answers
-)
+MOST_STATE = 256  # bytes of variables in global memory: the compiler's strings, no table of earlier answers
 MOST_THREADS = 1024  # of a block
 MOST_GRID = ((1 << 31) - 1, 65535, 65535)  # blocks in each direction
 MOST_EXTRAS = 2  # arguments after the check's own, which Triton's compiler adds
 
+# Each pattern ends soon wherever it starts, or a text of many beginnings would keep the examiner for hours.
 _PIECES = re.compile(r'("[^"\n]*")|//[^\n]*|/\*.*?(?:\*/|\Z)', re.S)
 _STRING = re.compile(r'"[\w ./:-]*"')
 _NAME = r"[A-Za-z_$%][\w$]*"
 _ENTRY = re.compile(rf"\.entry ({_NAME}) ?\(([^()]*)\)")
 _PARAMETER = re.compile(rf"\.param \.([subf])(\d+)( \.ptr(?: \.\w+)*(?: \d+)?)? {_NAME}")
-_FUNCTION = re.compile(rf"\.func (?:\([^()]*\) ?)?({_NAME}) ?\([^()]*\)[^;{{]*\{{")
-_CALL = re.compile(rf"(?<![\w.$%])call(?:\.\w+)*(?: ?\([^();{{}}]*\) ?,)? ?({_NAME})")
+_FUNCTION = re.compile(rf"\.func (?:\([^()]*\) ?)?({_NAME}) ?\([^()]*\)[^;{{]{{0,200}}\{{")
+_CALL = re.compile(rf"(?<![\w.$%])call(?:\.\w++)*+(?: ?\([^();{{}}]*\) ?,)?+ ?({_NAME}) ?[,;]")
 _STATE = re.compile(
-    rf"\.global (?:\.align \d+ )?(?:\.v([24]) )?\.[subf](\d+) {_NAME}((?: ?\[ ?\d+ ?\])*) ?(?:=[^;]*)?;"
+    rf"\.global (?:\.align \d+ )?(?:\.v([24]) )?\.[subf](\d+) {_NAME}((?: ?\[ ?\d+ ?\])*) ?(?:=[^;]{{0,4000}})?;"
 )
 _WIDTHS = {"*": 64, "i32": 32, "i64": 64, "fp32": 32}  # bits of an argument, by its kind
 
@@ -66,7 +65,7 @@ def checked(told: Any, kinds: Sequence[str], capability: int) -> Kernel:
     name, parameters = _entry(text)
     extras = _require_parameters(parameters, kinds)
     threads = 32 * warps
-    if found := re.search(r"\.reqntid (\d+)( ?, ?\d+)?", text):
+    if found := re.search(r"\.reqntid (\d{1,9})\b( ?, ?\d+)?", text):
         threads = _whole(0 if found[2] else int(found[1]), "the block's threads (.reqntid)", 1, MOST_THREADS)
     grid, constants = _grid(told.get("grid")), _constants(told.get("constants"))
     return Kernel(text, name, threads, shared, extras, grid, constants, told.get("interpreted") is True)
@@ -110,10 +109,9 @@ def _require_alone(text: str) -> None:
     own = set(_FUNCTION.findall(text))
     calls = len(re.findall(r"(?<![\w.$%])call\b", text))
     names = _CALL.findall(text)
-    if calls != len(names) or not set(names) <= own:
-        raise _refused(
-            f"calls {short(sorted(set(names) - own)) if names else 'something'}, which it does not define"
-        )
+    strange = sorted(set(names) - own)
+    if strange or calls != len(names):
+        raise _refused(f"calls {short(strange) if strange else 'something'}, which it does not define")
     state = 0
     for found in re.finditer(r"(?<![\w.])(?<!\.ptr )\.global\b", text):
         variable = _STATE.match(text, found.start())

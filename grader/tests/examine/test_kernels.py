@@ -5,6 +5,7 @@ import ctypes
 import os
 import random
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,8 @@ def test_a_compilers_text_is_launched_without_its_comments():
         (".func (", ".extern/**/.func vprintf(.param .b64 a);\n.func (", "has .extern"),
         (".global .align 1 .b8 _$", ".extern .global .align 1 .b8 _$", "has .extern"),
         ("helper, (param0)", "vprintf, (param0)", "calls ['vprintf']"),
+        ("(retval0), helper, (param0)", "(ret(val)0), vprintf, (param0)", "calls something"),
+        ("(retval0), helper, (param0)", "vprintf", "calls ['vprintf']"),
         ("helper, (param0)", "%rd1, (param0), prototype_0", "calls ['%rd1']"),
         (".func (", ".visible .entry other(.param .u64 a) { ret; }\n.func (", "must have one .entry"),
         (".visible .entry doubles", ".visible .func doubles", "must have one .entry"),
@@ -156,6 +159,19 @@ def test_text_that_reaches_for_more_is_refused_with_what_it_has(old, new, why):
 def test_comments_that_open_again_and_again_and_huge_texts_cost_no_time():
     assert refused("/*/" * 600_000)
     assert refused('"' * 1_000_000)
+    for piece in (
+        ".func a()",
+        ".func (",
+        ".entry a(",
+        ".global .b8 a=",
+        "call.a (",
+        "call.a.a",
+        ".param .u64 .ptr .a ",
+    ):
+        begins = time.process_time()
+        assert refused(PTX + piece * (2_000_000 // len(piece)) + ";", [*KINDS, "i64"])
+        assert time.process_time() - begins < 5
+    assert "threads" not in refused(PTX.replace("128", "1" * 5000))
     assert "2,097,152 are allowed" in refused(PTX + " " * ptx.MOST_TEXT)
 
 
@@ -187,7 +203,7 @@ def test_whatever_is_changed_in_a_text_it_is_launched_or_refused_and_never_with_
     pieces += ["/*", "*/", "//", "\n", '"', ";", "{", "}", "(", ")", " ", "\\", "#", "%r1", ",", "0"]
     draw = random.Random(os.urandom(8))
     passed = 0
-    for _ in range(3000):
+    for _ in range(1500):
         text = PTX
         for _ in range(draw.randint(1, 3)):
             place = draw.randrange(len(text))
@@ -198,7 +214,7 @@ def test_whatever_is_changed_in_a_text_it_is_launched_or_refused_and_never_with_
             assert len(re.findall(r"\.entry\b", bare)) == 1
             assert set(re.findall(r"\.extern (\.\w+)", bare)) <= {".shared"}
             assert all("helper" in call for call in re.findall(r"(?<![\w.$%])call\b[^;]*", bare))
-    assert passed > 50
+    assert passed > 20
 
 
 # --- arguments
