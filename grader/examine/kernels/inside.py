@@ -10,6 +10,8 @@ import ctypes
 import importlib
 import importlib.util
 import os
+import re
+import sys
 import time
 import types
 import warnings
@@ -59,6 +61,8 @@ def compiled(
 
     if not isinstance(found, JITFunction):
         raise TypeError(f"{target} is neither a function with @triton.jit nor a text of PTX")
+    if "NotImplementedError" in found.fn.__code__.co_names:  # a stub, which Triton cannot compile
+        raise NotImplementedError(f"not implemented yet: {target.partition(':')[2]}")
     names, constants = list(found.arg_names), told["constants"]
     places = [place for place, name in enumerate(names) if name not in constants]
     if len(places) != len(kinds) or not constants.keys() <= set(names):
@@ -97,7 +101,11 @@ def interpreted(
 
     `arguments` are numbers, or (first byte, shape, dtype) of a tensor that lies in the image.
     """
-    os.environ["TRITON_INTERPRET"] = "1"  # @triton.jit asks when the module is imported
+    # @triton.jit asks when a module is imported, and Triton's own may have been imported ahead, for all workers.
+    os.environ["TRITON_INTERPRET"] = "1"
+    for name in [name for name in sys.modules if re.fullmatch(r"triton(\..*)?", name)]:
+        if not name.startswith("triton._C"):  # it is machine code, and can be loaded once
+            del sys.modules[name]
     _, kernel = _found(target)
     given = [_tensor(image, *one) if isinstance(one, tuple) else one for one in arguments]
     kernel[tuple(grid)](*given, **constants)

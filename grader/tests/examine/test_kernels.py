@@ -73,6 +73,10 @@ def untouched(x, out, n, BLOCK: tl.constexpr):
 def shouts(x, out, n, BLOCK: tl.constexpr):
     tl.device_print("n", n)
 
+@triton.jit
+def stub(x, out, n, BLOCK: tl.constexpr):
+    raise NotImplementedError("not implemented yet: stub")
+
 def plan(n):
     return {"grid": [-(-n // 256)], "constants": {"BLOCK": 256}, "num_warps": 8}
 
@@ -265,6 +269,16 @@ def test_without_a_gpu_the_interpreter_computes_it_and_the_evidence_says_so(run)
     assert torch.equal(out, 2 * x)
 
 
+def test_the_interpreter_runs_where_triton_was_imported_ahead_of_workers(run, examiner):
+    """Functions of Triton's own, such as `tl.sum`, were then made for the compiler."""
+    examiner.place.zygote.preload(["triton", "triton.language"])
+    sums = TRITON.replace(
+        "twice(tl.load(x + at, mask=at < n))", "tl.sum(tl.load(x + at, mask=at < n, other=0), 0)"
+    )
+    (out,), _ = run("doubles", torch.ones(1000), sums, grid=[1])
+    assert (out == 1000).all()
+
+
 def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
     (out,), _ = run("untouched", torch.randn(1500))
     assert out.isnan().all()
@@ -275,6 +289,7 @@ def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
     [
         ("beyond", {}, "writes beyond its tensors, after the last"),
         ("changes", {}, "changes argument 1"),
+        ("stub", {}, "not implemented yet: stub"),
         ("shouts", {}, "stands alone, without printf"),
         ("missing", {}, "work.py defines no missing"),
         ("plan", {}, "neither a function with @triton.jit nor a text"),
