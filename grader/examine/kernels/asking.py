@@ -122,7 +122,7 @@ class Kernels(Asking):
         files = packed or self._packed
         name = f"kernel {hashlib.sha256(wire.encode([target, *told])).hexdigest()}"
         if name not in files.kept:
-            found = self._asked(packed, "driver:compiled", (target, *told), wall)
+            found = self._in_worker(packed, "driver:compiled", (target, *told), wall)
             if isinstance(found, dict) and (why := found.get("missing")):
                 raise _NotHere(short(why))
             files.kept[name] = checked(found, laid.kinds, facts["capability"])
@@ -137,9 +137,9 @@ class Kernels(Asking):
             raise _NotHere("a kernel in PTX needs a GPU")
         record("where the kernel ran", "in Triton's interpreter, in the sandbox of its author")
         told = target, laid.block, laid.values, list(kernel.grid), kernel.constants
-        return laid.outputs(self._asked(packed, "driver:interpreted", told, wall))
+        return laid.outputs(self._in_worker(packed, "driver:interpreted", told, wall))
 
-    def _asked(self, packed: Packed | None, what: str, told: tuple[Any, ...], wall: float | None) -> Any:
+    def _in_worker(self, packed: Packed | None, what: str, told: tuple[Any, ...], wall: float | None) -> Any:
         run = self._run(
             *(what, [told], {}, wall),
             world=1,

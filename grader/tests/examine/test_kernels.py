@@ -21,6 +21,7 @@ from grader.examine.submission import Submission
 from grader.sandbox.build import SandboxError
 from grader.sandbox.lease import Locks
 from grader.sandbox.packed import Packed
+from grader.steps.trials import Asked, Watched
 from grader.tests.fake_gpus import FakeGpus, build_library
 
 KINDS = ["*fp32", "*fp32", "i32"]
@@ -344,6 +345,16 @@ def test_a_race_without_a_gpu_compiles_and_is_not_measured(submit, tmp_path):
     }
     with pytest.raises(StudentError, match="stands alone, without printf"):
         compare("work:shouts")
+
+
+def test_a_release_sees_what_a_kernel_is_asked(examiner):
+    packed, asked = Packed.of({"work.py": TRITON.encode()}), Asked()
+    check = Check("c", "item", 1.0, 20.0, None, "", "", False, "S.", lambda sub: None)
+    with contextlib.closing(packed):
+        sub = Watched(asked, examiner.place, packed, check, driver=None, memory=1 << 30, seed=1)
+        launch = Launch([torch.ones(9), Out((9,)), 9], [1], {"BLOCK": 16})
+        sub.launch("work:doubles", launch)
+    assert len(asked.digests) == 1
 
 
 def test_the_check_of_the_guide_passes_a_softmax_and_not_one_of_the_block(submit):
