@@ -12,6 +12,7 @@ from grader.examine.cards import Cards
 from grader.examine.compare import Contender
 from grader.sandbox.build import SandboxError
 from grader.sandbox.lease import Locks
+from grader.steps.front_page import hand_in
 from grader.tests.conftest import HIDDEN, PUBLIC, RIGHT
 from grader.tests.fake_gpus import FakeGpus, build_library, uuid
 
@@ -174,9 +175,13 @@ def test_where_the_course_says_so_kernels_are_interpreted_without_a_gpu_and_thei
     (part.source / "checks" / "ref.py").write_text(DOUBLES)
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "sums.py").write_text(DOUBLES)
-    report = examiner.examine(replace(part, interprets=True), tmp_path / "work")
+    part = replace(part, interprets=True)
+    report = examiner.examine(part, tmp_path / "work")
     assert [(one.verdict, one.points) for one in report.checks] == [("pass", 3), ("not measured", 0)]
     assert report.checks[1].why == "speed of the kernel: without a GPU kernels run in Triton's interpreter"
+    course = Course.load(part.source.parents[1])
+    told = hand_in(course, [replace(course.assignment("hw1"), parts={1: part})])
+    assert "`grader check` runs your kernels in Triton's interpreter" in told
     assert any(
         note.startswith("kernels ran in Triton's interpreter, and nothing was timed") for note in report.notes
     )
