@@ -60,7 +60,7 @@ def compiled(
     from triton.runtime.jit import JITFunction
 
     if not isinstance(found, JITFunction):
-        raise TypeError(f"{target} is neither a function with @triton.jit nor a text of PTX")
+        raise TypeError(f"{target} is neither a function with @triton.jit alone nor a text of PTX")
     if "NotImplementedError" in found.fn.__code__.co_names:  # a stub, which Triton cannot compile
         raise NotImplementedError(f"not implemented yet: {target.partition(':')[2]}")
     names, constants = list(found.arg_names), told["constants"]

@@ -293,7 +293,7 @@ def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
         ("stub", {}, "not implemented yet: stub"),
         ("shouts", {}, "stands alone, without printf"),
         ("missing", {}, "work.py defines no missing"),
-        ("plan", {}, "neither a function with @triton.jit nor a text"),
+        ("plan", {}, "neither a function with @triton.jit alone nor a text"),
         ("doubles", {"constants": {"SIZE": 4}}, "it takes"),
         ("doubles", {"grid": None, "plan": ["no_plan", 1]}, "no_plan must return a dictionary"),
         ("doubles", {"grid": None, "plan": ["vast", 1]}, "a number of blocks in the grid must be"),
