@@ -81,7 +81,7 @@ int cuLaunchKernel(Function *function, unsigned x, unsigned y, unsigned z, unsig
     if (is(function, "untouched")) return OK;
     if (is(function, "spins")) for (;;) rest(10);
     if (is(function, "crashes")) return broken = ILLEGAL, OK;
-    if (is(function, "slow") || is(function, "forges")) rest(5);
+    if (is(function, "slow") || is(function, "forges")) rest(20);
     if (is(function, "forges")) forged = 1e-3f;
     for (int i = 0; i < n; i++) out[i] = 2 * in[i];
     if (is(function, "beyond")) out[n] = 1;
