@@ -26,6 +26,7 @@ from grader.examine.expect import (
     expect_slope_at_most,
     expect_traffic,
 )
+from grader.examine.kernels.launching import Launch, Out
 from grader.examine.rng import Rng
 from grader.examine.run import PerRank, Run
 from grader.examine.service.exchange import Load, Reply
@@ -47,10 +48,12 @@ __all__ = [
     "GrpcAnswer",
     "Http",
     "Kills",
+    "Launch",
     "Line",
     "Load",
     "Model",
     "Mutant",
+    "Out",
     "PerRank",
     "Reply",
     "Rng",

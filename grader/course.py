@@ -99,6 +99,7 @@ class Part:
     modules: dict[str, str] = field(default_factory=dict)  # item -> the file that it is about
     memory: int = 2048 * MIB  # bytes a worker may use
     gpus: int = 0  # 0 or 1: that a job has to itself, all its ranks together
+    interprets: bool = False  # where a machine has no GPU, Triton's interpreter runs kernels instead
     hours: float = 0.0  # that the statement tells students to plan; 0 where nobody has said
 
     @property
@@ -266,8 +267,12 @@ def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
     for item, name in modules.items():
         if item not in items or name not in files:
             raise Wrong((*table.path, item), f"modules say {item} = {name!r}; name an item and a file")
-    machine = entry.table("machine").only("memory", "gpus")
+    machine = entry.table("machine").only("memory", "gpus", "without_gpu")
     memory = _size(machine, "memory") if "memory" in machine.values else 2048 * MIB
+    gpus = machine.whole("gpus", most=_MOST_GPUS, why="a submission gets one GPU, alone")
+    without = machine.text("without_gpu", "")
+    if without not in ("", "interpreter") or (without and not gpus):
+        raise machine.wrong("without_gpu", 'it is "interpreter", beside gpus = 1, or not there')
     return Part(
         assignment=assignment,
         number=number,
@@ -280,6 +285,7 @@ def _part(assignment: str, number: int, source: Path, entry: Table) -> Part:
         extras=extras,
         modules=modules,
         memory=memory,
-        gpus=machine.whole("gpus", most=_MOST_GPUS, why="a submission gets one GPU, alone"),
+        gpus=gpus,
+        interprets=bool(without),
         hours=float(entry.number("hours")) if "hours" in entry.values else 0.0,
     )

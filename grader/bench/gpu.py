@@ -26,6 +26,7 @@ import torch
 from grader.examine.cards import Card, Cards, title
 from grader.examine.checks import Check, Failed, StudentError, Undecided, gather
 from grader.examine.examiner import Examiner
+from grader.examine.kernels.launching import Launch, Out
 from grader.examine.submission import Submission
 from grader.sandbox.build import SandboxError
 from grader.sandbox.packed import Packed
@@ -265,6 +266,29 @@ class Bench:
         """A Triton kernel, compiled and launched inside the sandbox."""
         return {"largest error": self.call("fused", 1024 // self.scale, 1000, self.on).result}
 
+    def launches(self) -> dict[str, Any]:
+        """A kernel as data: compiled apart from the card, launched by a process of ours, and raced against itself."""
+        rows, columns = 16384 // self.scale, 1000  # 62 MiB in, as much out
+
+        def launch() -> Launch:
+            return Launch(
+                [torch.randn(rows, columns), Out((rows, columns)), columns], [rows], {"BLOCK": 1024}
+            )
+
+        with contextlib.closing(Packed(self.folder, ["kernel.py"])) as packed, gather() as evidence:
+            sub, one = self.submission(packed), launch()
+            written = sub.launch("kernel:softmax", one)
+            if written is None:
+                return {"broke": str(evidence.missing)}
+            error = float((written[0] - torch.softmax(one.arguments[0], 1)).abs().max())
+            try:
+                options = {"against": "kernel:softmax", "threshold": 1 / SLOWER, "verify": _equal_lists}
+                sub.compare_launches("kernel:softmax", launch, **options)
+                verdict = "pass"
+            except (Failed, Undecided) as failed:
+                verdict = f"{type(failed).__name__}: {failed}"
+        return {"largest error": error, "verdict": verdict, "measured": evidence.measured}
+
 
 STEPS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "a worker attaches": Bench.attaches,
@@ -274,12 +298,17 @@ STEPS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "ceilings": Bench.ceilings,
     "comparison": Bench.compares,
     "Triton": Bench.triton,
+    "kernels as data": Bench.launches,
 }
 
 
 def _equal(result: Any, reference: Any) -> None:
     if not torch.equal(torch.as_tensor(result), torch.as_tensor(reference)):
         raise Failed("the results differ")
+
+
+def _equal_lists(result: Any, reference: Any) -> None:
+    _equal(result[0], reference[0])
 
 
 def killed(folder: Path, options: dict[str, str], cards: Cards) -> dict[str, Any]:

@@ -75,18 +75,23 @@ class Asking:
         group: bool,
         in_place: bool,
         packed: Packed | None = None,
+        driver: str | None = None,
     ) -> Run:
-        """Call `target` in a job of its own: of the submission and the driver, or of what is `packed` alone."""
-        if packed is None:
+        """Call `target` in a job of its own: of the submission and the driver, or of what is `packed` alone.
+
+        With a `driver` of ours in place of the part's, the job has no GPU.
+        """
+        if packed is None and driver is None:
             self._require(target)
         now = time.perf_counter()
         deadline = min(self._deadline, now + (wall * self._place.stretch if wall else self._wall))
         # What this call has may be what the calls before it left of the check's time.
         together = deadline == self._deadline and deadline - now < 0.9 * self._wall
         self._allow(self._wall if together else deadline - now, together=together)
-        job = Job(self._place, packed or self._packed, world, self._limits, card=self._card)
+        card = self._card if driver is None else None
+        job = Job(self._place, packed or self._packed, world, self._limits, card=card)
         try:
-            driver = self._driver if packed is None else None
+            driver = driver or (self._driver if packed is None else None)
             order = {"target": target, "driver": driver, "world": world, "group": group}
             self._heard = False
             self._start(job, order, deadline)

@@ -8,12 +8,13 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from grader.course import CourseError, Part
+from grader.examine.cards import Card
 from grader.examine.checks import (
     Check,
     Evidence,
@@ -141,7 +142,7 @@ class Examiner:
         if self.weakness:
             report.notes.append(self.weakness)
         # One lease for all checks, taken before their clocks run: another grader may have the GPU for an hour.
-        leased = self.place.gpus().lease() if part.gpus and wanted else nullcontext()
+        leased = self._lease(part, report.notes) if part.gpus and wanted else nullcontext()
         try:
             with leased as card:
                 make = partial(submission, keep_output=output, card=card)
@@ -161,6 +162,16 @@ class Examiner:
             if packed is not folder:
                 packed.close()
         return report
+
+    def _lease(self, part: Part, notes: list[str]) -> AbstractContextManager[Card | None]:
+        """Return a lease of a GPU, or none where this machine has none and the part's kernels are interpreted."""
+        try:
+            return self.place.gpus().lease()
+        except SandboxError as error:
+            if not part.interprets:
+                raise
+            notes.append(f"kernels ran in Triton's interpreter, and nothing was timed: {error}")
+            return nullcontext()
 
     def _check(
         self, part: Part, packed: Packed, check: Check, seed: int, submission: Callable[..., Submission]

@@ -112,14 +112,21 @@ class Referee:
     def before(self) -> None:
         """Overwrite the card's caches, and note its clocks."""
         self._ask("flush", 512 // self._small)
+        self.note_clocks()
+
+    def note_clocks(self) -> None:
+        """Note the card's clocks."""
         for name, mhz in self._card.clocks().items():
             self._clocks.setdefault(name, []).append(mhz)
 
     def after(self, arguments: Sequence[Any], wall: float) -> None:
         """Raise StudentError where `wall` seconds are less than the card needs for a call with these arguments."""
-        if self._least is None:
-            return
-        moved, operations = self._least(arguments)
+        if self._least is not None:
+            self.require(self._least(arguments), wall)
+
+    def require(self, least: tuple[float, float], wall: float) -> None:
+        """Raise StudentError where `wall` seconds are less than the card needs for so many bytes and operations."""
+        moved, operations = least
         floor = max(moved / self.bounds["bytes"], operations / self.bounds["operations"])
         if wall < SHORT_OF * floor:
             raise StudentError(

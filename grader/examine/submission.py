@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from grader.examine import weaker
-from grader.examine.asking import Asking
 from grader.examine.checks import (
     Failed,
     Line,
@@ -22,6 +21,8 @@ from grader.examine.checks import (
 from grader.examine.compare import Contender, Side, race
 from grader.examine.gpu_race import Least, Referee
 from grader.examine.job import Job
+from grader.examine.kernels.asking import Kernels
+from grader.examine.kernels.launching import Launch, fields
 from grader.examine.run import Run
 from grader.examine.service.race import Rival
 from grader.examine.service.serve import Server
@@ -30,10 +31,13 @@ from grader.examine.suite.trial import Suite
 from grader.sandbox.build import Limits
 from grader.sandbox.packed import Packed
 
+if TYPE_CHECKING:
+    import torch
+
 T = TypeVar("T")
 
 
-class Submission(Asking):
+class Submission(Kernels):
     """What a check is given as `sub`."""
 
     def call(self, target: str, *args: Any, wall: float | None = None, **kwargs: Any) -> Run:
@@ -158,6 +162,47 @@ class Submission(Asking):
         with contextlib.closing(referee):
             watched = lambda *told: referee.watch(start(*told))  # noqa: E731
             self._race(target, against, watched, inputs, threshold, verify, warmup, clock, cpus, wall)
+
+    def launch(self, target: str, launch: Launch, *, wall: float | None = None) -> list[torch.Tensor] | None:
+        """Launch the kernel `"module:name"`, of Triton or a text of PTX, and return what it wrote to each `Out`.
+
+        The student's sandbox compiles it; a process of ours launches it on the part's GPU, and none of the student's
+        is there. Without a GPU Triton's interpreter runs it in the student's sandbox, and None comes where that
+        cannot be: the check is then *not measured*. `wall` bounds compiling, and the launch, in seconds. Raises
+        StudentError where the kernel is refused or breaks, Failed where it writes to what is not its own.
+        """
+        self.asked(target, fields(launch))
+        self._require(target)
+        return self._launched(target, launch, wall)
+
+    def compare_launches(
+        self,
+        target: str,
+        inputs: Callable[[], Launch],
+        *,
+        against: str,
+        threshold: float,
+        verify: Callable[[list[torch.Tensor], list[torch.Tensor]], None],
+        least: Callable[[Launch], tuple[float, float]] | None = None,
+        warmup: int = 2,
+        wall: float = 10,
+    ) -> None:
+        """Expect the kernel `target` to be at least `threshold` times as fast as the kernel `against` on the GPU.
+
+        As `compare`, with one launch a call, each in a context of its own. `inputs` returns a `Launch` with new
+        numbers each time; for every other combination of kinds, constants and settings a kernel is compiled.
+        `verify(written, by_the_reference)` gets what `launch` returns. `least(launch)` returns the bytes and
+        operations that a launch needs; if nothing is said, each tensor that comes in is read once. Without a GPU the
+        kernel is compiled, and the check is *not measured*.
+        """
+
+        def plain() -> list[Any]:
+            told = fields(inputs())
+            self.asked(target, told)
+            return told
+
+        self._require(target)
+        self._raced(target, plain, against, threshold, verify, least, warmup, wall)
 
     def serve(
         self,

@@ -8,6 +8,13 @@ from pathlib import Path
 from grader.course import Assignment, Course, Part
 from grader.tree import MAX_BYTES, MAX_FILES
 
+# What `grader check` does where there is no GPU; True where the course says that kernels are interpreted.
+_WITHOUT = {
+    False: "`grader check` needs one, too.",
+    True: "Without one, `grader check` runs your kernels in Triton's interpreter, which says whether their numbers "
+    "are right; their speed is then not measured, and has no points yet.",
+}
+
 
 def write(course: Course, released: list[str], target: Path, makefile: Path) -> None:
     """Write the three to `target`; of the Makefile, the targets that work without the sources."""
@@ -77,6 +84,9 @@ def hand_in(course: Course, assignments: list[Assignment]) -> str:
         lines += [_row(part) for part in assignment.parts.values()]
         memory = ", ".join(f"{part.memory >> 20} MiB" for part in assignment.parts.values())
         lines += ["", f"Memory while a check runs, part by part: {memory}, all of its processes together."]
+        for part in assignment.parts.values():
+            if part.gpus:
+                lines += ["", f"Part {part.number} is graded on a GPU. {_WITHOUT[part.interprets]}"]
         if any(part.extras for part in assignment.parts.values()):
             lines += [
                 "Extras count on top: without them all points are within reach, with them more than all."

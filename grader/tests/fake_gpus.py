@@ -59,18 +59,25 @@ class FakeGpus:
         aside.replace(self.state)
 
 
-def build_library(folder: Path) -> Path:
-    """Compile the stand-in for NVML under the name that its binding asks the linker for."""
-    library = folder / "libnvidia-ml.so.1"
-    source = Path(__file__).with_name("fake_nvml.c")
+def build_library(folder: Path, name: str = "libnvidia-ml.so.1", source: str = "fake_nvml.c") -> Path:
+    """Compile a stand-in, such as NVML's, under the name that its users ask the linker for."""
+    library = folder / name
     try:
         subprocess.run(
-            ["cc", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library, source],
+            [
+                "cc",
+                "-shared",
+                "-fPIC",
+                f"-Wl,-soname,{name}",
+                "-o",
+                library,
+                Path(__file__).with_name(source),
+            ],
             check=True,
             capture_output=True,
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no C compiler makes the stand-in for NVML: {error}")
+        pytest.skip(f"no C compiler makes the stand-in {name}: {error}")
     return library
 
 

@@ -53,6 +53,15 @@ def test_a_part_gets_the_gpus_that_the_course_names(tmp_path, says, gpus):
     assert Course.load(tmp_path).assignment("hw").part(1).gpus == gpus
 
 
+def test_what_stands_in_for_a_gpu_is_the_interpreter_or_nothing(tmp_path):
+    write(tmp_path, GOOD.replace('memory = "512MiB"', 'gpus = 1, without_gpu = "interpreter"'))
+    assert Course.load(tmp_path).assignment("hw").part(1).interprets
+    for says in ('gpus = 1, without_gpu = "cpu"', 'without_gpu = "interpreter"'):
+        write(tmp_path, GOOD.replace('memory = "512MiB"', says))
+        with pytest.raises(CourseError, match=r'without_gpu is .*; it is "interpreter", beside gpus = 1'):
+            Course.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

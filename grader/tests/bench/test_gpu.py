@@ -43,6 +43,7 @@ def test_every_step_runs_and_one_that_breaks_stops_no_other(tmp_path, tmp_path_f
     found = bench.run(Cards(locks=Locks(tmp_path / "locks"), **fake.options), tmp_path, told)
     # A kernel of Triton runs on no processor, and says so.
     assert "broke" in found.pop("Triton")
+    assert "the driver's library cannot be loaded" in found.pop("kernels as data")["broke"]
     assert {name: step["broke"] for name, step in found.items() if "broke" in step} == {}
     assert found["a worker attaches"]["largest error"] == 0
     assert found["what the sandbox has"]["nodes"] == ["nvidia-uvm", "nvidia0", "nvidiactl"]

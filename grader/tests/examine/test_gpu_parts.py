@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from grader.examine.cards import Cards
 from grader.examine.compare import Contender
 from grader.sandbox.build import SandboxError
 from grader.sandbox.lease import Locks
+from grader.steps.front_page import hand_in
 from grader.tests.conftest import HIDDEN, PUBLIC, RIGHT
 from grader.tests.fake_gpus import FakeGpus, build_library, uuid
 
@@ -127,6 +129,62 @@ def test_a_part_that_asks_for_a_gpu_where_there_is_none_is_not_graded(
     (tmp_path / "sums.py").write_text(SEES)
     with pytest.raises(SandboxError, match="no GPU of NVIDIA's can be used here"):
         examiner.examine(part, tmp_path)
+
+
+DOUBLES = """
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def doubles(x, out, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    tl.store(out + at, 2 * tl.load(x + at, mask=at < n), mask=at < n)
+"""
+LAUNCHES = '''
+from grader.checks import Launch, Out, check, expect_equal
+
+
+def doubled(sub):
+    return Launch([sub.rng.normal((40,)), Out((40,)), 40], [1], {"BLOCK": 64})
+
+
+@check(item="total", points=3)
+def it_doubles(sub):
+    """It doubles."""
+    launch = doubled(sub)
+    out = sub.launch("sums:doubles", launch)
+    if out is not None:
+        expect_equal(out[0], 2 * launch.arguments[0], of="the double")
+
+
+@check(item="spread", points=1)
+def it_is_fast(sub):
+    """It is fast."""
+    sub.compare_launches("sums:doubles", lambda: doubled(sub), against="ref:doubles", threshold=1,
+                         verify=lambda mine, right: expect_equal(mine[0], right[0], of="the double"))
+'''
+
+
+def test_where_the_course_says_so_kernels_are_interpreted_without_a_gpu_and_their_speed_earns_nothing(
+    part, examiner, fake, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(examiner.place, "cards", None)
+    monkeypatch.setenv("FAKE_NVML", "/nowhere")
+    part.checks_public.write_text(LAUNCHES)
+    (part.source / "checks" / "ref.py").write_text(DOUBLES)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "sums.py").write_text(DOUBLES)
+    part = replace(part, interprets=True)
+    report = examiner.examine(part, tmp_path / "work")
+    assert [(one.verdict, one.points) for one in report.checks] == [("pass", 3), ("not measured", 0)]
+    assert report.checks[1].why == "speed of the kernel: without a GPU kernels run in Triton's interpreter"
+    course = Course.load(part.source.parents[1])
+    told = hand_in(course, [replace(course.assignment("hw1"), parts={1: part})])
+    assert "`grader check` runs your kernels in Triton's interpreter" in told
+    assert any(
+        note.startswith("kernels ran in Triton's interpreter, and nothing was timed") for note in report.notes
+    )
 
 
 @pytest.fixture

@@ -342,3 +342,30 @@ def texts_are_the_targets(sub):
     public().expect_chances(public().counted(third, 4, of="last token"), target[2].tolist(), of="last token")
     kept = (found[:, :2] == drafts) | (found[:, 1:] < 0)
     expect(bool(kept.all()), "what stands before the last token of a list is not the draft's")
+
+
+# --- add_norm ---------------------------------------------------------------------------------------------------
+
+
+@check(
+    item="add_norm",
+    points=0.25,
+    wall=120,
+    hint="The square of 256 is more than float16 can hold.",
+    forgeable="as the public check of this item",
+)
+def large_rows_do_not_overflow(sub):
+    """`out` of five rows of 512 elements around 1,000, as many as the block has: squares do not fit into float16."""
+    public().expect_normalised(sub, 5, 512, 1000.0, 1e-5, ["out"])
+
+
+@check(
+    item="add_norm",
+    points=0.25,
+    wall=120,
+    hint="eps is added to the mean of the squares, under the root.",
+    forgeable="as the public check of this item",
+)
+def small_rows_are_damped(sub):
+    """`out` of four rows of 256 elements around 0.002, as many as the block has, with an eps from 1e-5 to 2e-5."""
+    public().expect_normalised(sub, 4, 256, 2e-3, float(sub.rng.uniform(1e-5, 2e-5, (1,))[0]), ["out"])

@@ -7,7 +7,17 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import chi2
 
-from grader.checks import Failed, StudentError, check, expect, expect_at_most, expect_close, expect_equal
+from grader.checks import (
+    Failed,
+    Launch,
+    Out,
+    StudentError,
+    check,
+    expect,
+    expect_at_most,
+    expect_close,
+    expect_equal,
+)
 
 # Seconds for one run, only to end what hangs; longer where the machine is slow. An honest one takes under a second.
 WALL = 20
@@ -608,3 +618,40 @@ def the_first_token_is_the_targets(sub):
         same = int((found[:, 0] == drafts[:, 0]).sum())
         of = f"first tokens that are the draft's, and others, draft {case + 1}"
         expect_chances([same, 5000 - same], [stays, 1 - stays], of=of)
+
+
+# --- add_norm ---------------------------------------------------------------------------------------------------
+
+INTERPRETED = (
+    "without a GPU Triton's interpreter runs in the student's process, which could compute without the kernel"
+)
+
+
+def expect_normalised(sub, rows, columns, size, eps, names=("total", "out")):
+    """Launch the kernel on `rows` of `columns` elements of this size, and compare those tensors that it writes."""
+    x, residual = (sub.rng.normal((rows, columns), std=size, dtype=torch.float16) for _ in range(2))
+    weight, out = sub.rng.uniform(0.5, 1.5, (columns,)), Out((rows, columns), "float16")
+    block = 1 << (columns - 1).bit_length()
+    launch = Launch([x, residual, weight, out, out, columns, eps], [rows], {"BLOCK": block})
+    written = sub.launch("add_norm:add_norm", launch)
+    if written is None:
+        return
+    total = x.double() + residual.double()
+    root = (total.square().mean(1, keepdim=True) + eps).sqrt()
+    both = {"total": (written[0], total), "out": (written[1], total / root * weight)}
+    for name in names:
+        found, right = both[name]
+        expect_close(found.double(), right, atol=1e-6, rtol=2e-3, why="float16 has 11 bits", of=name)
+
+
+@check(
+    item="add_norm",
+    points=0.5,
+    wall=EXPORT_WALL,
+    hint="A block is longer than a row: what lies behind its end must not be in the sum, and not be written.",
+    forgeable=INTERPRETED,
+)
+def rows_are_added_and_normalised(sub):
+    """Three to six rows, of 90 to 120 and of 520 to 1,000 elements around 1."""
+    for low, high in ((90, 120), (520, 1000)):
+        expect_normalised(sub, sub.rng.integers(3, 7), sub.rng.integers(low, high), 1.0, 1e-5)
