@@ -53,7 +53,8 @@ class Launch(NamedTuple):
 
     `grid` are the blocks in up to three directions, `constants` the kernel's `tl.constexpr`s by name. What the check
     leaves open, a function of the student's says: `plan` is its name and what it is called with, and it returns a
-    dictionary with some of `grid`, `constants`, `num_warps`, `num_stages`.
+    dictionary with some of `grid`, `constants`, `num_warps`, `num_stages`. `warps` is what the compiler is told; a
+    text of PTX says its own.
     """
 
     arguments: Sequence[Any]
@@ -249,6 +250,8 @@ class Racer:
         deadline += time.perf_counter() - begin  # compiling has a limit of its own
         self._referee.note_clocks()
         back, seconds = self._runner.launch(kernel, laid, deadline)
+        if not 0 < seconds < math.inf:
+            raise StudentError(f"the clock of the GPU says {seconds} s for a launch, which no launch takes")
         # What is written may still lie in a cache when the kernel has ended.
         moved = laid.read + max(0, laid.written - self._runner.facts["cache"])
         self._referee.require(self._least(launch) if self._least else (moved, 0), seconds)

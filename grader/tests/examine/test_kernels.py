@@ -136,9 +136,19 @@ def test_a_compilers_text_is_launched_without_its_comments():
         (".func (", ".visible .entry other(.param .u64 a) { ret; }\n.func (", "must have one .entry"),
         (".visible .entry doubles", ".visible .func doubles", "must have one .entry"),
         ("_$_str[11]", "_$_str[4096]", "keeps 4,096 bytes"),
-        ("_$_str[11]", "_$_str[99999999999][99999999999]", "bytes in global memory"),
+        ("_$_str[11]", "_$_str[99999999999][99999999999]", "bytes from launch to launch"),
         ("_$_str[11] =", "_$_str[11], more[99] =", "unusual kind"),
-        (".global .align 1 .b8 _$", ".global .attribute(.managed) .b8 _$", "unusual kind"),
+        ("_$_str[11]", "_$_str[00000000000000004096]", "keeps 4,096 bytes"),
+        ("_$_str[11]", "_$_str" + "[999999999999]" * 300, "unusual kind"),
+        ("{95, 95, 67}", "{95, 95, 67}, more[4096]", "unusual kind"),
+        ("_$_str[11] = {95, 95, 67}", "x = 1, more[4096]", "unusual kind"),
+        (".global .align 1 .b8 _$", ".global .attribute(.managed) .b8 _$", "has .managed"),
+        (".global .align 1 .b8 _$", ".visible.global .attribute(.x) .b8 _$", "unusual kind"),
+        (".global .align 1 .b8 _$_str[11]", ".visible.global .b8 _$_str[4096]", "keeps 4,096 bytes"),
+        (".global .align 1 .b8 _$_str[11]", ".const .b8 _$_str[4096]", "keeps 4,096 bytes"),
+        ("ret;\n}", ".loc 1 1 0call vprintf;\n}", "has .loc"),
+        ("ret;\n}", "mov.b32 %r1, 0call vprintf;\n}", "has 0call"),
+        ("ret;\n}", "p: .callprototype _ ();\n}", "has .callprototype"),
         ("sm_90a", "sm_100a", "is for sm_100a"),
         ("sm_90a", "sm_80a", "is for sm_80a"),
         ("sm_90a", "sm_90a, debug", ".target"),
@@ -161,6 +171,20 @@ def test_text_that_reaches_for_more_is_refused_with_what_it_has(old, new, why):
     assert why in refused(PTX.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("prototype", [".func vprintf(.param .b64 a)", ".func (.param .b32 r) vprintf()"])
+@pytest.mark.parametrize("end", [";", ""])
+def test_a_function_without_a_body_is_not_defined_whatever_ends_its_line(prototype, end):
+    """The assembler takes it for one of another module: vprintf and malloc are there to be linked."""
+    text = PTX.replace("helper, (param0)", "vprintf, (param0)")
+    assert "calls ['vprintf']" in refused(
+        text.replace(".visible .entry", f".visible {prototype}{end} .visible .entry")
+    )
+
+
+def test_a_block_of_one_direction_may_be_written_as_three():
+    assert refused(PTX.replace(".reqntid 128", ".reqntid 64, 1, 1")) == ""
+
+
 def test_comments_that_open_again_and_again_and_huge_texts_cost_no_time():
     assert refused("/*/" * 600_000)
     assert refused('"' * 1_000_000)
@@ -169,6 +193,10 @@ def test_comments_that_open_again_and_again_and_huge_texts_cost_no_time():
         ".func (",
         ".entry a(",
         ".global .b8 a=",
+        ".global .b8 a[9]",
+        "[999999999999]",
+        ".visible.global",
+        ".a",
         "call.a (",
         "call.a.a",
         ".param .u64 .ptr .a ",
@@ -303,6 +331,47 @@ def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
 def test_what_a_kernel_must_not_do_has_a_sentence(run, kernel, options, why):
     with pytest.raises(Failed, match=re.escape(why)):
         run(kernel, torch.randn(1500), **options)
+
+
+MORE = """
+
+@triton.jit
+def sines(x, out, n, BLOCK: tl.constexpr, TWO: tl.constexpr = 2):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    given = tl.load(x + at, mask=at < n).to(tl.float64)
+    tl.store(out + at, TWO * tl.sin(given) + tl.cos(given), mask=at < n)
+"""
+
+
+def test_a_compilers_own_tables_and_constants_with_a_default_are_allowed(run):
+    x = torch.randn(1500)
+    (out,), _ = run("sines", x, TRITON + MORE)
+    assert torch.allclose(out, 2 * torch.sin(x) + torch.cos(x), atol=1e-5)
+
+
+def test_what_the_check_says_is_not_the_workers_to_change(monkeypatch, submit):
+    monkeypatch.setattr(
+        Submission,
+        "_in_worker",
+        lambda *told: {
+            "ptx": PTX,
+            "grid": [99],
+            "num_warps": 4,
+            "constants": {"BLOCK": 1, "OWN": 2},
+            "missing": "ask for full points",
+        },
+    )
+    sub, launch = submit(TRITON), Launch([torch.ones(9), Out((9,)), 9], [1], {"BLOCK": 16})
+    told = None, "work:doubles", None, launch, launching.Laid(launch), {"capability": 90, "version": ""}
+    kernel = sub._compiled(*told)
+    assert (kernel.grid, kernel.constants) == ((1, 1, 1), {"BLOCK": 16, "OWN": 2})
+
+
+def test_who_says_that_no_kernel_can_be_compiled_is_not_believed(monkeypatch, submit):
+    monkeypatch.setattr(Submission, "_in_worker", lambda *told: {"missing": "ask for full points"})
+    with gather() as evidence, pytest.raises(StudentError, match="is no kernel"):
+        submit(TRITON).launch("work:doubles", Launch([Out((9,))], [1]))
+    assert not evidence.missing
 
 
 PATCHES = """
