@@ -9,8 +9,8 @@ def add_norm(x, residual, weight, total, out, columns, eps, BLOCK: tl.constexpr)
     """Program i, for row i: total = x + residual, out = total / sqrt(mean(total**2) + eps) * weight.
 
     x, residual, total and out are float16 [rows, columns], one row behind the other, weight is float32 [columns].
-    `x`, `residual` and `weight` are read, `total` and `out` written. All is computed in float32 (Zhang and Sennrich
-    2019). BLOCK is the smallest power of two that is not below `columns`.
+    `x`, `residual` and `weight` are read, `total` and `out` written. All is computed in float32, and stored as
+    float16 (Zhang and Sennrich 2019). BLOCK is the smallest power of two that is not below `columns`.
     """
     ### BEGIN SOLUTION
     at = tl.arange(0, BLOCK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 SETTINGS = ("constants", "grid", "num_stages", "num_warps", "shared")  # what a plan may say
+NO_GPU = "there is no GPU where a kernel is compiled"
 SCALARS = {"i32": ctypes.c_int32, "i64": ctypes.c_int64, "fp32": c_float}
 
 
@@ -53,10 +55,11 @@ def compiled(
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.compiler import get_ptx_version_from_options, ptx_get_version
     from triton.compiler import ASTSource
+    from triton.compiler.errors import CompilationError as Theirs
     from triton.runtime.jit import JITFunction
 
     if not isinstance(found, JITFunction):
-        raise TypeError(f"{target} is neither a function with @triton.jit alone nor a text of PTX")
+        raise TypeError(f"{target.partition(':')[2]} {_what_it_is(found)}")
     if "NotImplementedError" in found.fn.__code__.co_names:  # a stub, which Triton cannot compile
         raise NotImplementedError(f"not implemented yet: {target.partition(':')[2]}")
     names, constants = list(found.arg_names), told["constants"]
@@ -71,6 +74,11 @@ def compiled(
         **dict.fromkeys(names, "constexpr"),
         **{names[p]: k for p, k in zip(places, kinds, strict=True)},
     }
+    for parameter in found.params:
+        if parameter.name in constants and not parameter.is_constexpr:
+            raise TypeError(
+                f"{parameter.name} is to be known to the compiler: write {parameter.name}: tl.constexpr"
+            )
     attributes = {(places[number],): [["tt.divisibility", 16]] for number in hints}
     options = {name: told[name] for name in ("num_warps", "num_stages") if name in told}
     if version:  # the driver may be older than the compiler, and newer than its assembler
@@ -79,7 +87,12 @@ def compiled(
     source = ASTSource(fn=found, signature=signature, constexprs=constants, attrs=attributes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a default that the next version changes
-        result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        try:
+            result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        except Theirs as error:
+            raise _with_its_place(error, module, Theirs) from None
+        except RuntimeError as error:
+            raise RuntimeError(_plainly(str(error))) from None
     if scratch := result.metadata.global_scratch_size + result.metadata.profile_scratch_size:
         raise ValueError(f"{target} asks for {scratch} bytes of scratch memory, which a launch does not give")
     if (ctas := result.metadata.num_ctas) != 1:
@@ -106,13 +119,61 @@ def interpreted(
             del sys.modules[name]
     _, kernel = _found(target)
     given = [_tensor(image, *one) if isinstance(one, tuple) else one for one in arguments]
-    kernel[tuple(grid)](*given, **constants)
+    try:
+        kernel[tuple(grid)](*given, **constants)
+    except Exception as error:
+        # Triton's own says neither the kind nor the place of what it was raised from.
+        if type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
+            raise error.__cause__ from None
+        raise
     return image
+
+
+class CompilationError(SyntaxError):
+    """What Triton's compiler says, with the line that it is about in place of an excerpt of twelve."""
+
+
+def _with_its_place(error: Any, module: Any, kind: type[Exception]) -> CompilationError:
+    while isinstance(error.__cause__, kind):  # a helper's, of which the kernel's own says nothing
+        error = error.__cause__
+    why = str(error.error_message or error.__cause__ or "").strip()
+    text = inspect.getsource(module)
+    first = text.find(error.src) if error.src else -1
+    line = text.count("\n", 0, first) + getattr(error.node, "lineno", 1) if first >= 0 else 0
+    code = text.splitlines()[line - 1] if line else ""
+    return CompilationError(why, (module.__file__ if line else "", line, 0, code))
+
+
+def _what_it_is(found: Any) -> str:
+    kind = type(found).__name__
+    if kind == "InterpretedFunction":
+        return "is made for the interpreter: do not set TRITON_INTERPRET in the module, but in the shell"
+    if kind in ("Autotuner", "Heuristics"):
+        return f"has another decorator around @triton.jit ({kind}): the check gives every setting"
+    if callable(found):
+        return f"is a {kind} without @triton.jit"
+    return f"is a {kind}, no function with @triton.jit"
+
+
+def _plainly(why: str) -> str:
+    """Return what the student can do something about, where the compiler's words do not say it."""
+    if found := re.search(
+        r"Unsupported function referenced: <(?:built-in )?(?:function|method|ufunc) '?(\w+)", why
+    ):
+        return f"the kernel calls {found[1]}, no function of Triton's: use tl's own; a helper needs @triton.jit too"
+    if "PassManager" in why:
+        return f"Triton's compiler gives up ({why}). Does a kernel return a value? It has to store it"
+    return why
 
 
 def _found(target: str) -> tuple[Any, Any]:
     name, _, kernel = target.partition(":")
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except RuntimeError as error:
+        if "active drivers" in str(error):
+            error.args = (f"{NO_GPU}: no launch, and no question for a device, while the module is imported",)
+        raise
     if not hasattr(module, kernel):
         raise AttributeError(f"{name}.py defines no {kernel}")
     return module, getattr(module, kernel)

@@ -112,23 +112,23 @@ class Laid:
         """Return what the kernel has written, a tensor for each `Out`; raises Failed where it wrote elsewhere too."""
         if not isinstance(back, torch.Tensor) or back.dtype != torch.uint8 or back.shape != self.block.shape:
             raise StudentError("what came back of the launch is not what went there")
-        found, here = [], 0
+        found, here, behind = [], 0, ""
         for place, value in enumerate(self.values):
             if not isinstance(value, tuple):
                 continue
             first, shape, dtype = value
             end = first + _bytes(shape, dtype)
             if not torch.equal(back[here:first], self.block[here:first]):
-                raise Failed(f"the kernel writes beyond its tensors, before argument {place + 1}")
+                raise Failed(f"the kernel writes outside its tensors, {behind}before argument {place + 1}")
             if place in self._outs:
                 data = back[first:end].clone()
                 kind = getattr(torch, dtype)
                 found.append((data.ne(0) if kind is torch.bool else data.view(kind)).reshape(shape))
             elif not torch.equal(back[first:end], self.block[first:end]):
                 raise Failed(f"the kernel changes argument {place + 1}, which it is only to read")
-            here = end
+            here, behind = end, f"behind argument {place + 1} or "
         if not torch.equal(back[here:], self.block[here:]):
-            raise Failed("the kernel writes beyond its tensors, after the last one")
+            raise Failed("the kernel writes outside its tensors, behind the last one")
         return found
 
 

@@ -316,12 +316,12 @@ def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
 @pytest.mark.parametrize(
     ("kernel", "options", "why"),
     [
-        ("beyond", {}, "writes beyond its tensors, after the last"),
+        ("beyond", {}, "writes outside its tensors, behind the last"),
         ("changes", {}, "changes argument 1"),
         ("stub", {}, "not implemented yet: stub"),
         ("shouts", {}, "stands alone, without printf"),
         ("missing", {}, "work.py defines no missing"),
-        ("plan", {}, "neither a function with @triton.jit alone nor a text"),
+        ("plan", {}, "plan is a function without @triton.jit"),
         ("doubles", {"constants": {"SIZE": 4}}, "it takes"),
         ("doubles", {"grid": None, "plan": ["no_plan", 1]}, "no_plan must return a dictionary"),
         ("doubles", {"grid": None, "plan": ["vast", 1]}, "a number of blocks in the grid must be"),
@@ -372,6 +372,36 @@ def test_who_says_that_no_kernel_can_be_compiled_is_not_believed(monkeypatch, su
     with gather() as evidence, pytest.raises(StudentError, match="is no kernel"):
         submit(TRITON).launch("work:doubles", Launch([Out((9,))], [1]))
     assert not evidence.missing
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("return value * 2", "return tl.twice(value)", r"has no attribute 'twice'.*line 7"),
+        ("return value * 2", "return undefined(value)", r"undefined is not defined.*line 7"),
+        ("twice(tl.load", "torch_like(tl.load", r"torch_like is not defined.*line 12"),
+        ("@triton.jit\ndef twice", "def twice", "the kernel calls twice, no function of Triton's"),
+        ("n, BLOCK: tl.constexpr", "n, BLOCK", "write BLOCK: tl.constexpr"),
+        (
+            "@triton.jit\ndef doubles",
+            "@triton.autotune([], [])\n@triton.jit\ndef doubles",
+            "another decorator around",
+        ),
+        (
+            "\nimport triton\n",
+            "\nimport os\nos.environ['TRITON_INTERPRET'] = '1'\nimport triton\n",
+            "in the shell",
+        ),
+        ("def plan(n)", "doubles[(1,)](1, 2, 3, 4)\ndef plan(n)", "no launch, and no question for a device"),
+    ],
+)
+def test_what_triton_refuses_is_told_with_its_reason_and_its_line(run, old, new, why):
+    """Triton's own words begin with twelve lines of source, and only the beginning of a long text is shown."""
+    assert old in TRITON
+    with pytest.raises(StudentError) as failed:
+        run("doubles", torch.randn(4), TRITON.replace(old, new, 1))
+    told = f"{failed.value.why} {failed.value.yours}"
+    assert re.search(why, told), told
 
 
 PATCHES = """
@@ -504,8 +534,8 @@ def test_nothing_of_a_students_runs_where_the_card_is(on_card):
 @pytest.mark.parametrize(
     ("kernel", "why"),
     [
-        ("beyond", "writes beyond its tensors, after the last one"),
-        ("before", "writes beyond its tensors, before argument 2"),
+        ("beyond", "writes outside its tensors, behind the last one"),
+        ("before", "writes outside its tensors, behind argument 1 or before argument 2"),
         ("changes", "changes argument 1"),
         ("crashes", "stopped at the kernel: CUDA_ERROR_ILLEGAL_ADDRESS, a fault of the stand-in"),
         ("no_ptx", "CUDA_ERROR_INVALID_PTX, a fault of the stand-in: line 1; syntax error"),

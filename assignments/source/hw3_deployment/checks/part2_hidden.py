@@ -350,7 +350,7 @@ def texts_are_the_targets(sub):
 @check(
     item="add_norm",
     points=0.25,
-    wall=120,
+    wall=60,
     hint="The square of 256 is more than float16 can hold.",
     forgeable="as the public check of this item",
 )
@@ -362,8 +362,8 @@ def large_rows_do_not_overflow(sub):
 @check(
     item="add_norm",
     points=0.25,
-    wall=120,
-    hint="eps is added to the mean of the squares, under the root.",
+    wall=60,
+    hint="eps is added to the mean of the squares, under the root. It is the eps that is given, not 1e-5.",
     forgeable="as the public check of this item",
 )
 def small_rows_are_damped(sub):
