@@ -284,14 +284,11 @@ class Job:
 
         0 where a worker has gone: its cables went with it, and what was on the way to it counts as such an attempt.
         """
-        if not self._place.isolated:
-            return 0
-        counters = [Path(f"/proc/{pid}/net/snmp") for pid in self._pids.values()]
-        try:
+        counters = [Path(f"/proc/{pid}/net/snmp") for pid in self._pids.values() if self._place.isolated]
+        with contextlib.suppress(OSError):
             count = sum(network.without_route(file.read_text()) for file in counters)
             return count if all(file.exists() for file in counters) else 0
-        except OSError:
-            return 0
+        return 0
 
     def end(self) -> None:
         """Kill every process of the job, without waiting until they are gone."""
