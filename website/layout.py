@@ -204,7 +204,10 @@ def _front(weeks: list[Path], assignments: list[Assignment]) -> str:
         _captioned("Homework", [f"homework/{one.name}/index" for one in assignments]),
         _captioned("All of it", ["claims", *["progress"] * bool(assignments), "simulators/index", "topics"]),
     ]
-    return "\n".join([intro, "", _text(HERE / "pages" / "front.md"), "## Syllabus", syllabus, *trees])
+    told = _text(HERE / "pages" / "front.md")
+    if assignments:  # a site of one week has no homework
+        told += "[Progress](progress.md) shows how far you are with the homework, from a file of yours.\n\n"
+    return "\n".join([intro, "", told, "## Syllabus", syllabus, *trees])
 
 
 def _captioned(caption: str, pages: list[str]) -> str:

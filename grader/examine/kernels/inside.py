@@ -63,8 +63,8 @@ def compiled(
     if "NotImplementedError" in found.fn.__code__.co_names:  # a stub, which Triton cannot compile
         raise NotImplementedError(f"not implemented yet: {target.partition(':')[2]}")
     names, constants = list(found.arg_names), told["constants"]
-    own = {one.name: one.default for one in found.params if one.is_constexpr and one.has_default}
-    constants = {**own, **constants}
+    defaults = {one.name: one.default for one in found.params if one.is_constexpr and one.has_default}
+    constants = {**defaults, **constants}
     places = [place for place, name in enumerate(names) if name not in constants]
     if len(places) != len(kinds) or not constants.keys() <= set(names):
         raise TypeError(
