@@ -67,7 +67,7 @@ def unpack(tree: bytes | bytearray, blobs: memoryview) -> tuple[Any, list[memory
     if _has_too_many(tree):
         raise WireError("a message of too many values")
     try:
-        message = json.loads(tree)
+        message = json.loads(tree.decode())  # by itself it looks for three encodings first
         sizes = message["b"]
         if len(sizes) > MAX_COUNT or sum(sizes) != blobs.nbytes or any(size < 0 for size in sizes):
             raise WireError("blob sizes do not add up")
@@ -100,8 +100,15 @@ def _has_too_many(tree: bytes | bytearray) -> bool:
 class Frames:
     """Assembles frames from the bytes that arrive on a socket, in whatever pieces they come."""
 
-    def __init__(self, decode: Callable[[bytes | bytearray, memoryview], Any] = decode) -> None:
-        self._decode = decode
+    def __init__(
+        self, decode: Callable[[bytes | bytearray, memoryview], Any] = decode, *, ahead: int = 0
+    ) -> None:
+        """One read may take `ahead` bytes beyond a frame's head: a whole frame, where frames are short.
+
+        What is read of the next frame waits here, so nobody may wait for the socket to become readable, nor expect
+        anything else than frames on it.
+        """
+        self._decode, self._ahead = decode, ahead
         self._head = bytearray()
         self._body: bytearray | None = None
         self._filled = 0
@@ -118,29 +125,40 @@ class Frames:
         Raises Closed when the other side closed, WireError when what it sent cannot be a frame.
         """
         if self._body is None:
-            data = sock.recv(HEAD.size - len(self._head))
+            if not self._begin(sock):
+                # One read per call: a second one would wait for a worker that stops after the head.
+                return None
+        else:
+            count = sock.recv_into(memoryview(self._body)[self._filled :])
+            if not count:
+                raise Closed
+            self._filled += count
+        body = self._body
+        if body is None or self._filled < len(body):
+            return None
+        self._body = None
+        return (self._decode(body[: self._json], memoryview(body)[self._json :]),)
+
+    def _begin(self, sock: socket.socket) -> bool:
+        """Read the head of a frame, and with it what may be read ahead; return whether that can be all of it."""
+        if len(self._head) < HEAD.size:
+            data = sock.recv(HEAD.size + self._ahead - len(self._head))
             if not data:
                 raise Closed
             self._head += data
             if len(self._head) < HEAD.size:
-                return None
-            self._json, blobs = HEAD.unpack(self._head)
-            if self._json > MAX_JSON or blobs > MAX_BLOBS:
-                raise WireError("announced a message over the size limit")
-            if self._json == 0:
-                raise WireError("announced an empty message")
-            self._body, self._filled = bytearray(self._json + blobs), 0
-            # One read per call: a second one would wait for a worker that stops after the head.
-            return None
-        count = sock.recv_into(memoryview(self._body)[self._filled :])
-        if not count:
-            raise Closed
-        self._filled += count
-        if self._filled < len(self._body):
-            return None
-        body = self._body
-        self._body, self._head = None, bytearray()
-        return (self._decode(body[: self._json], memoryview(body)[self._json :]),)
+                return False
+        self._json, blobs = HEAD.unpack_from(self._head)
+        if self._json > MAX_JSON or blobs > MAX_BLOBS:
+            raise WireError("announced a message over the size limit")
+        if self._json == 0:
+            raise WireError("announced an empty message")
+        body = self._head[HEAD.size : HEAD.size + self._json + blobs]
+        self._head = self._head[HEAD.size + len(body) :]
+        self._filled = len(body)
+        body.extend(bytes(self._json + blobs - len(body)))
+        self._body = body
+        return self._filled > 0
 
 
 def receive(sock: socket.socket) -> Any:

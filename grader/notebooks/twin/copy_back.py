@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import struct
 import types
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from grader.notebooks.twin.values import Reference
 
 _MT19937 = 4 * 625  # bytes of its state: the key, and where in it the next number is
+_OBJECT = object.__basicsize__  # bytes of what each object of Python's begins with
 
 
 def random_state() -> dict[str, Any]:
@@ -60,7 +62,36 @@ class Generators:
             numpy = kind, keys.tobytes(), rest
         elif _is_usual():
             numpy = ctypes.string_at(bits.ctypes.state_address, _MT19937)
-        return random.getstate(), numpy, torch.get_rng_state().numpy().tobytes()
+        return _look_at_random(), numpy, torch.get_rng_state().numpy().tobytes()
+
+
+def _own_random() -> Any:
+    """Return the generator behind the functions of `random`, where they are as they have always been; else None."""
+    return getattr(random.random, "__self__", None)
+
+
+def _look_at_random() -> Any:
+    """Return what differs where the state of `random` does: the 625 words behind the object's head, if it has them.
+
+    `random.getstate` makes an integer of each, which takes ten times as long.
+    """
+    own = _own_random()
+    if own is None or id(own) != _PLAIN_RANDOM:
+        return random.getstate()
+    return ctypes.string_at(id(own) + _OBJECT, _MT19937), own.gauss_next
+
+
+def _plain_random() -> int:
+    """Return where the generator of `random` is, if its state lies as CPython has it; else 0."""
+    own = _own_random()
+    if type(own) is not random.Random:
+        return 0
+    words = struct.unpack("625I", ctypes.string_at(id(own) + _OBJECT, _MT19937))
+    _, (*key, place), _ = own.getstate()
+    return id(own) if words == (place, *key) else 0
+
+
+_PLAIN_RANDOM = _plain_random()
 
 
 def _is_usual() -> bool:

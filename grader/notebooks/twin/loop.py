@@ -12,11 +12,25 @@ PAUSE = (
 )
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that can seem to run."""
+
+    seems_to_run = False
+
+    def is_running(self) -> bool:
+        return self.seems_to_run or super().is_running()
+
+    def has_work(self) -> bool:
+        """Return whether a turn would do anything."""
+        # Of what a selector watches, one is the loop's own: the socket by which other threads wake it.
+        return bool(self._ready or self._scheduled) or len(self._selector.get_map()) > 1
+
+
 class Loop:
     """One event loop. It stands still between two calls of `run` and `call`."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
 
     def close(self) -> None:
         """Give the loop back; tasks that wait in it wait for ever."""
@@ -52,6 +66,15 @@ class Loop:
         """Return what the function returns, called while the loop runs; raises what it raises."""
         if self._loop.is_running():  # a call that comes while another one waits
             return function(*args)
+        if not self._loop.has_work():
+            # A turn of it would take a third of the time of a short call.
+            self._loop.seems_to_run = True
+            asyncio._set_running_loop(self._loop)
+            try:
+                return function(*args)
+            finally:
+                asyncio._set_running_loop(None)
+                self._loop.seems_to_run = False
         found: list[tuple[Any, BaseException | None]] = []
 
         def within() -> None:

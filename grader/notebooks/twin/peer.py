@@ -42,7 +42,7 @@ class Peer:
 
     def __init__(self, sock: socket.socket, names: dict[str, Any], classes: list[str]):
         self.sock, self.names, self.classes = sock, names, classes
-        self.frames = wire.Frames(wire.unpack)
+        self.frames = wire.Frames(wire.unpack, ahead=4096)
         self.nested = 0
 
     def writer(self) -> Writer:

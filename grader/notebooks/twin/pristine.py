@@ -232,7 +232,7 @@ class Pristine(Peer):
             self._show(output)
         if message["op"] == "exc":
             return None, self._error(message, reader)
-        if writer.tensors is not None:
+        if writer.tensors is not None and "call" in message:
             graph = Graph(self, message["call"], writer.tensors)
             reader.graft = lambda slot, value: graft(graph, slot, value)
         value = reader.read(message["v"])

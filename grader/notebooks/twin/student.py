@@ -7,6 +7,10 @@ import copy
 import operator
 import signal
 import socket
+
+# Those of `signal` make enumerations of what they are given and return, in six times the time.
+from _signal import SIG_IGN
+from _signal import signal as set_handler
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,7 +68,7 @@ class Student(Peer):
                 frame = self._result(message, reader)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                set_handler(signal.SIGALRM, SIG_IGN)
         except BaseException as error:
             frame = self._exception(error)
         self.sock.sendall(frame)
@@ -73,8 +77,13 @@ class Student(Peer):
         answer: dict[str, Any] = {"op": "ret"}
         value = self._do(message, reader, answer)
         writer = self.writer()
-        writer.tensors = answer.pop("tensors", None)
+        inputs = answer.pop("inputs", None)
+        writer.tensors = None if inputs is None else []
         answer["v"] = writer.write(value)
+        if writer.tensors:  # which the tests may ask for gradients
+            self._calls += 1
+            answer["call"] = self._calls
+            self._graphs[self._calls] = writer.tensors, inputs
         if "changed" in answer:
             writer.tensors, writer.by_value = None, True
             answer["back"] = [writer.write(value) for value in answer.pop("changed")]
@@ -97,7 +106,7 @@ class Student(Peer):
             return {name: self.names[name] for name in message["names"] if name in self.names}
         target = self._objects[message["id"]][0] if "id" in message else None
         args, kwargs = arguments(reader, message)
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        set_handler(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, message["wall"], REPEAT)
         return self.within(self._operate, operation, target, args, kwargs, message, reader, answer)
 
@@ -140,10 +149,7 @@ class Student(Peer):
         value = function(*args, **kwargs)
         if before is not None and self._snapshot(seen()) != before:
             answer["changed"] = seen()
-        self._calls += 1
-        answer["call"] = self._calls
-        answer["tensors"] = outputs = []
-        self._graphs[self._calls] = outputs, reader.tensors
+        answer["inputs"] = reader.tensors
         return value
 
     def _snapshot(self, values: list[Any]) -> Any:

@@ -1,83 +1,26 @@
 """The gradebook in PostgreSQL: a real server, thrown away afterwards."""
 
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from grader.bench import against_nbgrader as bench
-from grader.bench import kills
+from grader.bench import kills, postgres
 from grader.steps.grade import grade
-from grader.steps.release import release
-
-USER = "postgres"
-
-
-class Server:
-    """A PostgreSQL server that listens on a socket in its own folder only."""
-
-    def __init__(self, binaries: Path, folder: Path):
-        self.binaries, self.folder = binaries, folder
-        self.url = f"postgresql+psycopg://{USER}@/postgres?host={folder}"
-        # The server refuses to run as root.
-        self.user = {"user": USER, "group": USER} if os.geteuid() == 0 else {}
-        self._run("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
-        self.start()
-
-    def _run(self, name: str, *arguments: str) -> None:
-        command = [str(self.binaries / name), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self.user)
-
-    def start(self) -> None:
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
-        log = str(self.folder / "log")
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", log, "-w", "start")
-
-    def kill(self) -> None:
-        """Kill the server; its helpers notice in a moment, and until then no other can start."""
-        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 300
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
 
 
 @pytest.fixture
 def server():
-    pytest.importorskip(
-        "psycopg", reason="the driver is not installed: pip install -r requirements-server.txt"
-    )
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [shutil.which("initdb")]
-    if found[-1] is None:
-        pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, USER, USER)
-    try:
-        server = Server(Path(found[-1]).parent, folder)
+    if told := postgres.lacks():
+        pytest.skip(told)
+    with postgres.running() as server:
         yield server
-        server.stop()
-    finally:
-        shutil.rmtree(folder)
 
 
 def course_in(server, root, students):
     """Write the benchmark's course with its gradebook in the server."""
     bench.build_course(root, students)
-    config = root / "nbgrader_config.py"
-    config.write_text(config.read_text() + f"c.CourseDirectory.db_url = '{server.url}'\n")
-    (root / "gradebook.db").unlink()
-    release(root, bench.ASSIGNMENT)
+    postgres.move_in(root, server)
     return root
 
 
@@ -120,21 +63,5 @@ def wait_for_results(root, grading):
 
 def recorded(server, root):
     """Start the server again and return whom its gradebook holds."""
-    for number in range(600):
-        try:
-            server.start()
-            break
-        except subprocess.CalledProcessError:  # helpers of the one that was killed are still there
-            if number == 599:
-                raise
-            time.sleep(0.1)
-    engine = create_engine(server.url)
-    for _ in range(3000):
-        try:
-            with engine.connect() as connection:
-                connection.execute(text("select 1"))
-            break
-        except OperationalError:
-            time.sleep(0.1)
-    engine.dispose()
+    server.start()
     return kills.in_gradebook(root)

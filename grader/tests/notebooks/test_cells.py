@@ -1,7 +1,9 @@
 """Cells run as in a kernel: the same outputs, the same namespace, and a limit on everything."""
 
+import asyncio
 import os
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from grader.lean import nbformat
 from grader.notebooks.cells import MAX_TEXT, run_cells
+from grader.notebooks.twin.loop import Loop
 
 
 def run(*sources, wall=20.0):
@@ -149,6 +152,39 @@ def test_an_event_loop_runs_while_a_cell_runs_and_is_the_same_in_the_next(case):
 def test_a_loop_of_ones_own_is_refused_as_in_a_kernel():
     (outputs,) = run("import asyncio\nasyncio.run(asyncio.sleep(0))")
     assert "cannot be called from a running event loop" in outputs[-1]["evalue"]
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_function_that_a_test_calls_finds_the_loop_running_whether_or_not_it_has_work(waiting):
+    """With work in it the loop turns, without it only seems to."""
+    loop, turns = Loop(), []
+
+    async def begin():
+        running = asyncio.get_running_loop()
+        if waiting:
+            running.call_later(0.05, turns.append, 1)
+        return running
+
+    def function(one, two):
+        assert asyncio.get_running_loop() is running
+        assert running.is_running()
+        with pytest.raises(RuntimeError, match="already running"):
+            running.run_until_complete(asyncio.get_running_loop().create_future())
+        if one == two:
+            raise KeyError("equal")
+        running.call_soon(turns.append, 2)
+        return one + loop.call(lambda: two)
+
+    running = loop.run(begin())
+    time.sleep(0.1)
+    assert loop.call(function, 1, 2) == 3
+    with pytest.raises(KeyError, match="equal"):
+        loop.call(function, 1, 1)
+    assert not running.is_running()
+    assert sorted(turns) == ([1, 2] if waiting else [2])
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    loop.close()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grader.notebooks.names import names_of
+from grader.notebooks.twin import copy_back
 from grader.notebooks.twin.copy_back import Generators, put_back, random_state, set_random_state
 from grader.notebooks.twin.peer import CannotCross
 from grader.notebooks.twin.pristine import Pristine
@@ -313,6 +314,7 @@ def test_nan_and_infinity_survive():
 DRAWS = {
     "nothing": (lambda: None, []),
     "random": (random.random, ["random"]),
+    "a normal number of random's": (lambda: random.gauss(0, 1), ["random"]),
     "numpy": (np.random.rand, ["numpy"]),
     "a normal number": (np.random.randn, ["numpy"]),
     "as many as come around": (lambda: np.random.bytes(4 * 624), ["numpy"]),
@@ -343,6 +345,14 @@ def test_every_draw_is_noticed_once(seeded, draw, which, before):
         assert list(known.changed()) == which
         assert known.changed() == {}
         which = [] if len(which) == 3 else which  # the same seed a second time
+
+
+def test_a_draw_of_random_is_noticed_where_its_state_lies_elsewhere(seeded, monkeypatch):
+    monkeypatch.setattr(copy_back, "_PLAIN_RANDOM", 0)
+    known = Generators()
+    random.random()
+    assert list(known.changed()) == ["random"]
+    assert known.changed() == {}
 
 
 def test_a_number_that_waited_is_noticed_when_it_is_drawn(seeded):

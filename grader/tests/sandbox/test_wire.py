@@ -185,14 +185,31 @@ def test_an_announced_size_over_the_limit_is_refused_before_any_memory_is_taken(
             wire.receive(ours)
 
 
-def test_frames_that_arrive_byte_by_byte_are_put_together():
+@pytest.mark.parametrize("ahead", [0, 1, 4096])
+def test_frames_that_arrive_byte_by_byte_are_put_together(ahead):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         data = wire.encode({"x": torch.arange(5), "y": "z"})
-        frames, got = wire.Frames(), None
+        frames, got = wire.Frames(ahead=ahead), None
         for byte in data:
             assert got is None
             theirs.sendall(bytes([byte]))
             got = frames.receive(ours)
         assert torch.equal(got[0]["x"], torch.arange(5))
         assert frames.idle
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 13, 4096])
+def test_frames_that_arrive_in_one_piece_lose_and_mix_nothing(ahead):
+    ours, theirs = socket.socketpair()
+    values = [{"x": torch.arange(n), "y": "z" * n} for n in (0, 3, 1, 900, 2)]
+    with ours, theirs:
+        theirs.sendall(b"".join(map(wire.encode, values)))
+        theirs.close()
+        frames, found = wire.Frames(ahead=ahead), []
+        with pytest.raises(wire.Closed):
+            while True:
+                found += frames.receive(ours) or ()
+        assert frames.idle
+    assert [one["y"] for one in found] == [one["y"] for one in values]
+    assert all(torch.equal(one["x"], right["x"]) for one, right in zip(found, values, strict=True))
