@@ -205,11 +205,9 @@ def test_frames_that_arrive_in_one_piece_lose_and_mix_nothing(ahead):
     values = [{"x": torch.arange(n), "y": "z" * n} for n in (0, 3, 1, 900, 2)]
     with ours, theirs:
         theirs.sendall(b"".join(map(wire.encode, values)))
-        theirs.close()
         frames, found = wire.Frames(ahead=ahead), []
-        with pytest.raises(wire.Closed):
-            while True:
-                found += frames.receive(ours) or ()
+        while len(found) < len(values):
+            found += frames.receive(ours) or ()
         assert frames.idle
     assert [one["y"] for one in found] == [one["y"] for one in values]
     assert all(torch.equal(one["x"], right["x"]) for one, right in zip(found, values, strict=True))
