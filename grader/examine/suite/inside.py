@@ -286,5 +286,7 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     hypothesis.settings.load_profile("suite")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     # No report of its own: among the prints of a hundred runs nobody could tell whose it is.
-    options = ["-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-c", os.devnull]
+    # What looks for exceptions that nobody caught collects all garbage five times at the end.
+    off = ("terminal", "cacheprovider", "unraisableexception", "threadexception")
+    options = ["-x", *(f"-pno:{name}" for name in off), "-c", os.devnull]
     return pytest.main([*options, f"--rootdir={submission}", file], plugins=[teller])

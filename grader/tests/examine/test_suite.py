@@ -1,6 +1,7 @@
 """Suites of tests under test: what they see of an implementation, and which mutants they kill."""
 
 import contextlib
+from unittest.mock import ANY
 
 import pytest
 
@@ -9,6 +10,7 @@ from grader.examine.checks import Check, Failed, StudentError, Undecided
 from grader.examine.report import CheckResult
 from grader.examine.submission import Submission
 from grader.examine.suite.mutants import Mutant, load_mutants
+from grader.examine.suite.trial import Tried
 from grader.notebooks.verdicts import as_text
 from grader.sandbox.packed import Packed
 
@@ -268,3 +270,16 @@ def test_what_a_hidden_check_tells_is_all_that_shows_of_it():
     result = CheckResult("secret", "i", 0.0, 1.0, "fail", "secret why", hidden=True, told=["about sums"])
     assert "about sums" in as_text([result])
     assert "secret" not in as_text([result])
+
+
+def test_a_run_finds_imported_and_computed_what_each_of_a_hundred_would_else_begin_with(suite):
+    text = """
+import sys
+AHEAD = {"pytest", "_pytest.python", "hypothesis", "sympy"} - sys.modules.keys()
+from hypothesis.internal import charmap
+
+def test_ahead():
+    assert AHEAD == set()
+    assert charmap._charmap
+"""
+    assert suite(text).run({"shop.py": RIGHT}) == Tried(True, seconds=ANY)
