@@ -7,7 +7,8 @@ about the ids of cells, one a cell: nothing here goes by these ids (nbgrader's a
 
 nbgrader's package imports its four extensions of Jupyter's server, and with them the server; what asks JupyterHub
 for a course's students comes with its gradebook, and imports `requests`. Both are packages of the same modules here;
-their own text runs when somebody asks for a name that only this text defines.
+their own text runs when somebody asks for a name that only this text defines. From setuptools nbgrader takes what
+unpacks archives; it is imported, with all of setuptools, when an archive is unpacked.
 
 Import `nbformat` from here, and this module before anything of nbgrader's.
 """
@@ -36,6 +37,21 @@ class _Package(types.ModuleType):
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
 
+class _Functions(types.ModuleType):
+    """A module of functions, which is imported when one of them is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if sys.modules.get(self.__name__) is self:
+                del sys.modules[self.__name__]
+            return getattr(importlib.import_module(self.__name__), name)(*args, **kwargs)
+
+        return call
+
+
 def _put_off(name: str) -> None:
     """Let the package `name` be imported without its `__init__`, where it is installed and nobody has it yet."""
     if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
@@ -48,6 +64,8 @@ def _put_off(name: str) -> None:
 
 _put_off("nbgrader")
 _put_off("requests")
+if "setuptools" not in sys.modules:
+    sys.modules["setuptools.archive_util"] = _Functions("setuptools.archive_util")
 
 _blocked = [name for name in ("rfc3987_syntax", "isoduration") if name not in sys.modules]
 for _name in _blocked:
