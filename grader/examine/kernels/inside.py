@@ -144,6 +144,8 @@ def _with_its_place(error: Any, module: Any, kind: type[Exception]) -> Compilati
     first = text.find(error.src) if error.src else -1
     line = text.count("\n", 0, first) + getattr(error.node, "lineno", 1) if first >= 0 else 0
     code = text.splitlines()[line - 1] if line else ""
+    if why.endswith("is not string") and "print(" in code:  # it is taken for tl.device_print
+        why = "a kernel that is launched elsewhere prints nothing: print only while you try it in the interpreter"
     return CompilationError(why, (module.__file__ if line else "", line, 0, code))
 
 
