@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import traceback
 import types
 import warnings
 from collections.abc import Mapping, Sequence
@@ -136,12 +137,23 @@ class CompilationError(SyntaxError):
 def _with_its_place(error: Any, module: Any, kind: type[Exception]) -> CompilationError:
     while isinstance(error.__cause__, kind):  # a helper's, of which the kernel's own says nothing
         error = error.__cause__
-    why = str(error.error_message or error.__cause__ or "").strip()
+    why = str(error.error_message or error.__cause__ or "").strip() or _asserted(error.__cause__)
+    if found := re.search(r"'(\w+)' object has no attribute '__name__'", why):  # of a table of operators
+        why = f"Triton has no operator {found[1]}" + ": use tl.dot" * (found[1] == "MatMult")
     text = inspect.getsource(module)
     first = text.find(error.src) if error.src else -1
     line = text.count("\n", 0, first) + getattr(error.node, "lineno", 1) if first >= 0 else 0
     code = text.splitlines()[line - 1] if line else ""
+    if why.endswith("is not string") and "print(" in code:  # it is taken for tl.device_print
+        why = "a kernel that is launched elsewhere prints nothing: print only while you try it in the interpreter"
     return CompilationError(why, (module.__file__ if line else "", line, 0, code))
+
+
+def _asserted(cause: BaseException | None) -> str:
+    """Return what Triton asserts and says nothing about: the line of its own that did."""
+    frames = traceback.extract_tb(cause.__traceback__) if cause else []
+    line = (frames[-1].line or "") if frames else ""
+    return line.replace("assert ", "Triton asks that ", 1)
 
 
 def _what_it_is(found: Any) -> str:

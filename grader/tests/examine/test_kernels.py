@@ -380,6 +380,13 @@ def test_who_says_that_no_kernel_can_be_compiled_is_not_believed(monkeypatch, su
         ("return value * 2", "return tl.twice(value)", r"has no attribute 'twice'.*line 7"),
         ("return value * 2", "return undefined(value)", r"undefined is not defined.*line 7"),
         ("twice(tl.load", "torch_like(tl.load", r"torch_like is not defined.*line 12"),
+        ("return value * 2", "print(value)\n    return value * 2", r"prints nothing.*line 7"),
+        ("return value * 2", "return value @ value", r"no operator MatMult: use tl\.dot.*line 7"),
+        (
+            "return value * 2",
+            f"return tl.dot({', '.join(f'tl.zeros((32, 32), tl.{kind})' for kind in ('int8', 'int8', 'int32'))})",
+            r"Triton asks that .*acc\.type\.element_ty == out_dtype.*line 7",
+        ),
         ("@triton.jit\ndef twice", "def twice", "the kernel calls twice, no function of Triton's"),
         ("n, BLOCK: tl.constexpr", "n, BLOCK", "write BLOCK: tl.constexpr"),
         (

@@ -288,3 +288,36 @@ def another_student_learns(sub):
 def another_network_fits(sub):
     """Two convolutions on images of two channels: 0.15 of the MACs, an eighth of the bytes, 0.05 less."""
     public().expect_compressed(sub, 2, [(16, 1), (32, 2)], 0.15, 0.05)
+
+
+# --- int8_kernel ------------------------------------------------------------------------------------------------
+
+
+@check(
+    item="int8_kernel",
+    points=0.25,
+    wall=60,
+    hint="Behind the end of a row lies the next one: what a block loads there must count as 0. And the last block, "
+    "which is not whole, belongs to the sum.",
+    forgeable="as the public check of this item",
+)
+def rows_end_within_a_block(sub):
+    """32 x 32 products of 1 to 15, which is less than a block, and of 129 to 159: two blocks and a part."""
+    # Squares with scales of 1: who takes rows for columns has been charged for it.
+    for k, blocks in ((sub.rng.integers(1, 16), (16, 16, 32)), (128 + sub.rng.integers(1, 32), (32, 32, 64))):
+        codes = [public().some_codes(sub, 32, k, -127) for _ in range(2)]
+        public().expect_products(sub, *codes, blocks)
+
+
+@check(
+    item="int8_kernel",
+    points=0.25,
+    wall=60,
+    hint="Half of the way, the sums are at 50 million. Integers of 32 bits hold that exactly, float32 does not.",
+    forgeable="as the public check of this item",
+)
+def sums_are_exact_on_the_way(sub):
+    """32 x 32 products of 8,192, in whole tiles: one half makes each sum large, the other small again."""
+    left, right = (public().some_codes(sub, count, 8192, 100) for count in (32, 32))
+    left[:, 4096:] *= -1
+    public().expect_products(sub, left, right, (16, 16, 128))

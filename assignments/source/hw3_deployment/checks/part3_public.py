@@ -8,6 +8,9 @@ import torch.nn.functional as F
 
 from grader.checks import (
     Failed,
+    Launch,
+    Out,
+    StudentError,
     check,
     expect,
     expect_at_least,
@@ -775,3 +778,96 @@ def expect_compressed(sub, channels, convolutions, share, loss):
 def a_network_fits_its_budgets(sub):
     """Three convolutions: a fifth of the MACs, an eighth of the bytes, and at most 0.05 less of new images right."""
     expect_compressed(sub, 1, [(12, 1), (20, 2), (24, 1)], 0.2, 0.05)
+
+
+# --- int8_kernel ------------------------------------------------------------------------------------------------
+
+KERNEL_WALL = 60  # an honest one takes some seconds in the interpreter
+INTERPRETED = (
+    "without a GPU Triton's interpreter runs in the student's process, which could compute without the kernel"
+)
+
+
+def cause_of(found, left, right, scales, block):
+    """Return a hint for a mistake that gives itself away by its numbers, None for any other.
+
+    `block` is BLOCK_K; scales are powers of two, so a number divided by them is the sum that it was made of.
+    """
+    if not found.isfinite().all():
+        return "Some numbers are inf or NaN: float16 ends at 65,504. tl.dot of int8 gives int32; keep that."
+    codes = left.double(), right.double()
+    sums, (rows, columns) = codes[0] @ codes[1].T, (scales[0][:, None], scales[1])
+    first, last = (a[:, :block] @ b[:, :block].T for a, b in (codes, [one.flip(1) for one in codes]))
+    known = [
+        (sums, "The sums are right, and both scales are missing."),
+        (sums * rows, "The sums are right, and left_scales are in them. right_scales[j] scales column j."),
+        (sums * columns, "The sums are right, and right_scales are in them. left_scales[i] scales row i."),
+        (first * rows * columns, "In each sum are the first BLOCK_K products only. The loop goes on to k."),
+        (last * rows * columns, "In each sum are the last BLOCK_K products only: add all blocks up."),
+    ]
+    if len(rows) == len(columns):
+        swapped = sums * scales[0] * scales[1][:, None]
+        known.append((swapped, "left_scales[i] scales row i of out, right_scales[j] column j."))
+    for numbers, hint in known:
+        if torch.equal(found.double(), numbers):
+            return hint
+    lost = found.double() / (rows * columns) - sums
+    wrong = lost[lost != 0]
+    for bits in (16, 8):
+        if len(wrong) > 8 and not (wrong % 2**bits).any():
+            return f"Sums are off by multiples of {2**bits:,}: int{bits} wraps around. Make it int32 before that."
+    rounded = bool((lost.abs() <= 2e-3 * (codes[0].abs() @ codes[1].abs().T)).all())
+    if rounded and len(wrong.unique()) > 1:
+        return (
+            "The numbers are nearly right: something has rounded them. float32 holds every integer up to 2^24, "
+            "float16 up to 2,048. tl.dot of int8 gives int32: add int32 to int32, and scale when all is added."
+        )
+    return None
+
+
+def expect_products(sub, left, right, blocks, scaled=False):
+    """Launch the kernel on these codes, and compare what it writes with the exact products, scaled or as they are."""
+    (m, k), n = left.shape, len(right)
+    # Powers of two: to scale by them rounds nothing, so that every right kernel writes the same bits.
+    scales = [
+        2.0 ** (sub.rng.integers(-9, -2, (count,)) if scaled else torch.zeros(count)) for count in (m, n)
+    ]
+    constants = dict(zip(("BLOCK_M", "BLOCK_N", "BLOCK_K"), blocks, strict=True))
+    grid = [-(-m // blocks[0]), -(-n // blocks[1])]
+    launch = Launch([left, right, *scales, Out((m, n)), m, n, k], grid, constants)
+    try:
+        written = sub.launch("int8_kernel:int8_rows", launch)
+    except Failed as error:
+        if not isinstance(error, StudentError):  # it has run, and written elsewhere
+            error.hint = "tl.store goes to out alone, with a mask: rows below m, and columns below n."
+        raise
+    if written is None:
+        return
+    of = f"products of {m} and {n} rows of {k}, blocks {blocks[0]} x {blocks[1]} x {blocks[2]}"
+    (found,) = written
+    silent = found.view(torch.int32).flatten() == -1  # as it was before the launch
+    count = int(silent.sum())
+    expect(
+        count == 0,
+        f"{of}: {count} of {found.numel()} elements of out were not written",
+        hint="Row i of out begins at i * n: yours come too close, and the end of out is left."
+        if count % n and silent[-count:].all()
+        else "Program (i, j) writes BLOCK_M rows from i * BLOCK_M on, BLOCK_N columns from j * BLOCK_N on.",
+    )
+    wanted = (left.double() @ right.double().T * scales[0][:, None] * scales[1]).float()
+    expect_equal(found, wanted, of=of, hint=cause_of(found, left, right, scales, blocks[2]))
+
+
+@check(
+    item="int8_kernel",
+    points=0.5,
+    wall=KERNEL_WALL,
+    hint="Rows lie one behind the other: left[i, l] at i * k + l, right[j, l] at j * k + l, out[i, j] at i * n + j.",
+    waiting="A loop of the kernel does not end, or has very many turns.",
+    forgeable=INTERPRETED,
+)
+def tiles_are_products(sub):
+    """64 x 64 products of 128 in whole tiles; 33 to 47 x 49 to 63 of 96, where the last tiles are not whole."""
+    shapes = [(64, 64, 128), (sub.rng.integers(33, 48), sub.rng.integers(49, 64), 96)]
+    for (m, n, k), blocks in zip(shapes, ((32, 16, 64), (16, 32, 32)), strict=True):
+        expect_products(sub, *(some_codes(sub, count, k, -127) for count in (m, n)), blocks, scaled=True)
