@@ -105,7 +105,7 @@ matrix: .venv/tested .venv-torch211/installed
 .venv-torch211/installed: requirements-test.txt requirements-server.txt requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-torch211
 	cp requirements*.txt .venv-torch211
-	sed -i 's/^torch==.*/torch==2.11.0/; s/^torchvision==.*/torchvision==0.26.0/; s/^triton==[^;]*/triton==3.6.0/; s/^hdrhistogram==.*/hdrhistogram==0.10.3/' \
+	sed -i 's/^torch==.*/torch==2.11.0/; s/^torchvision==.*/torchvision==0.26.0/; s/^triton==[^;]*/triton==3.6.0/; s/^hdrhistogram==.*/hdrhistogram==0.10.3/; s/^numpy==.*/numpy==2.3.5/' \
 		.venv-torch211/requirements*.txt
 	.venv-torch211/bin/pip install --quiet --requirement .venv-torch211/requirements.txt \
 		--requirement .venv-torch211/requirements-test.txt

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -33,6 +34,7 @@ HEAVY = {
         "requests.sessions",
         "isoduration",
         "rfc3987_syntax",
+        "setuptools",
     ),
     *("nbgrader.server_extensions", "nbgrader.preprocessors", "nbgrader.converters", "nbgrader.apps"),
     *("grader.examine.examiner", "grader.sandbox.zygote", "grader.bench"),
@@ -140,3 +142,19 @@ USES = {
 def test_nbgrader_that_was_imported_without_its_servers_has_all_that_it_had(use):
     program = f"from grader.lean import nbformat\n{USES[use]}"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_nbgrader_unpacks_an_archive_though_what_does_is_imported_late(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "all of it")
+    text = f"""
+import grader.lean, sys
+from nbgrader.utils import unpack_archive, unpack_zipfile
+assert "setuptools" not in sys.modules
+for number, unpack in enumerate((unpack_archive, unpack_zipfile)):
+    unpack({str(tmp_path / "a.zip")!r}, {str(tmp_path)!r} + f"/{{number}}")
+import setuptools.archive_util
+assert setuptools.archive_util.unpack_archive.__module__ == "setuptools.archive_util"
+"""
+    subprocess.run([sys.executable, "-c", text], check=True)
+    assert [(tmp_path / str(number) / "notes.txt").read_text() for number in (0, 1)] == ["all of it"] * 2
