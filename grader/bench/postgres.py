@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -55,9 +56,10 @@ class Server:
         self._run("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "--no-sync")
         self.start()
 
-    def _run(self, name: str, *arguments: str) -> None:
+    def _run(self, name: str, *arguments: str, **settings: Any) -> None:
         command = [str(self.binaries / name), *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self.user)
+        settings |= self.user | {"stdout": subprocess.DEVNULL, "cwd": self.folder}
+        subprocess.run(command, check=True, **settings)
 
     def start(self) -> None:
         """Start it, as soon as the helpers of one that was killed are gone, and wait until it answers.
@@ -66,10 +68,11 @@ class Server:
         """
         options = f"-c listen_addresses= -c unix_socket_directories={self.folder}"
         log = str(self.folder / "log")
+        start = ["pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", log, "-w", "start"]
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             with contextlib.suppress(subprocess.CalledProcessError):
-                self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", log, "-w", "start")
+                self._run(*start, stderr=subprocess.DEVNULL)  # that one is still there, again and again
                 break
             time.sleep(0.1)
         engine = create_engine(self.url)
