@@ -51,6 +51,7 @@ def answer(template: dict[str, Any], path: str, parse: bool) -> list[Any]:
 def warm_up() -> None:
     """Import the parsers, which are imported when they are first used: once for all children."""
     html.warm_up()
+    nbformat.v4.new_notebook()  # compiles nbformat's schema, which takes half of a child's time
 
 
 def rebuild(template: Template, path: Path, *, parse: bool = True) -> tuple[nbformat.NotebookNode, list[str]]:
