@@ -283,3 +283,29 @@ def test_ahead():
     assert charmap._charmap
 """
     assert suite(text).run({"shop.py": RIGHT}) == Tried(True, seconds=ANY)
+
+
+@pytest.mark.parametrize(
+    "where", ["one = threading.Thread(target=work)\n    one.start()\n    one.join()", "Holder()"]
+)
+def test_a_suite_that_takes_warnings_for_errors_fails_by_an_exception_that_nobody_could_catch(suite, where):
+    """As it does at the student's, with pytest alone."""
+    text = f"""
+import threading
+import pytest
+from shop import LIMIT
+pytestmark = pytest.mark.filterwarnings("error")
+
+def work():
+    assert LIMIT == 3
+
+class Holder:
+    def __del__(self):
+        work()
+
+def test_limit():
+    {where}
+"""
+    assert suite(text).run({"shop.py": RIGHT}).passed
+    found = suite(text).run({"shop.py": RIGHT.replace("LIMIT = 3", "LIMIT = 4")})
+    assert (found.passed, found.test) == (False, "test_limit")
