@@ -277,7 +277,10 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     """Run pytest in this process, with no plugin and no setting but ours."""
     import hypothesis
     import pytest
+    from hypothesis.configuration import set_hypothesis_home_dir
 
+    # Imported ahead, it would keep its tables where the zygote is: without isolation that is the machine's root.
+    set_hypothesis_home_dir(os.path.abspath(".hypothesis"))
     # No clock of its own, no shrinking and no files: a run is to end, and to leave nothing. The same examples in
     # every run: what a suite is worth is no matter of luck.
     fast = hypothesis.settings(

@@ -281,6 +281,11 @@ from hypothesis.internal import charmap
 def test_ahead():
     assert AHEAD == set()
     assert charmap._charmap
+
+def test_what_it_keeps_goes_with_the_worker():
+    from pathlib import Path
+    from hypothesis.configuration import storage_directory
+    assert storage_directory("constants").path.is_relative_to(Path.cwd())
 """
     assert suite(text).run({"shop.py": RIGHT}) == Tried(True, seconds=ANY)
 
