@@ -18,6 +18,7 @@ import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 
@@ -38,18 +39,30 @@ class _Package(types.ModuleType):
 
 
 class _Functions(types.ModuleType):
-    """A module of functions, which is imported when one of them is called."""
+    """A module that is imported when one of some functions is called; it stands there until each was asked for."""
+
+    def __init__(self, name: str, *functions: str):
+        super().__init__(name)
+        self._left, self._functions = {*functions}, frozenset(functions)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self._left.discard(name)
+        if not self._left:
+            self._give_way()
+        return self._later(name) if name in self._functions else getattr(self._itself(), name)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if sys.modules.get(self.__name__) is self:
-                del sys.modules[self.__name__]
-            return getattr(importlib.import_module(self.__name__), name)(*args, **kwargs)
+    def _later(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: getattr(self._itself(), name)(*args, **kwargs)
 
-        return call
+    def _itself(self) -> types.ModuleType:
+        self._give_way()
+        return importlib.import_module(self.__name__)
+
+    def _give_way(self) -> None:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
 
 
 def _put_off(name: str) -> None:
@@ -65,7 +78,8 @@ def _put_off(name: str) -> None:
 _put_off("nbgrader")
 _put_off("requests")
 if "setuptools" not in sys.modules:
-    sys.modules["setuptools.archive_util"] = _Functions("setuptools.archive_util")
+    _archives = _Functions("setuptools.archive_util", "unpack_archive", "unpack_tarfile", "unpack_zipfile")
+    sys.modules[_archives.__name__] = _archives
 
 _blocked = [name for name in ("rfc3987_syntax", "isoduration") if name not in sys.modules]
 for _name in _blocked:

@@ -153,11 +153,11 @@ class Frames:
             raise WireError("announced a message over the size limit")
         if self._json == 0:
             raise WireError("announced an empty message")
-        body = self._head[HEAD.size : HEAD.size + self._json + blobs]
-        self._head = self._head[HEAD.size + len(body) :]
-        self._filled = len(body)
-        body.extend(bytes(self._json + blobs - len(body)))
-        self._body = body
+        body = bytearray(self._json + blobs)
+        taken = self._head[HEAD.size : HEAD.size + len(body)]
+        body[: len(taken)] = taken
+        # At once: an interrupt while a large body is made must not lose its head and take what follows for one.
+        self._body, self._filled, self._head = body, len(taken), self._head[HEAD.size + len(taken) :]
         return self._filled > 0
 
 

@@ -250,6 +250,12 @@ class _Teller:
         self.tests: list[list[str]] = []
         self._submission = submission
 
+    def pytest_configure(self, config: Any) -> None:
+        # What looks for exceptions that nobody caught would collect all garbage at the end, after the last report.
+        from _pytest.unraisableexception import gc_collect_iterations_key
+
+        config.stash[gc_collect_iterations_key] = 0
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" or not report.passed:
             self._keep(report, "failed" if report.failed else report.outcome)
@@ -271,7 +277,10 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     """Run pytest in this process, with no plugin and no setting but ours."""
     import hypothesis
     import pytest
+    from hypothesis.configuration import set_hypothesis_home_dir
 
+    # Imported ahead, it would keep its tables where the zygote is: without isolation that is the machine's root.
+    set_hypothesis_home_dir(os.path.abspath(".hypothesis"))
     # No clock of its own, no shrinking and no files: a run is to end, and to leave nothing. The same examples in
     # every run: what a suite is worth is no matter of luck.
     fast = hypothesis.settings(
@@ -286,7 +295,5 @@ def _pytest(file: str, submission: str, teller: _Teller) -> int:
     hypothesis.settings.load_profile("suite")
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     # No report of its own: among the prints of a hundred runs nobody could tell whose it is.
-    # What looks for exceptions that nobody caught collects all garbage five times at the end.
-    off = ("terminal", "cacheprovider", "unraisableexception", "threadexception")
-    options = ["-x", *(f"-pno:{name}" for name in off), "-c", os.devnull]
+    options = ["-x", "-p", "no:terminal", "-p", "no:cacheprovider", "-c", os.devnull]
     return pytest.main([*options, f"--rootdir={submission}", file], plugins=[teller])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,25 +13,12 @@ PAUSE = (
 )
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that can seem to run."""
-
-    seems_to_run = False
-
-    def is_running(self) -> bool:
-        return self.seems_to_run or super().is_running()
-
-    def has_work(self) -> bool:
-        """Return whether a turn would do anything."""
-        # Of what a selector watches, one is the loop's own: the socket by which other threads wake it.
-        return bool(self._ready or self._scheduled) or len(self._selector.get_map()) > 1
-
-
 class Loop:
     """One event loop. It stands still between two calls of `run` and `call`."""
 
     def __init__(self) -> None:
-        self._loop = _Loop()
+        # Of the very class of all others: who patches the class of the loop that runs means those, too.
+        self._loop: Any = asyncio.SelectorEventLoop()
 
     def close(self) -> None:
         """Give the loop back; tasks that wait in it wait for ever."""
@@ -66,15 +54,16 @@ class Loop:
         """Return what the function returns, called while the loop runs; raises what it raises."""
         if self._loop.is_running():  # a call that comes while another one waits
             return function(*args)
-        if not self._loop.has_work():
-            # A turn of it would take a third of the time of a short call.
-            self._loop.seems_to_run = True
-            asyncio._set_running_loop(self._loop)
+        if not self._has_work():
+            # A turn of it would take a third of the time of a short call: it only seems to run. An interrupt may
+            # strike as soon as a function has returned, and must not leave it like that.
             try:
+                self._loop._thread_id = threading.get_ident()
+                asyncio._set_running_loop(self._loop)
                 return function(*args)
             finally:
+                self._loop._thread_id = None
                 asyncio._set_running_loop(None)
-                self._loop.seems_to_run = False
         found: list[tuple[Any, BaseException | None]] = []
 
         def within() -> None:
@@ -93,3 +82,8 @@ class Loop:
         if error is not None:
             raise error
         return value
+
+    def _has_work(self) -> bool:
+        """Return whether a turn would do anything."""
+        # Of what a selector watches, one is the loop's own: the socket by which other threads wake it.
+        return bool(self._loop._ready or self._loop._scheduled) or len(self._loop._selector.get_map()) > 1

@@ -62,6 +62,7 @@ class Pristine(Peer):
         self._handles: weakref.WeakValueDictionary[int, Handle] = weakref.WeakValueDictionary()
         self._errors: dict[tuple[str, ...], type[BaseException]] = {}
         self._running = False  # a cell that `begin` started
+        self._owed = 0  # answers that are still to come
 
     # -- asking
 
@@ -74,8 +75,7 @@ class Pristine(Peer):
     ) -> Any:
         """Ask and return the answer; raises what the student's code raised, or CannotCross."""
         kwargs = kwargs or {}
-        if self.gone:
-            raise self.refuse(self.gone, StudentGone)
+        self._settle()
         writer = self.writer()
         if head["op"] == "call":
             writer.tensors = []
@@ -124,8 +124,7 @@ class Pristine(Peer):
 
     def begin(self, cell: dict[str, Any], wall: float) -> None:
         """Have a cell run on the student's side, at the same time as what runs here until `finish`."""
-        if self.gone:
-            raise self.refuse(self.gone, StudentGone)
+        self._settle()
         writer = self.writer()
         try:
             frame = wire.pack(
@@ -134,6 +133,7 @@ class Pristine(Peer):
         except wire.WireError as error:
             raise self.refuse(str(error)) from None
         self.sock.settimeout(wall + PATIENCE * self.stretch)
+        self._owed += 1
         self._send(frame)
         self._running = True
 
@@ -176,6 +176,7 @@ class Pristine(Peer):
         """Send a request, serve the callbacks that come before its answer, and return the answer."""
         try:
             self.finish()
+            self._owed += 1
             self._send(frame)
             return self._answer()
         except (wire.WireError, *wire.MALFORMED) as error:
@@ -191,6 +192,7 @@ class Pristine(Peer):
         while True:
             message, reader = self._receive()
             if message["op"] in ("ret", "exc"):
+                self._owed -= 1
                 return message, reader
             self._send(self._serve(message, reader))
 
@@ -216,13 +218,35 @@ class Pristine(Peer):
         signal.setitimer(signal.ITIMER_REAL, 1.2 * GRACE * self.stretch if repeat else 0, repeat)
         self.sock.settimeout(GRACE * self.stretch)
         try:
-            while self.receive()[0]["op"] not in ("ret", "exc"):
-                raise EOFError
+            self._take_answer()
         except (OSError, EOFError, wire.WireError, KeyboardInterrupt):
             self.gone = "the student's process did not stop when it was interrupted"
         finally:
             self.sock.settimeout(None)
             signal.setitimer(signal.ITIMER_REAL, repeat, repeat)
+
+    def _take_answer(self) -> None:
+        """Take an answer that nobody waits for any more; raises EOFError for anything else."""
+        if self.receive()[0]["op"] not in ("ret", "exc"):
+            raise EOFError
+        self._owed -= 1
+
+    def _settle(self) -> None:
+        """Take what answers are still on their way: the next question would get them.
+
+        An interrupt that strikes between the sending of a question and the wait for its answer leaves one there.
+        """
+        if not self.gone and not self.nested and self._owed > self._running:
+            self.sock.settimeout(GRACE * self.stretch)
+            try:
+                while self._owed:
+                    self._take_answer()
+            except (OSError, EOFError, wire.WireError):
+                self.gone = "the student's process did not stop when it was interrupted"
+            finally:
+                self.sock.settimeout(None)
+        if self.gone:
+            raise self.refuse(self.gone, StudentGone)
 
     def _read_answer(
         self, message: dict[str, Any], reader: Reader, writer: Writer, args: tuple[Any, ...], names: list[str]

@@ -281,5 +281,36 @@ from hypothesis.internal import charmap
 def test_ahead():
     assert AHEAD == set()
     assert charmap._charmap
+
+def test_what_it_keeps_goes_with_the_worker():
+    from pathlib import Path
+    from hypothesis.configuration import storage_directory
+    assert storage_directory("constants").path.is_relative_to(Path.cwd())
 """
     assert suite(text).run({"shop.py": RIGHT}) == Tried(True, seconds=ANY)
+
+
+@pytest.mark.parametrize(
+    "where", ["one = threading.Thread(target=work)\n    one.start()\n    one.join()", "Holder()"]
+)
+def test_a_suite_that_takes_warnings_for_errors_fails_by_an_exception_that_nobody_could_catch(suite, where):
+    """As it does at the student's, with pytest alone."""
+    text = f"""
+import threading
+import pytest
+from shop import LIMIT
+pytestmark = pytest.mark.filterwarnings("error")
+
+def work():
+    assert LIMIT == 3
+
+class Holder:
+    def __del__(self):
+        work()
+
+def test_limit():
+    {where}
+"""
+    assert suite(text).run({"shop.py": RIGHT}).passed
+    found = suite(text).run({"shop.py": RIGHT.replace("LIMIT = 3", "LIMIT = 4")})
+    assert (found.passed, found.test) == (False, "test_limit")

@@ -187,6 +187,40 @@ def test_a_function_that_a_test_calls_finds_the_loop_running_whether_or_not_it_h
     loop.close()
 
 
+def test_who_patches_the_class_of_the_loop_that_runs_has_patched_every_loop():
+    """As nest_asyncio does: a notebook then runs loops of its own within."""
+    loop = Loop()
+
+    async def cell():
+        return type(asyncio.get_running_loop())
+
+    assert loop.run(cell()) is asyncio.SelectorEventLoop
+    assert loop.call(lambda: type(asyncio.get_running_loop())) is asyncio.SelectorEventLoop
+    loop.close()
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_an_interrupt_as_a_short_call_begins_or_ends_leaves_no_loop_that_runs(monkeypatch, when):
+    loop, calls, set_loop = Loop(), [], asyncio._set_running_loop
+
+    def interrupted(value):
+        set_loop(value)
+        calls.append(value)
+        if len(calls) == when:
+            raise KeyboardInterrupt
+
+    async def cell():
+        return "runs"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "_set_running_loop", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loop.call(len, "abc")
+    assert loop.call(len, "abc") == 3
+    assert loop.run(cell()) == "runs"
+    loop.close()
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -1,6 +1,7 @@
 """What crosses between the tests and the student: it arrives as it was, and hostile bytes do no more than fail."""
 
 import collections
+import contextlib
 import datetime
 import decimal
 import fractions
@@ -9,6 +10,7 @@ import math
 import random
 import socket
 import struct
+import sys
 import threading
 import warnings
 
@@ -372,3 +374,37 @@ def test_another_generator_of_numpys_stops_nothing(seeded):
             assert known.changed() == {}
     finally:
         np.random.set_bit_generator(usual)
+
+
+@pytest.mark.parametrize("step", ["_answer", "_receive", "receive", "_read_answer"])
+def test_an_answer_that_an_interrupt_has_left_is_not_the_next_questions(step):
+    """A cell of many short calls may be interrupted between any two steps of one."""
+    ours, theirs = socket.socketpair()
+
+    def answer():
+        frames, number = wire.Frames(wire.unpack), 0
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                if frames.receive(theirs):
+                    number += 1
+                    theirs.sendall(wire.pack({"op": "ret", "v": number, "out": []}, []))
+
+    def interrupt(frame, event, _):
+        if event == "call" and frame.f_code is getattr(Pristine, step).__code__:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+
+    with ours, theirs:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        pristine = Pristine(ours, {}, [])
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                pristine.call(0, (), {})
+        finally:
+            sys.settrace(before)
+        assert [pristine.call(0, (), {}) for _ in range(2)] == [2, 3]
+        ours.shutdown(socket.SHUT_RDWR)
+        thread.join()

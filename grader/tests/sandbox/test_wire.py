@@ -2,6 +2,7 @@ import json
 import math
 import socket
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -211,3 +212,32 @@ def test_frames_that_arrive_in_one_piece_lose_and_mix_nothing(ahead):
         assert frames.idle
     assert [one["y"] for one in found] == [one["y"] for one in values]
     assert all(torch.equal(one["x"], right["x"]) for one, right in zip(found, values, strict=True))
+
+
+@pytest.mark.parametrize("line", range(16))
+def test_an_interrupt_between_two_lines_of_a_frame_that_waits_loses_nothing_of_it(line):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        long, later = "long " * 2000, {"x": "later"}
+        theirs.sendall(b"".join(map(wire.encode, ["first", long, later])))
+        frames, found, lines = wire.Frames(ahead=4096), [], []
+
+        def interrupt(frame, event, _):
+            if frame.f_code is wire.Frames._begin.__code__ and event == "line":
+                lines.append(frame.f_lineno)
+                if len(lines) == line + 1:
+                    raise KeyboardInterrupt
+            return interrupt
+
+        found += frames.receive(ours)
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            found += frames.receive(ours) or ()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        while len(found) < 3:
+            found += frames.receive(ours) or ()
+    assert found == ["first", long, later]

@@ -158,3 +158,26 @@ assert setuptools.archive_util.unpack_archive.__module__ == "setuptools.archive_
 """
     subprocess.run([sys.executable, "-c", text], check=True)
     assert [(tmp_path / str(number) / "notes.txt").read_text() for number in (0, 1)] == ["all of it"] * 2
+
+
+TAKEN = {
+    "a class of it": """
+from setuptools.archive_util import UnrecognizedFormat
+assert issubclass(UnrecognizedFormat, Exception)
+""",
+    "all of it, once nbgrader has its own": """
+import nbgrader.utils
+assert "setuptools" not in sys.modules
+import setuptools.archive_util
+assert issubclass(setuptools.archive_util.UnrecognizedFormat, Exception)
+""",
+    "where it is": """
+import nbgrader.utils, importlib.util
+assert importlib.util.find_spec("setuptools.archive_util").origin
+""",
+}
+
+
+@pytest.mark.parametrize("use", TAKEN)
+def test_what_unpacks_archives_is_itself_for_all_others(use):
+    subprocess.run([sys.executable, "-c", f"import grader.lean, sys\n{TAKEN[use]}"], check=True)
