@@ -313,7 +313,7 @@ def rows_end_within_a_block(sub):
     item="int8_kernel",
     points=0.25,
     wall=60,
-    hint="Half of the way, the sums are at 50 million. Integers of 32 bits hold that exactly, float32 does not.",
+    hint="Half way, the sums are at 50 million. Integers of 32 bits hold that exactly, float32 does not.",
     forgeable="as the public check of this item",
 )
 def sums_are_exact_on_the_way(sub):

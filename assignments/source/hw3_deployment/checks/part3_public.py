@@ -797,6 +797,7 @@ def cause_of(found, left, right, scales, block):
         return "Some numbers are inf or NaN: float16 ends at 65,504. tl.dot of int8 gives int32; keep that."
     codes = left.double(), right.double()
     sums, (rows, columns) = codes[0] @ codes[1].T, (scales[0][:, None], scales[1])
+    wanted = sums * rows * columns
     first, last = (a[:, :block] @ b[:, :block].T for a, b in (codes, [one.flip(1) for one in codes]))
     known = [
         (sums, "The sums are right, and both scales are missing."),
@@ -804,6 +805,11 @@ def cause_of(found, left, right, scales, block):
         (sums * columns, "The sums are right, and right_scales are in them. left_scales[i] scales row i."),
         (first * rows * columns, "In each sum are the first BLOCK_K products only. The loop goes on to k."),
         (last * rows * columns, "In each sum are the last BLOCK_K products only: add all blocks up."),
+        (
+            first * -(-left.shape[1] // block) * rows * columns,
+            "Each sum has its first BLOCK_K products again in every turn: go on by BLOCK_K along k.",
+        ),
+        (wanted.trunc(), "Scaled numbers have been cut to integers: what goes to out is float32."),
     ]
     if len(rows) == len(columns):
         swapped = sums * scales[0] * scales[1][:, None]
@@ -811,13 +817,26 @@ def cause_of(found, left, right, scales, block):
     for numbers, hint in known:
         if torch.equal(found.double(), numbers):
             return hint
+    factors = (found.double() / wanted)[wanted != 0]
+    if len(factors.unique()) > 1 and (factors.frexp().mantissa == 0.5).all():  # powers of two, as scales are
+        return (
+            "The sums are right, the scales are not: row i of out is multiplied by left_scales[i], column j by "
+            "right_scales[j], in every tile."
+        )
     lost = found.double() / (rows * columns) - sums
     wrong = lost[lost != 0]
     for bits in (16, 8):
         if len(wrong) > 8 and not (wrong % 2**bits).any():
             return f"Sums are off by multiples of {2**bits:,}: int{bits} wraps around. Make it int32 before that."
-    rounded = bool((lost.abs() <= 2e-3 * (codes[0].abs() @ codes[1].abs().T)).all())
-    if rounded and len(wrong.unique()) > 1:
+    most = codes[0].abs() @ codes[1].abs().T
+    far = (found.double() / (rows * columns)).abs() > 2 * most  # inf, made an integer
+    near = lost.abs() <= 2e-3 * most
+    if far.any() and near[~far].double().mean() > 0.9:  # not all: two of these add up to 0
+        return (
+            "Some sums are far too large, and the others are rounded: float16 ends at 65,504, and inf has become an "
+            "integer. tl.dot of int8 gives int32; keep that."
+        )
+    if near.all() and len(wrong.unique()) > 1:
         return (
             "The numbers are nearly right: something has rounded them. float32 holds every integer up to 2^24, "
             "float16 up to 2,048. tl.dot of int8 gives int32: add int32 to int32, and scale when all is added."
@@ -843,16 +862,17 @@ def expect_products(sub, left, right, blocks, scaled=False):
         raise
     if written is None:
         return
-    of = f"products of {m} and {n} rows of {k}, blocks {blocks[0]} x {blocks[1]} x {blocks[2]}"
+    of = f"out for {m} and {n} rows of {k}, blocks {blocks[0]} x {blocks[1]} x {blocks[2]}"
     (found,) = written
     silent = found.view(torch.int32).flatten() == -1  # as it was before the launch
     count = int(silent.sum())
     expect(
         count == 0,
-        f"{of}: {count} of {found.numel()} elements of out were not written",
+        f"{of}: {count} of {found.numel()} elements were not written",
         hint="Row i of out begins at i * n: yours come too close, and the end of out is left."
         if count % n and silent[-count:].all()
-        else "Program (i, j) writes BLOCK_M rows from i * BLOCK_M on, BLOCK_N columns from j * BLOCK_N on.",
+        else "Program (i, j) writes BLOCK_M rows from i * BLOCK_M on, BLOCK_N columns from j * BLOCK_N on; the mask "
+        "leaves out nothing but rows from m on and columns from n on.",
     )
     wanted = (left.double() @ right.double().T * scales[0][:, None] * scales[1]).float()
     expect_equal(found, wanted, of=of, hint=cause_of(found, left, right, scales, blocks[2]))
