@@ -30,6 +30,7 @@ def classes() -> frozenset[str]:
 
 _TAG = re.compile(r"""</?([a-z][a-z0-9]*)((?:\s+[a-z]+="[^"<>]*")*)\s*/?>""")
 _ATTRIBUTE = re.compile(r'([a-z]+)="([^"]*)"')
+_LANGUAGE = re.compile(r"language-[^\s<>&\"'()\[\]:`]*")  # of a fence: whatever stands there, but no address
 _TASK = re.compile(r'<input class="task-list-item-checkbox" type="checkbox" disabled( checked)?/>')
 
 
@@ -71,7 +72,8 @@ def is_harmless_attribute(tag: str, name: str, value: str) -> bool:
     if name == "id":
         return re.fullmatch("h[1-6]", tag) is not None
     if name == "class":
-        return set(value.split()) <= classes() | {"anchor-link", "task-list-item"}
+        known = classes() | {"anchor-link", "task-list-item"}
+        return all(word in known or (tag == "code" and _LANGUAGE.fullmatch(word)) for word in value.split())
     if name == "style":
         return re.fullmatch(r"text-align: ?(left|right|center);?", value) is not None
     return name in ATTRIBUTES or name in ("align", "color", "size", "face", "target", "rel")

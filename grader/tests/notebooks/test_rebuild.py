@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
@@ -632,6 +632,7 @@ PIECES += [
 
 
 @settings(max_examples=40, deadline=None)
+@example(["`"], "*", 3)
 @given(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=4), st.sampled_from(PIECES), st.integers(1, 1500)
 )

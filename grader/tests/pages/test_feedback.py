@@ -174,6 +174,7 @@ def test_markdown_that_would_run_in_nbgraders_own_page_becomes_text(source):
         "![a badge](https://a.b/badge?style=flat) and ![a plot](https://a.b/plot.png?raw=true)",
         '<center><img src="https://a.b/c.png" width="300"></center>\n\n- [x] done\n- [ ] open',
         "a < b and c > d & e",
+        "```brainfuck\n+++\n```\nand a <b>word</b>\n\n```c++\nvector<int>\n```",
     ],
 )
 def test_ordinary_markdown_is_written_as_it_came(source):
