@@ -63,7 +63,7 @@ def examine_node(root: Path, tell: Callable[[str], None] = lambda text: None) ->
             f"answered {seconds:.1f} s after it was submitted, {data['startup']:.1f} s of them on the node",
             "each batch pays this once; batches are sized so that it is a tenth",
         )
-        return data["node"], [dispatch, *(Finding(**one) for one in data["findings"])]
+        return data["node"], [dispatch, _memory(memory), *(Finding(**one) for one in data["findings"])]
     except ControllerAway as error:
         raise CourseError(f"Slurm's controller does not answer: {error}") from None
     finally:
@@ -72,6 +72,17 @@ def examine_node(root: Path, tell: Callable[[str], None] = lambda text: None) ->
         except (ControllerAway, CourseError) as error:
             tell(f"{made.job} may still be in the queue: {error}")
         made.delete()
+
+
+def _memory(memory: int) -> Finding:
+    if not queue.counts_shared_pages():
+        return Finding("memory", "yes", f"{memory >> 20} MiB a task", "what processes share is counted once")
+    return Finding(
+        "memory",
+        "note",
+        f"{memory >> 20} MiB a task, and Slurm counts what processes share once for each (OverMemoryKill)",
+        "all workers share one image of PyTorch: ask for JobAcctGatherParams=UsePss, or double [slurm] memory",
+    )
 
 
 def _wait(keys: Keys, made: Round, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def _require_alone(text: str) -> None:
     """Refuse what is of another module, and what outlives a launch."""
     for found in re.finditer(r"\.(extern|weak|common|alias)\b( \.shared\b)?", text):
         if found[1] != "extern" or not found[2]:
-            raise _refused(f"has .{found[1]}: a kernel stands alone, without printf, malloc and assert")
+            raise _refused(
+                f"has .{found[1]}: a kernel stands alone, without print, tl.device_print, malloc and assert"
+            )
     if found := _STRANGE.search(text):
         raise _refused(f"has {short(found[0])}, which no kernel needs")
     own = set(_FUNCTION.findall(text))

@@ -124,6 +124,16 @@ def cancel(name: str) -> None:
     _say(["scancel", f"--name={name}", "--user", str(os.getuid())])
 
 
+def counts_shared_pages() -> bool:
+    """Return whether Slurm ends a job for memory that it counts once for each process that shares it.
+
+    Raises ControllerAway and CourseError as `submit` does.
+    """
+    told = re.search(r"^JobAcctGatherParams *= (.*)$", _say(["scontrol", "show", "config"]), re.MULTILINE)
+    params = {one.lower() for one in re.split(r"[,\s]+", told[1])} if told else set[str]()
+    return "overmemorykill" in params and not params & {"usepss", "noshared"}
+
+
 def _say(command: Sequence[str], text: str = "") -> str:
     if shutil.which(command[0]) is None:
         raise CourseError(

@@ -35,6 +35,7 @@ from grader.tests.attacks import corpus, part_runner
 from grader.tests.attacks.corpus import Attack, Outcome
 
 PATIENCE = 600.0  # seconds that one job may take
+GRACE = 15.0  # seconds until what a job has written must be here when Slurm says that it has ended
 
 
 class OnCluster:
@@ -69,7 +70,7 @@ class OnCluster:
         made = self._keys.begin([[asked]], common)
         command = [sys.executable, "-m", "grader.runners.slurm.task", str(made.folder)]
         queue.submit(made.job, command, 1, Wanted(Slurm(cpus=2), EXAMINER + part.memory), made.folder)
-        end = time.monotonic() + PATIENCE
+        end, over = time.monotonic() + PATIENCE, 0.0
         try:
             while time.monotonic() < end:
                 for _, _, answer in made.news():
@@ -82,6 +83,10 @@ class OnCluster:
                     return Report.from_json(json.dumps(answer.reports[part.notebook]))
                 if (ended := made.tasks[0].ended) and ended.trouble:
                     raise RuntimeError(ended.trouble)
+                state = queue.states([made.job]).get((made.job, 0))
+                over = 0.0 if not state or state.alive else over or time.monotonic()
+                if over and time.monotonic() - over > GRACE:
+                    raise RuntimeError(f"the task ended ({state}): {made.printed(made.tasks[0])}")
                 time.sleep(0.1)
             raise RuntimeError(f"no report within {PATIENCE:.0f} s; {made.printed(made.tasks[0])}")
         finally:

@@ -319,7 +319,7 @@ def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
         ("beyond", {}, "writes outside its tensors, behind the last"),
         ("changes", {}, "changes argument 1"),
         ("stub", {}, "not implemented yet: stub"),
-        ("shouts", {}, "stands alone, without printf"),
+        ("shouts", {}, "stands alone, without print"),
         ("missing", {}, "work.py defines no missing"),
         ("plan", {}, "plan is a function without @triton.jit"),
         ("doubles", {"constants": {"SIZE": 4}}, "it takes"),
@@ -449,7 +449,7 @@ def test_a_race_without_a_gpu_compiles_and_is_not_measured(submit, tmp_path):
     assert compare("work:doubles").missing == {
         "without a GPU kernels run in Triton's interpreter": ["speed of the kernel"]
     }
-    with pytest.raises(StudentError, match="stands alone, without printf"):
+    with pytest.raises(StudentError, match="stands alone, without print"):
         compare("work:shouts")
 
 
