@@ -55,7 +55,7 @@ def pack(value: Any, blobs: Sequence[memoryview]) -> bytes:
     """Return the frame of a tree that JSON can hold and of the blobs that it names by number."""
     tree = json.dumps({"v": value, "b": [b.nbytes for b in blobs]}).encode()
     total = sum(b.nbytes for b in blobs)
-    if _has_too_many(tree):
+    if has_too_many(tree):
         raise WireError(f"the value holds more than {MAX_VALUES:,} values; send them as a tensor")
     if len(tree) > MAX_JSON or total > MAX_BLOBS:
         raise WireError(f"the value is larger than {MAX_BLOBS >> 20} MiB, which is the limit for one message")
@@ -64,7 +64,7 @@ def pack(value: Any, blobs: Sequence[memoryview]) -> bytes:
 
 def unpack(tree: bytes | bytearray, blobs: memoryview) -> tuple[Any, list[memoryview]]:
     """Return the tree of a frame and its blobs; raises WireError where they are malformed."""
-    if _has_too_many(tree):
+    if has_too_many(tree):
         raise WireError("a message of too many values")
     try:
         message = json.loads(tree.decode())  # by itself it looks for three encodings first
@@ -89,7 +89,7 @@ def decode(tree: bytes | bytearray, blobs: memoryview) -> Any:
         raise WireError(f"malformed message: {type(error).__name__}") from None
 
 
-def _has_too_many(tree: bytes | bytearray) -> bool:
+def has_too_many(tree: bytes | bytearray) -> bool:
     """Return whether a tree has more values than may cross, before they are made: two bytes become a hundred."""
     if sum(map(tree.count, _MARKS)) <= MAX_VALUES:
         return False

@@ -7,6 +7,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +19,7 @@ from grader.notebooks.twin.tables import read_frame, read_index, read_series
 from grader.notebooks.twin.values import (
     DTYPE,
     MAX_DEPTH,
+    TEXTS,
     TYPES,
     whole_number,
 )
@@ -98,11 +100,22 @@ class Reader:
 
     def numbers(self, body: Any, depth: int) -> list[Any]:
         code, number = body
+        if code == "s":
+            return self.meet(self._texts(self.blob(number)))
         if code not in ("d", "q"):
             raise wire.WireError("numbers of an unknown kind")
         found = array.array(code)
         found.frombytes(self.blob(number))
         return self.meet(found.tolist())
+
+    def _texts(self, blob: memoryview) -> list[str | None]:
+        data = bytes(blob)
+        if wire.has_too_many(data):
+            raise wire.WireError("a list of too many texts")
+        found = json.loads(data.decode())
+        if type(found) is not list or not TEXTS.issuperset(map(type, found)):
+            raise wire.WireError("a list of texts that is none")
+        return found
 
     def array(self, body: Any, depth: int) -> np.ndarray:
         dtype, shape, number = body

@@ -53,8 +53,11 @@ def _write_index(writer: Writes, index: Any, depth: int) -> Any:
 
 def _write_column(writer: Writes, column: Any, depth: int) -> Any:
     dtype = str(column.dtype)
-    if isinstance(column.dtype, np.dtype) and not column.dtype.hasobject:
-        return ["array", writer.write(np.asarray(column), depth + 1)]
+    # pandas hides an array of NumPy's behind one of its own, whose type is of its own, too.
+    hidden = isinstance(column, sys.modules["pandas"].arrays.NumpyExtensionArray)
+    plain = np.asarray(column) if hidden or isinstance(column.dtype, np.dtype) else None
+    if plain is not None and not plain.dtype.hasobject:
+        return ["array", writer.write(plain, depth + 1)]
     if not SERIES_DTYPE.fullmatch(dtype):
         raise Refused(f"a column of type {dtype} cannot cross")
     missing = sys.modules["pandas"].isna(column)

@@ -22,7 +22,8 @@ import torch
 from grader.sandbox import wire
 
 MAX_DEPTH = 150  # of lists in lists; an instructor's tree takes two a node
-PACKED_FROM = 32  # numbers in a list that then crosses as one blob
+PACKED_FROM = 32  # numbers or texts in a list that then crosses as one blob
+TEXTS = {str, type(None)}  # of such a list of texts
 DTYPE = re.compile(r"[<>|=]?[biufcmMSU]\d*(\[\d*(Y|M|W|D|h|m|s|ms|us|ns)\])?")
 SERIES_DTYPE = re.compile(r"u?int\d+|float\d+|U?Int\d+|Float\d+|bool|boolean|object|str|string|category")
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()), zip, map, filter, enumerate, reversed)

@@ -7,6 +7,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import json
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from grader.notebooks.twin.values import (
     LIBRARIES,
     MAX_DEPTH,
     PACKED_FROM,
+    TEXTS,
     TYPE_NAMES,
     VIEWS,
     Reference,
@@ -160,6 +162,8 @@ class Writer:
                 return {"L": ["d", self.blob(array.array("d", value))]}
             if kinds == {int} and min(value) >= -(1 << 63) and max(value) < 1 << 63:
                 return {"L": ["q", self.blob(array.array("q", value))]}
+            if kinds <= TEXTS:
+                return {"L": ["s", self.blob(json.dumps(value).encode())]}
         return {"l": [self.write(item, depth) for item in value]}
 
 

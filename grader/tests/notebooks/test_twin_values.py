@@ -408,3 +408,38 @@ def test_an_answer_that_an_interrupt_has_left_is_not_the_next_questions(step):
         assert [pristine.call(0, (), {}) for _ in range(2)] == [2, 3]
         ours.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+def test_columns_of_numbers_cross_as_arrays_and_not_number_by_number():
+    frame = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": pd.to_datetime(["2026-01-01", "2026-01-02"])})
+    writer = Writer(trusted=True, hold=refuse_handles, classes=[], own={})
+    _, _, columns = writer.write(frame)["DF"]
+    assert [kind for kind, _ in columns] == ["array"] * 3
+
+
+@pytest.mark.parametrize("text", ["é\ud800", 'a,"[', "", None])
+def test_many_texts_cross_as_they_were(text):
+    value = ["x", text] * 40
+    assert cross([value, value[:3]]) == [value, value[:3]]
+    twice = cross([value] * 2)
+    assert twice[0] is twice[1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[1]",
+        b'{"a": "b"}',
+        b'["a"',
+        b'[["a"]]',
+        b"[NaN]",
+        b"\xff",
+        b"",
+        b"[" * 100_000,
+        b"[" + b"0," * (1 << 20),
+    ],
+)
+def test_a_blob_that_is_no_list_of_texts_is_refused(data):
+    reader = Reader([memoryview(data)], trusted=True, find=refuse_handles, classes=[], own={})
+    with pytest.raises(wire.WireError):
+        reader.read({"L": ["s", 0]})
