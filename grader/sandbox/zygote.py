@@ -241,11 +241,15 @@ def main() -> None:
             return
         word, *names = text.decode().split()
         if word == "import":
+            # What an import needs for a moment goes back: each worker would find it free, and take memory there that
+            # is to come from the kernel, and go back to it, where a check reads how much.
+            set_heap("frees")
             try:
                 preload.load(names)
             except OSError as error:
                 print(f"workers import them themselves: {error}", file=sys.stderr)
                 return
+            set_heap("holds")
             control.sendall(b"imported\n")
             continue
         if word == "try":
