@@ -1,4 +1,4 @@
-"""Answers rightly and leaves forty processes printing: whoever reads all output first never ends.
+"""Answers rightly and leaves a dozen processes printing: whoever reads all output first never ends.
 
 Must: get its points; the examiner takes what came before the answer and goes on.
 """
@@ -15,7 +15,7 @@ from honest import count as right
 
 
 def count(text):
-    for _ in range(40):
+    for _ in range(12):
         if os.fork() == 0:
             block = b"x" * 65536
             while True:
