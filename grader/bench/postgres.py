@@ -198,6 +198,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1, help="of the database's server")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     options = parser.parse_args()
+    if options.submissions < 1 or options.kills < 0:
+        parser.error("--submissions needs 1 or more, 5000 for example, and --kills 0 or more")
     if told := lacks() or (options.runner == "slurm" and cluster_lacks()):
         sys.exit(told)
     with tempfile.TemporaryDirectory() as folder, running() as server:
