@@ -6,8 +6,10 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -43,6 +45,7 @@ class Place:
     start_time: Callable[[Place], float]  # seconds until a worker without a submission is ready
     readonly: list[str] = field(default_factory=list)
     cards: Cards | None = None  # this machine's GPUs, looked for when the first part asks for one
+    turns: threading.Semaphore | None = None  # how many submissions may run at once, where it is limited
     _seen: threading.local = field(default_factory=threading.local)  # by the thread that judges a submission
     _undertaker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
     _closing: list[Future] = field(default_factory=list)
@@ -80,6 +83,23 @@ class Place:
         with self._lock:
             self.cards = self.cards or Cards()
             return self.cards
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until one more submission may run; it does until the block ends."""
+        if self.turns is None:
+            yield
+            return
+        started = time.perf_counter()
+        with self.turns:
+            self._seen.waited = getattr(self._seen, "waited", 0.0) + time.perf_counter() - started
+            yield
+
+    def take_waited(self) -> float:
+        """Return how many seconds this thread has waited for its turns since it was last asked."""
+        waited = getattr(self._seen, "waited", 0.0)
+        self._seen.waited = 0.0
+        return waited
 
     def undisturbed(self, run: Callable[[], T], tries: int) -> tuple[T, int, bool]:
         """Call `run()` until one call lost no worker to a kill that was neither ours nor the memory limit's.

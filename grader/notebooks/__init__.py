@@ -2,5 +2,8 @@
 
 from grader.examine import suite
 
-PROGRAMS = {**suite.PROGRAMS, "notebook": "grader.notebooks.twin.workers:serve"}
-"""What a zygote must know so that its workers run checks and notebooks: see `grader.sandbox.zygote.Zygote`."""
+NOTEBOOK = {"notebook": "grader.notebooks.twin.workers:serve"}
+"""What a zygote must know so that its workers run plain notebooks: see `grader.sandbox.zygote.Zygote`."""
+
+PROGRAMS = {**suite.PROGRAMS, **NOTEBOOK}
+"""And checks besides."""

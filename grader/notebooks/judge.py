@@ -148,7 +148,8 @@ def judge(
         return None, [], [KILLED, *notes] if again else notes
     names = None if names is None else set(names)
     if names is None or names:
-        report = examiner.examine(part, folder, names=names)
+        with examiner.place.turn():
+            report = examiner.examine(part, folder, names=names)
         if standing is not None:
             report.checks += standing.checks
             report.notes += [note for note in standing.notes if note not in report.notes]
@@ -173,7 +174,8 @@ def _run_plain(
     from grader.notebooks.run import run_notebook
 
     cells = [cell for cell in notebook.cells if runs(cell)]
-    found, notes = run_notebook(examiner.place, notebook, folder, wall, prepared)
+    with examiner.place.turn():
+        found, notes = run_notebook(examiner.place, notebook, folder, wall, prepared)
     cleaned, more = clean_apart(found)
     notes += more
     for count, (cell, outputs) in enumerate(zip(cells, cleaned, strict=True), 1):

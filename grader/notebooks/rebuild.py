@@ -24,6 +24,8 @@ from grader.safe import apart, html
 from grader.safe.pictures import Room
 from grader.tree import summed_up
 
+READER = f"{__name__}:answer"  # what reads a submission, in a child process
+
 
 def rebuild_apart(template: Template, path: Path) -> tuple[nbformat.NotebookNode, list[str]]:
     """Return what `rebuild` returns, worked out in a child process with a clock and a limit on memory.
@@ -34,7 +36,7 @@ def rebuild_apart(template: Template, path: Path) -> tuple[nbformat.NotebookNode
     tried = []
     for parse in (True, False):
         try:
-            notebook, notes = apart.call(f"{__name__}:answer", vars(template), os.path.abspath(path), parse)
+            notebook, notes = apart.call(READER, vars(template), os.path.abspath(path), parse)
             return nbformat.from_dict(notebook), [*tried, *notes]
         except apart.Ended as error:
             what = "its texts and pictures are shown as text" if parse else "its answers are not read"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grader.book import records
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.course import CourseError
+from grader.notebooks import NOTEBOOK, PROGRAMS
+from grader.notebooks.rebuild import READER
 from grader.runners.submission import grade_one
 from grader.runners.work import Shared, Work
+from grader.safe import apart
 
 if TYPE_CHECKING:
     from grader.book.ledger import Entry, Held
@@ -40,21 +43,21 @@ def default_jobs() -> int:
 class Starting:
     """An examiner that starts when it is needed, and not before: where nothing has changed, nobody needs it."""
 
-    def __init__(self, isolation: str, modules: Sequence[str]):
-        """`modules` are what its zygote is to import, besides what it always does."""
-        self._isolation, self._modules = isolation, modules
+    def __init__(self, isolation: str, zygote: Mapping[str, Any], jobs: int | None = None):
+        """`zygote` is what its zygote is made with, see `zygote_for`; of submissions at most `jobs` run at once."""
+        self._isolation, self._with, self._jobs = isolation, zygote, jobs
         self._lock, self._pool = threading.Lock(), ThreadPoolExecutor(1)
         self._zygote: Zygote | None = None
         self._examiner: Future[Examiner] | None = None
 
     def begin(self) -> Future[Examiner]:
         """Start it, where it was not, while the caller goes on."""
-        from grader.notebooks import PROGRAMS
         from grader.sandbox.zygote import Zygote
 
         with self._lock:
             if self._examiner is None:
-                self._zygote = Zygote(self._modules, PROGRAMS)
+                self._zygote = Zygote(**self._with)
+                apart.begin(READER)
                 self._examiner = self._pool.submit(self._start, self._zygote)
             return self._examiner
 
@@ -63,7 +66,10 @@ class Starting:
         from grader.examine.place import sweep_scratch
 
         sweep_scratch()
-        return Examiner(self._isolation, zygote=zygote)
+        examiner = Examiner(self._isolation, zygote=zygote)
+        if self._jobs is not None:
+            examiner.place.turns = threading.Semaphore(self._jobs)
+        return examiner
 
     def result(self) -> Examiner:
         """Return it once it is there. Raises SandboxError where it cannot be had."""
@@ -76,13 +82,19 @@ class Starting:
             self._zygote.close()
 
 
-def zygote_modules(root: Path, assignment: str) -> list[str]:
-    """Return what a zygote is to import for an assignment of the course at `root`; makes no folder there."""
+def zygote_for(root: Path, assignment: str) -> dict[str, Any]:
+    """Return with what `Zygote` is made for an assignment of the course at `root`; makes no folder there."""
+    if not (root / "course.toml").exists():
+        return {"programs": NOTEBOOK, "torch": _mentions_torch(root / "source" / assignment)}
     found = records.kept_modules(root, assignment)
-    if found is None:
-        # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
-        found = ["torch._dynamo"] if (root / "course.toml").exists() else []
-    return found
+    # Parts use optimizers and autograd functions, which import PyTorch's compiler: a second for every worker.
+    return {"programs": PROGRAMS, "modules": ["torch._dynamo"] if found is None else found}
+
+
+def _mentions_torch(folder: Path) -> bool:
+    """Return whether plain notebooks may use torch: a second of importing, and twice the time of every fork."""
+    texts = [path for path in folder.glob("*") if path.suffix in (".ipynb", ".py")]
+    return not texts or any(b"torch" in path.read_bytes() for path in texts)
 
 
 def grade_if_needed(

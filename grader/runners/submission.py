@@ -53,6 +53,7 @@ def grade_one(
 
     shared, started = work.shared, time.perf_counter()
     examiner.place.take_peak_memory()
+    examiner.place.take_waited()
     graded = Graded(work.student)
     record = Record(work.student, secrets.token_hex(16), work.basis)
     entry = Entry(work.student, record.run, _timestamp(work))
@@ -78,7 +79,7 @@ def grade_one(
         source = shared.course.path("source", ".", shared.assignment)
         graded.notes += defuse(target, source)
         _set_permissions(target, shared.course)
-    graded.wall = round(time.perf_counter() - started + elsewhere, 3)
+    graded.wall = round(time.perf_counter() - started - examiner.place.take_waited() + elsewhere, 3)
     graded.memory = examiner.place.take_peak_memory()
     if keep:
         _keep(work, graded, record, ran)
@@ -113,7 +114,7 @@ def _judge_notebook(
                 notebook, None, target, examiner, shared.wall, prepared=shared.prepared.get(name)
             )
             judged = {"unsettled": unsettled, "notes": [f"{name}: {note}" for note in notes]}
-            for filter_ in shared.filters:
+            for filter_ in shared.filters():
                 notebook, _ = filter_.preprocess(notebook, {})
         record.judged[name] = judged
         graded.notes += judged["notes"]
@@ -144,7 +145,7 @@ def _judge_notebook(
         for check, key in keys.items()
         if check in settled
     }
-    for filter_ in shared.filters:
+    for filter_ in shared.filters():
         notebook, _ = filter_.preprocess(notebook, {})
     return notebook, [f"{name}: {check}" for check in keys if check in run]
 

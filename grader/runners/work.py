@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ class Shared:
     course: NbCourse
     assignment: str
     templates: dict[str, Template]
-    filters: list[Any]  # nbgrader's own preprocessors on outputs
+    filters: Callable[[], list[Any]]  # nbgrader's own preprocessors on outputs, imported when there are some
     keys: dict[str, dict[str, Key]]  # by notebook and check, all but the submission's own field
     basis: str  # hash of what the rows and the autograded folders follow from, besides the submission
     wall: Seconds  # of a cell of a plain notebook

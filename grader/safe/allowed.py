@@ -30,7 +30,9 @@ def classes() -> frozenset[str]:
 
 _TAG = re.compile(r"""</?([a-z][a-z0-9]*)((?:\s+[a-z]+="[^"<>]*")*)\s*/?>""")
 _ATTRIBUTE = re.compile(r'([a-z]+)="([^"]*)"')
-_LANGUAGE = re.compile(r"language-[^\s<>&\"'()\[\]:`]*")  # of a fence: whatever stands there, but no address
+_LANGUAGE = re.compile(
+    r"language-\S*"
+)  # of a fence: whatever stands there, in quotes, is a class and no more
 _TASK = re.compile(r'<input class="task-list-item-checkbox" type="checkbox" disabled( checked)?/>')
 
 

@@ -1,8 +1,8 @@
 """Our own parsers on what a stranger wrote, in a child process that can be ended.
 
 A server imports what the work needs once, and forks a child for each piece of it: that child has a clock, a limit on
-memory, and takes with it whatever it did to itself. Requests and answers are JSON. This is no sandbox: the child
-runs our code, on data.
+memory, and takes with it whatever it did to itself. Several may work at a time. Requests and answers are JSON. This
+is no sandbox: the child runs our code, on data.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import importlib
 import json
 import os
 import resource
-import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 SECONDS = 40.0  # of processor time for one call
 MEMORY = 3 << 30  # bytes of address space
@@ -30,7 +29,7 @@ MAX_ANSWER = 128 << 20  # bytes
 _WAIT = 20  # times the seconds until a child that does not compute is ended too
 _TRIES = 3  # where somebody kills what works for us
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-_HEAD = struct.Struct("<cQ")
+_SIZE, _HEAD = struct.Struct("<Q"), struct.Struct("<cQ")
 _RESULT, _ERROR, _TIME, _MEMORY, _KILLED = b"r", b"e", b"t", b"m", b"k"
 _OUT_OF_MEMORY = 3  # exit status
 
@@ -46,9 +45,9 @@ def call(target: str, *args: Any, seconds: float = SECONDS, memory: int = MEMORY
     the child computed for `seconds`, needed `memory` bytes or crashed, RuntimeError with the text of what the
     function raised.
     """
-    frame = json.dumps([target, args, seconds, memory], default=lambda _: None).encode()
+    frame = json.dumps([args, seconds, memory], default=lambda _: None).encode()
     for _ in range(_TRIES):
-        kind, answer = _ask(frame, seconds)
+        kind, answer = _ask(target, frame, seconds)
         if kind == _RESULT:
             return json.loads(answer)
         if kind == _ERROR:
@@ -64,54 +63,73 @@ def call(target: str, *args: Any, seconds: float = SECONDS, memory: int = MEMORY
 
 # --- the caller's end ---------------------------------------------------------------------------------------
 
-_idle: list[subprocess.Popen[bytes]] = []
+
+class _Server:
+    """The server as its caller has it."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", "from grader.safe.apart import main; main()"],
+                stdin=theirs,
+                env=_ENVIRONMENT,
+                # A Ctrl-C at the terminal is the caller's; and its children can be ended with it.
+                start_new_session=True,
+            )
+
+    def ask(self, target: str, answers: list[socket.socket]) -> None:
+        """Have it import the module of `target`, and call that where a socket for it is given."""
+        socket.send_fds(self._control, [target.encode()], [sock.fileno() for sock in answers])
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self._control.close()
+
+
+_server: _Server | None = None
 _lock = threading.Lock()
 
 
-def _ask(frame: bytes, seconds: float) -> tuple[bytes, bytes]:
+def begin(target: str) -> None:
+    """Start the server and let it import the module of `target`, while the caller goes on."""
+    with contextlib.suppress(OSError):  # it was killed, and the next call finds out
+        _running().ask(target, [])
+
+
+def _running() -> _Server:
+    global _server
     with _lock:
-        server = _idle.pop() if _idle else None
-    server = server or _start()
-    assert server.stdin is not None
-    try:
-        server.stdin.write(_HEAD.pack(b"q", len(frame)) + frame)
-        server.stdin.flush()
-        answer = _read(server, time.monotonic() + _WAIT * seconds)
-    except TimeoutError:
-        _end(server)
-        return _TIME, b""
-    except (OSError, EOFError):  # it was killed, waiting for us or as it worked
-        _end(server)
-        return _KILLED, b"9"
-    except BaseException:
-        _end(server)
-        raise
-    with _lock:
-        _idle.append(server)
-    return answer
+        if _server is None or _server.process.poll() is not None:
+            _server = _Server()
+        return _server
 
 
-def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", "from grader.safe.apart import main; main()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=_ENVIRONMENT,
-        # A Ctrl-C at the terminal is the caller's; and its children can be ended with it.
-        start_new_session=True,
-    )
+def _ask(target: str, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
+    server = _running()
+    ours, theirs = socket.socketpair()
+    with ours:
+        try:
+            with theirs:
+                server.ask(target, [theirs])
+            ours.settimeout(_WAIT * seconds)
+            ours.sendall(_SIZE.pack(len(frame)) + frame)
+            return _read(ours, time.monotonic() + _WAIT * seconds)
+        except TimeoutError:
+            server.end()  # and what else it works on, which is asked again
+            return _TIME, b""
+        except (OSError, EOFError):  # it was killed, waiting for us or as it worked
+            return _KILLED, b"9"
 
 
-def _read(server: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    assert server.stdout is not None
-    descriptor, found = server.stdout.fileno(), bytearray()
-    kind, size = b"", _HEAD.size
+def _read(answers: socket.socket, deadline: float) -> tuple[bytes, bytes]:
+    found, kind, size = bytearray(), b"", _HEAD.size
     while True:
         while len(found) < size:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise TimeoutError
-            data = os.read(descriptor, min(size - len(found), 1 << 20))
+            answers.settimeout(max(0.001, deadline - time.monotonic()))
+            data = answers.recv(min(size - len(found), 1 << 20))
             if not data:
                 raise EOFError
             found += data
@@ -120,43 +138,56 @@ def _read(server: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, byte
         (kind, size), found = _HEAD.unpack(found), bytearray()
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
-    for pipe in (server.stdin, server.stdout):
-        with contextlib.suppress(OSError):
-            pipe.close()  # type: ignore[union-attr]
-
-
 @atexit.register
-def _end_all() -> None:
-    with _lock:
-        while _idle:
-            _end(_idle.pop())
+def _end() -> None:
+    if _server is not None:
+        _server.end()
 
 
 # --- the server ---------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Entry point of the server: answer on the standard output until the standard input ends."""
-    for frame in _frames():
-        target, args, seconds, memory = json.loads(frame)
-        module_name, _, function = target.partition(":")
-        fresh = module_name not in sys.modules
-        module = importlib.import_module(module_name)
-        if fresh and hasattr(module, "warm_up"):
-            module.warm_up()
-            gc.collect()
-            gc.freeze()  # children go on sharing what no collector touches
-        kind, answer = _in_a_child(getattr(module, function), args, seconds, memory)
-        _write(1, _HEAD.pack(kind, len(answer)) + answer)
+    """Entry point of the server: do what comes on the standard input until that ends.
+
+    Each call is a child's, which has a child for the work, and tells how that ended.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    with socket.socket(fileno=0) as control:
+        while True:
+            target, descriptors, _, _ = socket.recv_fds(control, 1000, 1)
+            if not target:
+                return
+            module_name, _, function = target.decode().partition(":")
+            fresh = module_name not in sys.modules
+            module = importlib.import_module(module_name)
+            if fresh and hasattr(module, "warm_up"):
+                module.warm_up()
+                gc.collect()
+                gc.freeze()  # children go on sharing what no collector touches
+            for descriptor in descriptors:
+                if not os.fork():
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    control.close()
+                    _answer(getattr(module, function), descriptor)
+                os.close(descriptor)
 
 
-def _frames() -> Iterator[bytes]:
-    while head := sys.stdin.buffer.read(_HEAD.size):
-        yield sys.stdin.buffer.read(_HEAD.unpack(head)[1])
+def _answer(function: Any, descriptor: int) -> NoReturn:
+    with contextlib.suppress(OSError, EOFError):  # the caller has gone
+        with open(descriptor, "rb", closefd=False) as asked:
+            (size,) = _SIZE.unpack(_exactly(asked, _SIZE.size))
+            args, seconds, memory = json.loads(_exactly(asked, size))
+        kind, answer = _in_a_child(function, args, seconds, memory)
+        _write(descriptor, _HEAD.pack(kind, len(answer)) + answer)
+    os._exit(0)
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
 
 
 def _in_a_child(function: Any, args: list[Any], seconds: float, memory: int) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.later import torch
+from grader.later import torch, torch_class
 
 HEAD = struct.Struct("<IQ")
 MAX_JSON = 16 << 20
@@ -198,7 +198,7 @@ def _encode(value: Any, blobs: list[memoryview], depth: int) -> Any:
     if isinstance(value, np.ndarray):
         # Strides may be negative, and bytes in another machine's order.
         return _encode_tensor(torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("="))), blobs)
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch_class("Tensor")):
         return _encode_tensor(value, blobs)
     raise WireError(f"a value of type {type(value).__name__} cannot cross to the examiner")
 

@@ -21,8 +21,6 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
 from grader.sandbox import preload, standstill, wire
 from grader.sandbox.network import LOOPBACK
@@ -44,7 +42,8 @@ def work(rank: int, descriptor: int, submission: str, programs: Mapping[str, Pro
     sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="replace", closefd=False)
     sys.argv = ["submission"]
     sys.path.insert(0, submission)
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):  # who imports it here gets OMP_NUM_THREADS from the environment
+        torch.set_num_threads(1)
     standstill.listen()
     reseed()
     with socket.socket(fileno=descriptor) as examiner:
@@ -65,7 +64,8 @@ def reseed() -> None:
     """Give this process random state of its own; a fork starts with its parent's."""
     random.seed()
     np.random.seed()
-    torch.seed()
+    if torch := sys.modules.get("torch"):
+        torch.seed()
 
 
 def _serve(examiner: socket.socket, order: dict[str, Any], rank: int) -> None:
@@ -183,6 +183,8 @@ def _find(target: str, driver: str | None) -> Any:
 
 def _join(examiner: socket.socket, rank: int, world: int) -> None:
     """Initialise the default process group; rank 0 opens the store on a free port and the examiner passes it on."""
+    import torch.distributed as dist
+
     # Ranks in sandboxes have an address each, which the sandbox's name leads to; elsewhere they share a loopback.
     shared = "MASTER_ADDR" not in os.environ
     address = "127.0.0.1" if shared else os.environ["MASTER_ADDR"]

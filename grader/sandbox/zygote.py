@@ -1,4 +1,4 @@
-"""A process that has imported torch once and forks one sandboxed job per request.
+"""A process that has imported once what workers need, torch mostly, and forks one sandboxed job per request.
 
 It must hold no secret, since every worker is a copy of it, and it must stay single-threaded, since a lock that
 another thread holds at the fork stays locked in the child for ever. It is started with an empty environment and
@@ -30,7 +30,7 @@ from grader.sandbox.build import Request, SandboxError, lead
 log = logging.getLogger(__name__)
 
 MAX_STARTS = 50  # of one examiner's zygote, before it is clear that somebody does not want it
-_MODULES = ("numpy", "torch", "torch.distributed", "torch.utils.data", "torch.multiprocessing", "torch.nn")
+_TORCH = ("torch", "torch.distributed", "torch.utils.data", "torch.multiprocessing", "torch.nn")
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",
@@ -74,14 +74,23 @@ class Leader:
 class Zygote:
     """The examiner's end. Thread-safe: several threads may spawn jobs through one zygote."""
 
-    def __init__(self, modules: Sequence[str] = (), programs: Mapping[str, str] = MappingProxyType({})):
+    def __init__(
+        self,
+        modules: Sequence[str] = (),
+        programs: Mapping[str, str] = MappingProxyType({}),
+        *,
+        torch: bool = True,
+    ):
         """Start the process; it imports torch and `modules` while the caller goes on. `wait` blocks for it.
+
+        Without `torch`, each worker that needs it imports it: for work of which hardly any does.
 
         `programs` is what a worker can do besides calling a function: by the name that an order gives as
         `program`, `"module:function"`, called as `function(examiner's socket, order, folder of the submission)`.
         A module of these that has a function `warm_up` is warmed up once, for all workers.
         """
-        self._modules, self._programs, self._lock = list(modules), dict(programs), threading.Lock()
+        self._modules, self._programs, self._torch = list(modules), dict(programs), torch
+        self._lock = threading.Lock()
         self._asked = set(modules)
         self._starts = 0
         self._start()
@@ -94,7 +103,7 @@ class Zygote:
         command = [sys.executable, "-I", "-c", code]
         found = gpu.library_path()
         self._process = subprocess.Popen(
-            [*command, str(theirs.fileno()), json.dumps(self._programs), *self._modules],
+            [*command, str(theirs.fileno()), json.dumps([self._programs, self._torch]), *self._modules],
             pass_fds=[theirs.fileno()],
             env={**_ENVIRONMENT, **({"LD_LIBRARY_PATH": found} if found else {})},
             # What is imported may look for its settings where it is: not in a course.
@@ -113,7 +122,9 @@ class Zygote:
     def wait(self) -> None:
         """Block until the imports are done; raises SandboxError if the process died in them."""
         if not self._ready and self._receive(64) != b"ready\n":
-            raise SandboxError("the zygote died while it imported torch; its message stands above")
+            raise SandboxError(
+                "the zygote died while it imported what workers need; its message stands above"
+            )
         self._ready = True
 
     def preload(self, modules: Sequence[str]) -> None:
@@ -194,7 +205,7 @@ class Zygote:
         """End the process; its jobs die with it."""
         self._socket.close()
         if not self._ready:
-            self._process.kill()  # it has no job yet, and would import torch to the end
+            self._process.kill()  # it has no job yet, and would import all to the end
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -203,9 +214,10 @@ class Zygote:
 
 
 def main() -> None:
-    """Entry point of the zygote process: `main() FD PROGRAMS MODULE ...`."""
+    """Entry point of the zygote process: `main() FD SETTINGS MODULE ...`."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    for module in _MODULES:
+    targets, with_torch = json.loads(sys.argv[2])
+    for module in _TORCH if with_torch else ():
         importlib.import_module(module)
     try:
         preload.load(sys.argv[3:])
@@ -218,7 +230,7 @@ def main() -> None:
 
     reseed()  # imports what seeding needs
     programs = {}
-    for name, target in json.loads(sys.argv[2]).items():
+    for name, target in targets.items():
         module_name, _, function = target.partition(":")
         module = importlib.import_module(module_name)
         programs[name] = getattr(module, function)

@@ -7,11 +7,13 @@ submission at a time, through `grader.book.nbgrader_plugin`.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from grader.book.writer import GradebookWriter
 from grader.course import CourseError
 from grader.notebooks.judge import kernel_of, load_template
 from grader.runners import RUNNERS
-from grader.runners.local import Starting, default_jobs, grade_if_needed, zygote_modules
+from grader.runners.local import Starting, default_jobs, grade_if_needed, zygote_for
 from grader.runners.work import Shared, Work, basis_of, verdict_keys
 from grader.whole_files import repair
 
@@ -72,8 +74,9 @@ def grade(
         raise CourseError(
             f"--dry-run --runner {runner}: a dry run is this machine's; leave one of the two out"
         )
+    at_once = jobs or default_jobs()
     with ExitStack() as stack:
-        starting = Starting(isolation, zygote_modules(Path(course_root), assignment))
+        starting = Starting(isolation, zygote_for(Path(course_root), assignment), at_once)
         stack.callback(starting.close)
         if local and (force or not records.any_kept(Path(course_root), assignment)):
             starting.begin()  # it imports torch in a process of its own while this one imports nbgrader
@@ -110,13 +113,12 @@ def grade(
         if local:
             starting.begin()
             shared = _ready_to_run(shared, isolation, starting)
-            threads = _threads(shared, folders, held, starting, jobs, keep=not dry_run, **options)
+            threads = _threads(shared, folders, held, starting, at_once, keep=not dry_run, **options)
             futures = stack.enter_context(threads)
         else:
             from grader.runners.slurm.runner import SlurmRunner
 
             running = SlurmRunner(shared, folders, held, at_once=jobs, isolation=isolation, **options)
-            shared.filters.extend(_filters(course))
             futures = running.results()
             stack.enter_context(running)
         results = []
@@ -134,14 +136,14 @@ def _threads(
     folders: dict[str, Path],
     held: dict[str, Held],
     starting: Starting,
-    jobs: int | None,
+    jobs: int,
     *,
     force: bool,
     begins: Callable[[str], None] | None,
     keep: bool,
 ) -> Iterator[Iterator[Future[tuple[Graded, Entry | None]]]]:
     """Yield a result for each submission, of threads of this process."""
-    pool = ThreadPoolExecutor(jobs or default_jobs())
+    pool = ThreadPoolExecutor(jobs + 1)  # while `jobs` run, one more is read, or written
 
     def work_on(student: str) -> tuple[Graded, Entry | None]:
         if begins:
@@ -239,7 +241,8 @@ def _plan(
     wall = course.cell_seconds
     keys = verdict_keys(course, assignment, templates, isolation, wall)
     basis = basis_of(course, assignment, templates, keys)
-    return Shared(course, assignment, templates, [], keys, basis, wall), folders
+    filters = functools.cache(partial(_filters, course))
+    return Shared(course, assignment, templates, filters, keys, basis, wall), folders
 
 
 def _unchanged(shared: Shared, folders: dict[str, Path], held: dict[str, Held]) -> list[Graded]:
@@ -274,7 +277,7 @@ def _ready_to_run(shared: Shared, isolation: str, starting: Starting) -> Shared:
     }
     keys = verdict_keys(course, assignment, shared.templates, isolation, wall)
     basis = basis_of(course, assignment, shared.templates, keys)
-    return replace(shared, filters=_filters(course), keys=keys, basis=basis, prepared=prepared)
+    return replace(shared, keys=keys, basis=basis, prepared=prepared)
 
 
 def _filters(course: NbCourse) -> list[Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
-import torch
-
+from grader.later import torch
 from grader.sandbox import wire
 
 
@@ -30,32 +30,41 @@ class Graph:
             self.peer.forget_graph(self.call)
 
 
-class _Remote(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, graph: Graph, slot: int, value: torch.Tensor, anchor: torch.Tensor, *inputs: torch.Tensor
-    ) -> Any:
-        ctx.graph, ctx.slot, ctx.inputs = graph, slot, [(tensor.shape, tensor.dtype) for tensor in inputs]
-        return value.detach().clone()
+@functools.cache
+def _remote() -> Any:
+    class Remote(torch.autograd.Function):
+        @staticmethod
+        def forward(
+            ctx: Any,
+            graph: Graph,
+            slot: int,
+            value: torch.Tensor,
+            anchor: torch.Tensor,
+            *inputs: torch.Tensor,
+        ) -> Any:
+            ctx.graph, ctx.slot, ctx.inputs = graph, slot, [(tensor.shape, tensor.dtype) for tensor in inputs]
+            return value.detach().clone()
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        graph = ctx.graph
-        head = {"op": "backward", "call": graph.call, "slot": ctx.slot, "inputs": len(ctx.inputs)}
-        found = graph.peer.request(head, (gradient.contiguous(),))
-        if type(found) is not list or len(found) != len(ctx.inputs):
-            raise RuntimeError("the student's process sent no gradients")
-        for one, (shape, dtype) in zip(found, ctx.inputs, strict=True):
-            if one is not None and (
-                not isinstance(one, torch.Tensor) or (one.shape, one.dtype) != (shape, dtype)
-            ):
-                raise RuntimeError("the student's process sent a gradient of another shape")
-        return None, None, None, None, *found
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+            graph = ctx.graph
+            head = {"op": "backward", "call": graph.call, "slot": ctx.slot, "inputs": len(ctx.inputs)}
+            found = graph.peer.request(head, (gradient.contiguous(),))
+            if type(found) is not list or len(found) != len(ctx.inputs):
+                raise RuntimeError("the student's process sent no gradients")
+            for one, (shape, dtype) in zip(found, ctx.inputs, strict=True):
+                if one is not None and (
+                    not isinstance(one, torch.Tensor) or (one.shape, one.dtype) != (shape, dtype)
+                ):
+                    raise RuntimeError("the student's process sent a gradient of another shape")
+            return None, None, None, None, *found
+
+    return Remote
 
 
 def graft(graph: Graph, slot: int, value: torch.Tensor) -> torch.Tensor:
     """Return `value`, output number `slot` of a call, as a function of the tensors that the call was given."""
     # Where no input needs a gradient, the student's own parameters do.
     anchor = torch.zeros((), requires_grad=True)
-    return _Remote.apply(graph, slot, value, anchor, *graph.inputs)
+    return _remote().apply(graph, slot, value, anchor, *graph.inputs)

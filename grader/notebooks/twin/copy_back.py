@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
+import sys
 import types
 from typing import Any
 
 import numpy as np
-import torch
 
+from grader.later import torch, torch_class
 from grader.notebooks.twin.values import Reference
 
 _MT19937 = 4 * 625  # bytes of its state: the key, and where in it the next number is
@@ -20,12 +21,13 @@ _OBJECT = object.__basicsize__  # bytes of what each object of Python's begins w
 def random_state() -> dict[str, Any]:
     """Return the state of every generator that code shares without naming it."""
     kind, keys, *rest = np.random.get_state()
-    return {"random": random.getstate(), "numpy": (kind, keys, *rest), "torch": torch.get_rng_state()}
+    found = {"random": random.getstate(), "numpy": (kind, keys, *rest)}
+    return found | ({"torch": torch.get_rng_state()} if "torch" in sys.modules else {})
 
 
 def same(one: Any, two: Any) -> bool:
     """Return whether two states of one generator are equal."""
-    if isinstance(one, torch.Tensor):
+    if isinstance(one, torch_class("Tensor")):
         return torch.equal(one, two)
     if isinstance(one, tuple) and len(one) == 5:
         return np.array_equal(one[1], two[1]) and one[2:] == two[2:]
@@ -51,6 +53,8 @@ class Generators:
             return {}
         before = self.state
         self.note()
+        if "torch" in self.state and "torch" not in before:
+            before["torch"] = torch.Generator().get_state()  # what it begins with, on both sides
         return {kind: value for kind, value in self.state.items() if not same(before[kind], value)}
 
     def _look(self) -> tuple[Any, ...]:
@@ -62,7 +66,8 @@ class Generators:
             numpy = kind, keys.tobytes(), rest
         elif _is_usual():
             numpy = ctypes.string_at(bits.ctypes.state_address, _MT19937)
-        return _look_at_random(), numpy, torch.get_rng_state().numpy().tobytes()
+        torchs = torch.get_rng_state().numpy().tobytes() if "torch" in sys.modules else b""
+        return _look_at_random(), numpy, torchs
 
 
 def _own_random() -> Any:
@@ -124,7 +129,7 @@ def put_back(original: Any, new: Any) -> None:
         original.update(items)
     elif isinstance(original, np.ndarray) and original.shape == new.shape:
         original[...] = new
-    elif isinstance(original, torch.Tensor) and original.shape == new.shape:
+    elif isinstance(original, torch_class("Tensor")) and original.shape == new.shape:
         with torch.no_grad():
             original.copy_(new)
     elif isinstance(original, np.random.Generator):
@@ -135,14 +140,16 @@ def put_back(original: Any, new: Any) -> None:
         put_back(vars(original), vars(new))
 
 
-PARTS = (list, dict, set, bytearray, np.ndarray, torch.Tensor)
+def is_mutable(value: Any) -> bool:
+    """Return whether a call may change the value while it stays the same object, and `put_back` can follow."""
+    return isinstance(value, (list, dict, set, bytearray, np.ndarray, torch_class("Tensor")))
 
 
 def _keep_or_replace(old: Any, new: Any) -> Any:
     fits = type(old) is type(new) and (
-        not isinstance(old, (np.ndarray, torch.Tensor)) or old.shape == new.shape
+        not isinstance(old, (np.ndarray, torch_class("Tensor"))) or old.shape == new.shape
     )
-    if not fits or not (isinstance(old, PARTS) or hasattr(old, "__dict__")) or isinstance(old, Reference):
+    if not fits or not (is_mutable(old) or hasattr(old, "__dict__")) or isinstance(old, Reference):
         return new
     put_back(old, new)
     return old

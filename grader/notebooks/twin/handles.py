@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from grader.notebooks.twin.values import Reference
 
@@ -22,16 +22,18 @@ _ASKABLE = {
 }
 # Library classes that a student's object may claim to be derived from: kinds of behaviour, never kinds of data.
 _BEHAVIOURS = {
-    "torch.nn.modules.module:Module": torch.nn.Module,
-    "torch.utils.data.dataset:Dataset": torch.utils.data.Dataset,
-    "torch.utils.data.dataset:IterableDataset": torch.utils.data.IterableDataset,
-    "torch.utils.data.sampler:Sampler": torch.utils.data.Sampler,
-    "torch.optim.optimizer:Optimizer": torch.optim.Optimizer,
-    "torch.autograd.function:Function": torch.autograd.Function,
     "builtins:function": types.FunctionType,
     "builtins:generator": types.GeneratorType,
     "builtins:method": types.MethodType,
     "builtins:type": type,
+}
+_OF_TORCH = {
+    "torch.nn.modules.module:Module",
+    "torch.utils.data.dataset:Dataset",
+    "torch.utils.data.dataset:IterableDataset",
+    "torch.utils.data.sampler:Sampler",
+    "torch.optim.optimizer:Optimizer",
+    "torch.autograd.function:Function",
 }
 
 
@@ -57,8 +59,8 @@ class Handle(Reference):
     @property
     def __class__(self) -> type:
         """The nearest library class that the student's object is an instance of: for isinstance."""
-        known = (_BEHAVIOURS[name] for name in far(self).bases if name in _BEHAVIOURS)
-        return next(known, type(self))
+        known = map(_behaviour, far(self).bases)
+        return next((kind for kind in known if kind is not None), type(self))
 
     def __getattr__(self, name: str) -> Any:
         hidden = name.startswith(("_repr_", "_ipython_")) or (name.startswith("__") and name not in _ASKABLE)
@@ -94,6 +96,14 @@ class Handle(Reference):
 
     def __dir__(self) -> list[str]:
         return [name for name in _do(self, "dir") if type(name) is str]
+
+
+def _behaviour(name: str) -> type | None:
+    if name not in _OF_TORCH:
+        return _BEHAVIOURS.get(name)
+    # Where no test has imported it, none can ask for it.
+    module, _, kind = name.partition(":")
+    return getattr(sys.modules.get(module), kind, None)
 
 
 class Tests(Protocol):

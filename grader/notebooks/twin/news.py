@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.notebooks.twin.copy_back import PARTS, Generators
+from grader.notebooks.twin.copy_back import Generators, is_mutable
 from grader.notebooks.twin.writer import Writer
 from grader.sandbox import wire
 
@@ -55,7 +55,7 @@ class News:
         for name in sorted(self.pushable):
             if name in self.names:
                 value = self.names[name]
-                mutable = name not in self.student_names and isinstance(value, PARTS)
+                mutable = name not in self.student_names and is_mutable(value)
                 if mutable or self.known.get(name, self) is not value:
                     self._write(name, value, writer, news)
             elif self.known.pop(name, self) is not self:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grader.notebooks.twin.autograd import Graph, graft
-from grader.notebooks.twin.copy_back import PARTS, put_back
+from grader.notebooks.twin.copy_back import is_mutable, put_back
 from grader.notebooks.twin.handles import Far, Handle, far, handle_class
 from grader.notebooks.twin.news import News
 from grader.notebooks.twin.nothing import Nothing
@@ -267,7 +267,7 @@ class Pristine(Peer):
             for original, new in zip((*args, *map(self.names.get, names)), changed, strict=True):
                 put_back(original, new)
             for name, new in zip(names, changed[len(args) :], strict=True):
-                if type(self.names.get(name)) is not type(new) or not isinstance(new, PARTS):
+                if type(self.names.get(name)) is not type(new) or not is_mutable(new):
                     self.names[name] = self.news.known[name] = new
         return value, None
 

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
 
+from grader.later import torch
 from grader.notebooks.twin.tables import read_frame, read_index, read_series
 from grader.notebooks.twin.values import (
     DTYPE,
     MAX_DEPTH,
     TEXTS,
-    TYPES,
+    type_named,
     whole_number,
 )
 from grader.sandbox import wire
@@ -172,8 +172,8 @@ class Reader:
     def instance(self, body: Any, depth: int) -> Any:
         """An object of a class that both sides have from the instructor, or of a library's module."""
         name, state = body
-        from_a_library = not self._trusted and name in TYPES
-        kind = TYPES[name] if from_a_library else self.instructors_class(name)
+        kind = None if self._trusted else type_named(name)
+        kind = kind or self.instructors_class(name)
         found = self.meet(object.__new__(kind))
         state = self.read_node(state, depth)
         if type(state) is not dict or not all(type(key) is str for key in state):
@@ -218,6 +218,13 @@ def _torch_dtype(body: Any) -> torch.dtype:
     return getattr(torch, name)
 
 
+def _type(name: Any) -> type:
+    kind = type_named(name)
+    if kind is None:
+        raise wire.WireError("an unknown type")
+    return kind
+
+
 _Read = Callable[[Reader, Any, int], Any]
 _READERS: dict[str, _Read] = {
     "i": lambda r, body, depth: int(body, 16),
@@ -246,7 +253,7 @@ _READERS: dict[str, _Read] = {
     "td": lambda r, body, depth: _torch_dtype(body),
     "dev": lambda r, body, depth: _device(body),
     "sz": lambda r, body, depth: torch.Size(map(whole_number, body)),
-    "ty": lambda r, body, depth: TYPES[body],
+    "ty": lambda r, body, depth: _type(body),
     "fr": lambda r, body, depth: fractions.Fraction(*map(whole_number, body)),
     "de": lambda r, body, depth: decimal.Decimal(body),
     "da": lambda r, body, depth: datetime.date(*map(whole_number, body)),

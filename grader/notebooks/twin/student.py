@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
+from grader.later import torch
 from grader.notebooks.twin.copy_back import set_random_state
 from grader.notebooks.twin.handles import ARITHMETIC, CAN, COMPARISONS
 from grader.notebooks.twin.peer import (

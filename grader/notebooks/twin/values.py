@@ -4,7 +4,7 @@ Plain data, arrays and tensors cross as themselves, exact types only: what a stu
 stays behind. The same list twice in one message is one list again on the other side. Everything else of the
 student's becomes a handle (see `grader.notebooks.twin.handles`); everything else of the tests' is refused, except
 callables, which the student's side may call. Nothing is unpickled, and no class is looked up by a name that the
-student's side sends, except those in `TYPES`.
+student's side sends, except those that `type_named` knows.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import collections
 import datetime
 import decimal
 import fractions
+import functools
 import re
+import sys
 from typing import Any
 
 import numpy as np
-import torch
 
+from grader.later import torch
 from grader.sandbox import wire
 
 MAX_DEPTH = 150  # of lists in lists; an instructor's tree takes two a node
@@ -50,17 +52,41 @@ def _table() -> dict[str, type]:
     for module, names in ((collections, ("Counter", "OrderedDict", "defaultdict", "deque")),):
         found |= {f"{module.__name__}:{name}": getattr(module, name) for name in names}
     found |= {f"numpy:{kind.__name__}": kind for kind in {*np.sctypeDict.values(), np.ndarray}}
-    for name, kind in vars(torch.nn).items():
-        if isinstance(kind, type) and issubclass(kind, (torch.nn.Module, torch.nn.Parameter)):
-            found[f"{kind.__module__}:{name}"] = kind
-    found["torch:Tensor"] = torch.Tensor
     for kind in (fractions.Fraction, decimal.Decimal, datetime.date, datetime.datetime, datetime.timedelta):
         found[f"{kind.__module__}:{kind.__name__}"] = kind
     return found
 
 
-TYPES = _table()
-TYPE_NAMES = {kind: name for name, kind in TYPES.items()}
+_TYPES = _table()
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+@functools.cache
+def _of_torch() -> dict[str, type]:
+    found: dict[str, type] = {"torch:Tensor": torch.Tensor}
+    for name, kind in vars(torch.nn).items():
+        if isinstance(kind, type) and issubclass(kind, (torch.nn.Module, torch.nn.Parameter)):
+            found[f"{kind.__module__}:{name}"] = kind
+    return found
+
+
+@functools.cache
+def _names_of_torch() -> dict[type, str]:
+    return {kind: name for name, kind in _of_torch().items()}
+
+
+def type_named(name: Any) -> type | None:
+    """Return the library's type that crosses under this name, None where none does."""
+    known = _of_torch() if type(name) is str and name.startswith("torch") else _TYPES
+    return known.get(name)
+
+
+def name_of(kind: type) -> str | None:
+    """Return the name under which a library's type crosses, None where it does not."""
+    name = _NAMES.get(kind)
+    return _names_of_torch().get(kind) if name is None and "torch" in sys.modules else name
+
+
 # Libraries whose functions, classes and modules the tests may pass on by name. Never the other way round.
 LIBRARIES = {
     "builtins",

@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import torch
 
+from grader.later import torch, torch_class
 from grader.notebooks.twin.tables import write_pandas
 from grader.notebooks.twin.values import (
     LIBRARIES,
     MAX_DEPTH,
     PACKED_FROM,
     TEXTS,
-    TYPE_NAMES,
     VIEWS,
     Reference,
     Refused,
+    name_of,
 )
 from grader.sandbox import wire
 
@@ -60,7 +60,7 @@ class Writer:
             return {"f": value.hex()}
         if id(value) in self._numbers:
             return {"#": self._numbers[id(value)]}
-        if kind in _SHARED or isinstance(value, (np.ndarray, torch.Tensor)):
+        if kind in _SHARED or isinstance(value, (np.ndarray, torch_class("Tensor"))):
             self._number(value)
         if write := _WRITERS.get(kind):
             return write(self, value, depth + 1)
@@ -83,23 +83,24 @@ class Writer:
             if value.dtype.hasobject or value.dtype.names:
                 raise Refused(f"a value of numpy's {value.dtype} cannot cross")
             return {"n": [value.dtype.str, self.blob(value.tobytes())]}
-        if isinstance(value, torch.Tensor):
-            return self._tensor(value, depth)
+        if "torch" in sys.modules and (tree := self._of_torch(value, depth)):
+            return tree
         if isinstance(value, np.dtype) and not value.hasobject and not value.names:
             return {"dt": value.str}
         if isinstance(value, Reference):
             return {"own": object.__getattribute__(value, "_grader_far").number}
         if isinstance(value, type):
-            if value in TYPE_NAMES:
-                return {"ty": TYPE_NAMES[value]}
+            if (name := name_of(value)) is not None:
+                return {"ty": name}
             if value.__name__ in self._classes and self._own.get(value.__name__) is value:
                 return {"cl": value.__name__}
         if kind.__name__ in self._classes and self._own.get(kind.__name__) is kind:
             self._number(value)
             return {"o": [kind.__name__, self.write(dict(vars(value)), depth + 1)]}
-        if (self._trusted or self.by_value) and isinstance(value, torch.nn.Module) and kind in TYPE_NAMES:
+        is_module = isinstance(value, torch_class("nn.Module"))
+        if (self._trusted or self.by_value) and is_module and (name := name_of(kind)) is not None:
             self._number(value)
-            return {"o": [TYPE_NAMES[kind], self.write(dict(vars(value)), depth + 1)]}
+            return {"o": [name, self.write(dict(vars(value)), depth + 1)]}
         if "pandas" in sys.modules and (tree := write_pandas(self, value, depth)):
             return tree
         return self._from_tests(value, depth) if self._trusted else self._from_student(value, depth)
@@ -116,7 +117,7 @@ class Writer:
             return {"m": value.__name__}
         if (name := _library_name(value)) is not None:
             return {"lib": name}
-        if callable(value) and not isinstance(value, (type, torch.nn.Module)):
+        if callable(value) and not isinstance(value, (type, torch_class("nn.Module"))):
             return self._hold(value)
         kind = type(value)
         raise Refused(f"an object of the class {kind.__module__}.{kind.__qualname__} cannot be passed on")
@@ -136,6 +137,17 @@ class Writer:
         plain = np.ascontiguousarray(value.view(np.ndarray))
         data = plain.reshape(-1).view(np.uint8) if plain.nbytes else b""
         return {"a": [plain.dtype.str, shape, self.blob(data)]}
+
+    def _of_torch(self, value: Any, depth: int) -> dict[str, Any] | None:
+        if isinstance(value, torch_class("Tensor")):
+            return self._tensor(value, depth)
+        if isinstance(value, torch_class("dtype")):
+            return {"td": str(value)}
+        if isinstance(value, torch_class("device")):
+            return {"dev": str(value)}
+        if type(value) is torch_class("Size"):
+            return {"sz": [self.write(item, depth + 1) for item in value]}
+        return None
 
     def _tensor(self, value: torch.Tensor, depth: int) -> Any:
         name = str(value.dtype).removeprefix("torch.")
@@ -199,9 +211,6 @@ _WRITERS: dict[type, Callable[[Writer, Any, int], Any]] = {
     range: _parts("r", "start", "stop", "step"),
     types.EllipsisType: lambda writer, value, depth: {"e": 0},
     types.NotImplementedType: lambda writer, value, depth: {"ni": 0},
-    torch.dtype: _text("td"),
-    torch.device: _text("dev"),
-    torch.Size: _items("sz"),
     fractions.Fraction: _parts("fr", "numerator", "denominator"),
     decimal.Decimal: _text("de"),
     datetime.date: _parts("da", *_DATE),
@@ -232,7 +241,7 @@ def _library_name(value: Any) -> list[str] | None:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if isinstance(value, np.ufunc):
         module, name = "numpy", value.__name__
-    elif module is None and getattr(torch, str(name), None) is value:
+    elif module is None and "torch" in sys.modules and getattr(torch, str(name), None) is value:
         module = "torch"
     if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
         return None

@@ -20,7 +20,7 @@ from typing import Any
 from grader.book.keys import check_digests, environment_digest
 from grader.course import Course, CourseError
 from grader.examine.examiner import Examiner
-from grader.runners.local import Starting, zygote_modules
+from grader.runners.local import Starting, zygote_for
 from grader.runners.slurm import sealed
 from grader.runners.slurm.rounds import Answer, Asked, Ended
 from grader.runners.slurm.sealed import About, Refused
@@ -91,7 +91,7 @@ def _work(folder: Path, number: int, key: bytes, told: dict[str, Any], node: str
             f"{sys.prefix}: Python, an installed package or the grader differs from the submit host's; grade "
             "from an environment on a disk that all nodes share"
         )
-    starting = Starting(told["isolation"], zygote_modules(course.root, told["assignment"]))
+    starting = Starting(told["isolation"], zygote_for(course.root, told["assignment"]))
     try:
         examiner = starting.result()
         startup = _seconds_since_slurm_began()

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -39,9 +40,21 @@ def test_a_child_that_waits_for_ever_is_ended_too():
 
 def test_a_server_that_somebody_kills_is_started_again():
     apart.call("json:loads", "1")
-    os.killpg(apart._idle[-1].pid, signal.SIGKILL)
-    apart._idle[-1].wait()
+    os.killpg(apart._server.process.pid, signal.SIGKILL)
+    apart._server.process.wait()
     assert apart.call("json:loads", "2") == 2
+
+
+def test_one_text_that_takes_long_holds_up_no_other():
+    apart.begin("json:loads")
+    ended = []
+    long = threading.Thread(target=lambda: ended.append(apart.call("time:sleep", 3)))
+    long.start()
+    began = time.monotonic()
+    assert apart.call("json:loads", "1") == 1
+    assert long.is_alive() or time.monotonic() - began > 2
+    long.join()
+    assert ended == [None]
 
 
 def test_one_that_is_killed_again_and_again_is_given_up():
