@@ -15,10 +15,8 @@ from grader.book.records import Record
 from grader.book.results import Graded
 from grader.course import CourseError
 from grader.notebooks import NOTEBOOK, PROGRAMS
-from grader.notebooks.rebuild import READER
 from grader.runners.submission import grade_one
 from grader.runners.work import Shared, Work
-from grader.safe import apart
 
 if TYPE_CHECKING:
     from grader.book.ledger import Entry, Held
@@ -57,7 +55,6 @@ class Starting:
         with self._lock:
             if self._examiner is None:
                 self._zygote = Zygote(**self._with)
-                apart.begin(READER)
                 self._examiner = self._pool.submit(self._start, self._zygote)
             return self._examiner
 

@@ -24,9 +24,11 @@ from grader.book.settings import refuse_other_languages
 from grader.book.writer import GradebookWriter
 from grader.course import CourseError
 from grader.notebooks.judge import kernel_of, load_template
+from grader.notebooks.rebuild import READER
 from grader.runners import RUNNERS
 from grader.runners.local import Starting, default_jobs, grade_if_needed, zygote_for
 from grader.runners.work import Shared, Work, basis_of, verdict_keys
+from grader.safe import apart
 from grader.whole_files import repair
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def grade(
         starting = Starting(isolation, zygote_for(Path(course_root), assignment), at_once)
         stack.callback(starting.close)
         if local and (force or not records.any_kept(Path(course_root), assignment)):
-            starting.begin()  # it imports torch in a process of its own while this one imports nbgrader
+            _begin(starting)  # what they import takes as long as what this process does
         course = NbCourse.open(course_root)
         stack.enter_context(records.only_one(course.root))
         gradebook = course.gradebook()
@@ -111,7 +113,7 @@ def grade(
         writer = GradebookWriter(ledger, course.root, keep=not dry_run)
         options = {"force": force, "begins": begins}
         if local:
-            starting.begin()
+            _begin(starting)
             shared = _ready_to_run(shared, isolation, starting)
             threads = _threads(shared, folders, held, starting, at_once, keep=not dry_run, **options)
             futures = stack.enter_context(threads)
@@ -128,6 +130,12 @@ def grade(
             if progress:
                 progress(graded, len(results), len(folders))
     return sorted(results, key=lambda graded: graded.student)
+
+
+def _begin(starting: Starting) -> None:
+    """Start the processes that run submissions and that read them, while the caller goes on."""
+    starting.begin()
+    apart.begin(READER)
 
 
 @contextmanager

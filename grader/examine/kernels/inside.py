@@ -118,16 +118,31 @@ def interpreted(
     for name in [name for name in sys.modules if re.fullmatch(r"triton(\..*)?", name)]:
         if not name.startswith("triton._C"):  # it is machine code, and can be loaded once
             del sys.modules[name]
-    _, kernel = _found(target)
+    module, kernel = _found(target)
     given = [_tensor(image, *one) if isinstance(one, tuple) else one for one in arguments]
     try:
         kernel[tuple(grid)](*given, **constants)
     except Exception as error:
         # Triton's own says neither the kind nor the place of what it was raised from.
-        if type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
-            raise error.__cause__ from None
+        cause = error.__cause__ if type(error).__name__ == "InterpreterError" else None
+        if _names_libdevice(module):  # all its functions are None there
+            why = (
+                f"without a GPU kernels run in Triton's interpreter, which has no libdevice: {cause or error}"
+            )
+            raise RuntimeError(why) from None
+        if cause is not None:
+            raise cause from None
         raise
     return image
+
+
+def _names_libdevice(module: Any) -> bool:
+    """Return whether a module has imported libdevice, or something of it."""
+    return any(
+        str(getattr(value, name, "")).endswith(".libdevice")
+        for value in vars(module).values()
+        for name in ("__name__", "__module__")
+    )
 
 
 class CompilationError(SyntaxError):

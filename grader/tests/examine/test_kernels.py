@@ -308,6 +308,16 @@ def test_the_interpreter_runs_where_triton_was_imported_ahead_of_workers(run, ex
     assert (out == 1000).all()
 
 
+@pytest.mark.parametrize("imported", ["libdevice", "libdevice as ld", "libdevice\nrsqrt = libdevice.rsqrt"])
+def test_a_kernel_of_libdevice_hears_that_the_interpreter_has_none(run, imported):
+    name = "ld.rsqrt" if " as " in imported else "rsqrt" if "=" in imported else "libdevice.rsqrt"
+    text = TRITON.replace(
+        "twice(tl.load(x + at, mask=at < n))", f"{name}(tl.load(x + at, mask=at < n, other=1))"
+    )
+    with pytest.raises(StudentError, match=r"interpreter, which has no libdevice"):
+        run("doubles", torch.ones(1500), f"from triton.language.extra import {imported}\n{text}")
+
+
 def test_a_kernel_that_writes_nothing_answers_with_nothing(run):
     (out,), _ = run("untouched", torch.randn(1500))
     assert out.isnan().all()
