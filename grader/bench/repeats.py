@@ -1,8 +1,13 @@
-"""Whether a verdict is luck: `python -m grader.bench.repeats ASSIGNMENT [--times 20] [--kind wrong] [--only NAME]`.
+"""Whether a verdict is luck.
+
+    python -m grader.bench.repeats ASSIGNMENT [--times 20] [--kind wrong] [--only NAME] [--minutes N] [--json FILE]
 
 Every wrong solution meets the check that must catch it, every right one all checks of its file's items, so many
 times, each time with new inputs. None of the wrong may pass, and none of the right may fail. Undecided is counted
 apart: a person looks then. Verdicts on speed need the processors, so nothing else should run.
+
+All homework takes hours. What FILE holds already, of the same solution under the same checks, is not tried again, and
+after `--minutes` no other solution is begun: `results/repeats.jsonl` has grown so.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from grader.book.keys import check_digests, digest_of
 from grader.course import Assignment, Course, CourseError, Part
 from grader.examine.examiner import Examiner, checks_of
 from grader.notebooks.wrong import wrong_solutions
@@ -37,6 +44,12 @@ class Case:
     text: str
     checks: tuple[str, ...]
     never: str
+
+    @property
+    def key(self) -> str:
+        """A hash of what its verdicts follow from, the grader itself aside."""
+        digests = check_digests(self.part)
+        return digest_of(self.text, *(digests[name] for name in self.checks))[:16]
 
 
 def cases(assignment: Assignment) -> Iterator[Case]:
@@ -66,6 +79,15 @@ def verdicts(examiner: Examiner, case: Case, times: int) -> Counter[str]:
     return found
 
 
+def _known(path: Path | None) -> dict[tuple[str, ...], Counter[str]]:
+    """Return the verdicts that a file of `--json` holds, by what each line is about."""
+    found: dict[tuple[str, ...], Counter[str]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
+        *about, counts = json.loads(line).values()
+        found.setdefault(tuple(about), Counter()).update(counts)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
@@ -74,7 +96,10 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--kind", choices=["wrong", "right"])
     parser.add_argument("--only", default="", help="cases whose name holds this")
-    parser.add_argument("--json", type=Path, help="append a line of JSON for each case")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which none is begun")
+    parser.add_argument(
+        "--json", type=Path, help="append a line for each case; those that it holds are left out"
+    )
     options = parser.parse_args()
     if options.times < 1:
         parser.error(f"--times {options.times}: give a number of runs, 20 for example")
@@ -90,21 +115,31 @@ def main() -> int:
             f"{assignment.name} has no {options.kind or 'wrong or right'} solution with {options.only!r} in its name"
         )
     table, console = Table("solution", "must never", "verdicts"), Console()
-    bad = 0
+    known = _known(options.json)
+    bad = tried = before = 0
     with Examiner() as examiner:
+        end = time.monotonic() + 60 * options.minutes
         for case in track(chosen, "solutions", console=Console(stderr=True)):
-            found = verdicts(examiner, case, options.times)
-            if options.json:
-                with options.json.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"name": case.name, "never": case.never, **found}) + "\n")
+            about = {"assignment": assignment.name, "name": case.name, "never": case.never, "key": case.key}
+            if (earlier := known.get(tuple(about.values()))) and sum(earlier.values()) >= options.times:
+                found, before = earlier, before + 1
+            elif time.monotonic() < end:
+                found, tried = verdicts(examiner, case, options.times), tried + 1
+                if options.json:
+                    with options.json.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps({**about, "verdicts": found}) + "\n")
+            else:
+                continue
             wanted = "fail" if case.never == "pass" else "pass"
             bad += found[case.never] > 0
             if set(found) != {wanted}:
                 table.add_row(case.name, case.never, ", ".join(f"{k} {n}" for k, n in found.most_common()))
     if table.rows:
         console.print(table)
+    left = len(chosen) - tried - before
     console.print(
-        f"{len(chosen)} solutions, {options.times} times each: {bad} with a verdict that none may get."
+        f"{tried} solutions, {options.times} times each, {before} known, {left} left: "
+        f"{bad} with a verdict that none may get."
     )
     return 1 if bad else 0
 
