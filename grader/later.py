@@ -25,9 +25,26 @@ class _Nobody:
     """What nothing is an instance of."""
 
 
+_seen: Any = None
+
+
+def imported_torch() -> Any:
+    """Return torch once somebody has imported it, whatever then becomes of its name; None before.
+
+    What only has its name, such as a stub that a test puts there or a student's own `torch.py`, is none.
+    """
+    global _seen
+    if _seen is None and (found := sys.modules.get("torch")) is not None:
+        spec = getattr(found, "__spec__", None)
+        is_whole = spec is not None and not getattr(spec, "_initializing", False)
+        if is_whole and isinstance(getattr(found, "Tensor", None), type) and hasattr(found, "get_rng_state"):
+            _seen = found
+    return _seen
+
+
 def torch_class(name: str) -> type:
     """Return torch's class of this name, `nn.Module` say; where nobody has imported torch, nothing is one of it."""
-    found: Any = sys.modules.get("torch")
+    found = imported_torch()
     for part in name.split("."):
         found = getattr(found, part, None)
     return found if isinstance(found, type) else _Nobody

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from grader.examine.cards import Cards
+from grader.sandbox.build import SandboxError
 from grader.sandbox.cgroup import Cgroups, Usage
 from grader.sandbox.zygote import Zygote
 
@@ -35,6 +36,26 @@ class Endable(Protocol):
     def close(self) -> None: ...
 
 
+class Turns:
+    """A context that so many threads may be in at once; a thread that enters it waits for its turn."""
+
+    def __init__(self, count: int):
+        self._free, self._stopped = threading.Semaphore(count), False
+
+    def __enter__(self) -> None:
+        self._free.acquire()
+        if self._stopped:
+            self._free.release()
+            raise SandboxError("grading was stopped")
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()
+
+    def stop(self) -> None:
+        """Let nobody in any more: who waits, or comes, gets SandboxError."""
+        self._stopped = True
+
+
 @dataclass
 class Place:
     """Where jobs run: the zygote, and what this machine offers to confine and to measure them."""
@@ -45,7 +66,7 @@ class Place:
     start_time: Callable[[Place], float]  # seconds until a worker without a submission is ready
     readonly: list[str] = field(default_factory=list)
     cards: Cards | None = None  # this machine's GPUs, looked for when the first part asks for one
-    turns: threading.Semaphore | None = None  # how many submissions may run at once, where it is limited
+    turns: Turns | None = None  # of the submissions that may run at once, where their number is limited
     _seen: threading.local = field(default_factory=threading.local)  # by the thread that judges a submission
     _undertaker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
     _closing: list[Future] = field(default_factory=list)
@@ -86,7 +107,10 @@ class Place:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until one more submission may run; it does until the block ends."""
+        """Wait until one more submission may run; it does until the block ends.
+
+        Raises SandboxError where grading has been stopped meanwhile.
+        """
         if self.turns is None:
             yield
             return

@@ -14,6 +14,7 @@ from grader.book import records
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.course import CourseError
+from grader.examine.place import Turns
 from grader.notebooks import NOTEBOOK, PROGRAMS
 from grader.runners.submission import grade_one
 from grader.runners.work import Shared, Work
@@ -43,7 +44,8 @@ class Starting:
 
     def __init__(self, isolation: str, zygote: Mapping[str, Any], jobs: int | None = None):
         """`zygote` is what its zygote is made with, see `zygote_for`; of submissions at most `jobs` run at once."""
-        self._isolation, self._with, self._jobs = isolation, zygote, jobs
+        self._isolation, self._with = isolation, zygote
+        self._turns = None if jobs is None else Turns(jobs)
         self._lock, self._pool = threading.Lock(), ThreadPoolExecutor(1)
         self._zygote: Zygote | None = None
         self._examiner: Future[Examiner] | None = None
@@ -64,13 +66,17 @@ class Starting:
 
         sweep_scratch()
         examiner = Examiner(self._isolation, zygote=zygote)
-        if self._jobs is not None:
-            examiner.place.turns = threading.Semaphore(self._jobs)
+        examiner.place.turns = self._turns
         return examiner
 
     def result(self) -> Examiner:
         """Return it once it is there. Raises SandboxError where it cannot be had."""
         return self.begin().result()
+
+    def stop(self) -> None:
+        """Let no submission begin to run any more: who waits for a turn gets SandboxError."""
+        if self._turns is not None:
+            self._turns.stop()
 
     def close(self) -> None:
         """End the zygote, and every job with it."""
@@ -90,8 +96,11 @@ def zygote_for(root: Path, assignment: str) -> dict[str, Any]:
 
 def _mentions_torch(folder: Path) -> bool:
     """Return whether plain notebooks may use torch: a second of importing, and twice the time of every fork."""
-    texts = [path for path in folder.glob("*") if path.suffix in (".ipynb", ".py")]
-    return not texts or any(b"torch" in path.read_bytes() for path in texts)
+    try:
+        texts = [path for path in folder.rglob("*") if path.suffix in (".ipynb", ".py") and path.is_file()]
+        return not texts or any(b"torch" in path.read_bytes() for path in texts)
+    except OSError:  # said by who needs the file
+        return True
 
 
 def grade_if_needed(

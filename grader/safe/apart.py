@@ -1,8 +1,8 @@
 """Our own parsers on what a stranger wrote, in a child process that can be ended.
 
-A server imports what the work needs once, and forks a child for each piece of it: that child has a clock, a limit on
-memory, and takes with it whatever it did to itself. Several may work at a time. Requests and answers are JSON. This
-is no sandbox: the child runs our code, on data.
+Servers, forked of one process that has imported what the work needs, fork a child for each piece of it: that child
+has a clock, a limit on memory, and takes with it whatever it did to itself. A server does one thing at a time, and
+there are more than cores. Requests and answers are JSON. This is no sandbox: the child runs our code, on data.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 SECONDS = 40.0  # of processor time for one call
 MEMORY = 3 << 30  # bytes of address space
 MAX_ANSWER = 128 << 20  # bytes
 _WAIT = 20  # times the seconds until a child that does not compute is ended too
 _TRIES = 3  # where somebody kills what works for us
+_MOST_DEAD = 50  # servers that are met dead, one after the other
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _SIZE, _HEAD = struct.Struct("<Q"), struct.Struct("<cQ")
 _RESULT, _ERROR, _TIME, _MEMORY, _KILLED = b"r", b"e", b"t", b"m", b"k"
 _OUT_OF_MEMORY = 3  # exit status
+_LINUX = hasattr(os, "sched_getaffinity")
 
 
 class Ended(Exception):
@@ -45,7 +49,7 @@ def call(target: str, *args: Any, seconds: float = SECONDS, memory: int = MEMORY
     the child computed for `seconds`, needed `memory` bytes or crashed, RuntimeError with the text of what the
     function raised.
     """
-    frame = json.dumps([args, seconds, memory], default=lambda _: None).encode()
+    frame = json.dumps([target, args, seconds, memory], default=lambda _: None).encode()
     for _ in range(_TRIES):
         kind, answer = _ask(target, frame, seconds)
         if kind == _RESULT:
@@ -64,123 +68,165 @@ def call(target: str, *args: Any, seconds: float = SECONDS, memory: int = MEMORY
 # --- the caller's end ---------------------------------------------------------------------------------------
 
 
+@dataclass
 class _Server:
-    """The server as its caller has it."""
+    """A forked server as its caller has it."""
 
-    def __init__(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", "from grader.safe.apart import main; main()"],
-                stdin=theirs,
-                env=_ENVIRONMENT,
-                # A Ctrl-C at the terminal is the caller's; and its children can be ended with it.
-                start_new_session=True,
-            )
+    sock: socket.socket
+    pid: int = 0  # known once it has begun
+    works: bool = True
 
-    def ask(self, target: str, answers: list[socket.socket]) -> None:
-        """Have it import the module of `target`, and call that where a socket for it is given."""
-        socket.send_fds(self._control, [target.encode()], [sock.fileno() for sock in answers])
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self._control.close()
-
-
-_server: _Server | None = None
-_lock = threading.Lock()
-
-
-def begin(target: str) -> None:
-    """Start the server and let it import the module of `target`, while the caller goes on."""
-    with contextlib.suppress(OSError):  # it was killed, and the next call finds out
-        _running().ask(target, [])
-
-
-def _running() -> _Server:
-    global _server
-    with _lock:
-        if _server is None or _server.process.poll() is not None:
-            _server = _Server()
-        return _server
-
-
-def _ask(target: str, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
-    server = _running()
-    ours, theirs = socket.socketpair()
-    with ours:
+    def takes(self, frame: bytes, deadline: float) -> bool:
+        """Return whether it takes a call; it does not where it is dead. Raises TimeoutError."""
         try:
-            with theirs:
-                server.ask(target, [theirs])
-            ours.settimeout(_WAIT * seconds)
-            ours.sendall(_SIZE.pack(len(frame)) + frame)
-            return _read(ours, time.monotonic() + _WAIT * seconds)
+            if not self.pid:
+                (self.pid,) = _SIZE.unpack(self._read(_SIZE.size, deadline))
+            self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            self.sock.sendall(_SIZE.pack(len(frame)) + frame)
         except TimeoutError:
-            server.end()  # and what else it works on, which is asked again
-            return _TIME, b""
-        except (OSError, EOFError):  # it was killed, waiting for us or as it worked
-            return _KILLED, b"9"
+            raise
+        except (OSError, EOFError):
+            return False
+        return True
 
+    def answer(self, deadline: float) -> tuple[bytes, bytes]:
+        """Return how the call ended, and what it gave. Raises TimeoutError, or OSError and EOFError where it died."""
+        kind, size = _HEAD.unpack(self._read(_HEAD.size, deadline))
+        return kind, self._read(size, deadline)
 
-def _read(answers: socket.socket, deadline: float) -> tuple[bytes, bytes]:
-    found, kind, size = bytearray(), b"", _HEAD.size
-    while True:
+    def _read(self, size: int, deadline: float) -> bytes:
+        found = bytearray()
         while len(found) < size:
-            answers.settimeout(max(0.001, deadline - time.monotonic()))
-            data = answers.recv(min(size - len(found), 1 << 20))
+            self.sock.settimeout(max(0.001, deadline - time.monotonic()))
+            data = self.sock.recv(min(size - len(found), 1 << 20))
             if not data:
                 raise EOFError
             found += data
-        if kind:
-            return kind, bytes(found)
-        (kind, size), found = _HEAD.unpack(found), bytearray()
+        return bytes(found)
+
+    def end(self, *, at_work: bool) -> None:
+        """Let it end, and kill it with its child where it is `at_work`: its number is nobody else's then."""
+        if at_work and self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.sock.close()
+
+
+_idle: list[_Server] = []
+_alive = 0  # idle or at work
+_changed = threading.Condition()
+
+
+def begin(target: str) -> None:
+    """Start servers that know the module of `target`, where there are none, while the caller goes on."""
+    with _changed:
+        if not _alive:
+            _start(target)
+
+
+def _start(target: str) -> None:
+    """Start as many servers as may be needed at once; descriptors that were in flight might be refused later."""
+    global _alive
+    pairs = [socket.socketpair() for _ in range(len(os.sched_getaffinity(0)) + 1 if _LINUX else 4)]
+    theirs = [pair[1].fileno() for pair in pairs]
+    code = "from grader.safe.apart import main; main()"
+    first = subprocess.Popen(
+        [sys.executable, "-I", "-c", code, target, *map(str, theirs)],
+        pass_fds=theirs,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        # A Ctrl-C at the terminal is the caller's.
+        start_new_session=True,
+    )
+    threading.Thread(target=first.wait, daemon=True).start()  # it ends when they all have
+    for _, end in pairs:
+        end.close()
+    _idle.extend(_Server(sock) for sock, _ in pairs)
+    _alive += len(pairs)
+
+
+def _ask(target: str, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + _WAIT * seconds
+    for _ in range(_MOST_DEAD):
+        with _server(target) as server:
+            try:
+                if not server.takes(frame, deadline):
+                    continue  # it was killed as it waited for work, which is no fault of this
+                found = server.answer(deadline)
+                server.works = True
+                return found
+            except TimeoutError:
+                return _TIME, b""
+            except (OSError, EOFError):
+                break
+    return _KILLED, b"9"
+
+
+@contextlib.contextmanager
+def _server(target: str) -> Iterator[_Server]:
+    """Yield a server that nobody else has meanwhile; it is ended where it does not `work` afterwards."""
+    global _alive
+    with _changed:
+        while not _idle:
+            if _alive:
+                _changed.wait()
+            else:
+                _start(target)
+        server = _idle.pop()
+    server.works = False
+    try:
+        yield server
+    finally:
+        if not server.works:
+            server.end(at_work=True)
+        with _changed:
+            _alive -= not server.works
+            _idle.extend([server] if server.works else [])
+            _changed.notify()
 
 
 @atexit.register
-def _end() -> None:
-    if _server is not None:
-        _server.end()
+def _end_all() -> None:
+    with _changed:
+        while _idle:
+            _idle.pop().end(at_work=False)
 
 
-# --- the server ---------------------------------------------------------------------------------------------
+# --- the servers --------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Entry point of the server: do what comes on the standard input until that ends.
+    """Entry point: `main() TARGET FD ...`. Import what the work needs, and fork a server for each socket."""
+    target, *descriptors = sys.argv[1:]
+    _module(target)
+    gc.collect()
+    gc.freeze()  # children go on sharing what no collector touches
+    socks = [socket.socket(fileno=int(descriptor)) for descriptor in descriptors]
+    for sock in socks:
+        if not os.fork():
+            os.setpgid(0, 0)  # it can be ended with its child
+            for other in socks:
+                if other is not sock:
+                    other.close()
+            with contextlib.suppress(OSError, EOFError):  # the caller has gone
+                _serve(sock)
+            os._exit(0)
+    for sock in socks:
+        sock.close()
+    for _ in socks:
+        os.wait()
 
-    Each call is a child's, which has a child for the work, and tells how that ended.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    with socket.socket(fileno=0) as control:
+
+def _serve(sock: socket.socket) -> None:
+    sock.sendall(_SIZE.pack(os.getpid()))
+    with sock.makefile("rb") as asked:
         while True:
-            target, descriptors, _, _ = socket.recv_fds(control, 1000, 1)
-            if not target:
-                return
-            module_name, _, function = target.decode().partition(":")
-            fresh = module_name not in sys.modules
-            module = importlib.import_module(module_name)
-            if fresh and hasattr(module, "warm_up"):
-                module.warm_up()
-                gc.collect()
-                gc.freeze()  # children go on sharing what no collector touches
-            for descriptor in descriptors:
-                if not os.fork():
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    control.close()
-                    _answer(getattr(module, function), descriptor)
-                os.close(descriptor)
-
-
-def _answer(function: Any, descriptor: int) -> NoReturn:
-    with contextlib.suppress(OSError, EOFError):  # the caller has gone
-        with open(descriptor, "rb", closefd=False) as asked:
             (size,) = _SIZE.unpack(_exactly(asked, _SIZE.size))
-            args, seconds, memory = json.loads(_exactly(asked, size))
-        kind, answer = _in_a_child(function, args, seconds, memory)
-        _write(descriptor, _HEAD.pack(kind, len(answer)) + answer)
-    os._exit(0)
+            target, args, seconds, memory = json.loads(_exactly(asked, size))
+            function = getattr(_module(target), target.partition(":")[2])
+            kind, answer = _in_a_child(function, args, seconds, memory, sock)
+            sock.sendall(_HEAD.pack(kind, len(answer)) + answer)
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
@@ -190,10 +236,23 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _in_a_child(function: Any, args: list[Any], seconds: float, memory: int) -> tuple[bytes, bytes]:
+def _module(target: str) -> Any:
+    name = target.partition(":")[0]
+    if name in sys.modules:
+        return sys.modules[name]
+    module = importlib.import_module(name)
+    if hasattr(module, "warm_up"):
+        module.warm_up()
+    return module
+
+
+def _in_a_child(
+    function: Any, args: list[Any], seconds: float, memory: int, sock: socket.socket
+) -> tuple[bytes, bytes]:
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
+        sock.close()  # the caller hears of a server's end at once
         os._exit(_work(function, args, seconds, memory, theirs))
     os.close(theirs)
     answer = bytearray()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -151,7 +152,9 @@ def _threads(
     keep: bool,
 ) -> Iterator[Iterator[Future[tuple[Graded, Entry | None]]]]:
     """Yield a result for each submission, of threads of this process."""
-    pool = ThreadPoolExecutor(jobs + 1)  # while `jobs` run, one more is read, or written
+    # While `jobs` run, one more is read, or written; but for an ordinary user, whose pipes and descriptors in flight
+    # the kernel counts together with those of what runs.
+    pool = ThreadPoolExecutor(jobs + (os.geteuid() == 0))
 
     def work_on(student: str) -> tuple[Graded, Entry | None]:
         if begins:
@@ -164,6 +167,7 @@ def _threads(
         yield (pool.submit(work_on, student) for student in folders)
     finally:
         # After an error, what has not begun must not hold up the end.
+        starting.stop()
         pool.shutdown(cancel_futures=True)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from grader.course import MIB, Assignment, CourseError
+from grader.safe import apart
 
-_OWN = 3072 * MIB  # bytes that the grader itself uses, its zygote and the gradebook included
+# Bytes that the grader itself uses, its zygote and the gradebook included, and what reads the next submission.
+_OWN = 3072 * MIB + apart.MEMORY
 _CORES = 2  # of one submission at a time
 
 

@@ -18,6 +18,7 @@ import types
 import warnings
 from collections.abc import Mapping, Sequence
 from ctypes import byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -124,25 +125,14 @@ def interpreted(
         kernel[tuple(grid)](*given, **constants)
     except Exception as error:
         # Triton's own says neither the kind nor the place of what it was raised from.
-        cause = error.__cause__ if type(error).__name__ == "InterpreterError" else None
-        if _names_libdevice(module):  # all its functions are None there
-            why = (
-                f"without a GPU kernels run in Triton's interpreter, which has no libdevice: {cause or error}"
-            )
-            raise RuntimeError(why) from None
-        if cause is not None:
-            raise cause from None
-        raise
+        if type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
+            error = error.__cause__
+        if "None" in str(error) and b"libdevice" in Path(module.__file__).read_bytes():
+            # All its functions are None there.
+            why = f"without a GPU kernels run in Triton's interpreter, which has no libdevice: {error}"
+            raise RuntimeError(why).with_traceback(error.__traceback__) from None
+        raise error from None
     return image
-
-
-def _names_libdevice(module: Any) -> bool:
-    """Return whether a module has imported libdevice, or something of it."""
-    return any(
-        str(getattr(value, name, "")).endswith(".libdevice")
-        for value in vars(module).values()
-        for name in ("__name__", "__module__")
-    )
 
 
 class CompilationError(SyntaxError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import random
 import struct
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.later import torch, torch_class
+from grader.later import imported_torch, torch, torch_class
 from grader.notebooks.twin.values import Reference
 
 _MT19937 = 4 * 625  # bytes of its state: the key, and where in it the next number is
@@ -22,7 +23,7 @@ def random_state() -> dict[str, Any]:
     """Return the state of every generator that code shares without naming it."""
     kind, keys, *rest = np.random.get_state()
     found = {"random": random.getstate(), "numpy": (kind, keys, *rest)}
-    return found | ({"torch": torch.get_rng_state()} if "torch" in sys.modules else {})
+    return found | ({"torch": library.get_rng_state()} if (library := imported_torch()) else {})
 
 
 def same(one: Any, two: Any) -> bool:
@@ -34,10 +35,40 @@ def same(one: Any, two: Any) -> bool:
     return one == two
 
 
+class _FirstState:
+    """The state that torch's generator has when torch has just been imported here, where it is imported later.
+
+    It is drawn at random: neither drawing nor seeding, so no news for the other side, which has drawn its own.
+    """
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        if "torch" not in sys.modules:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Let others find torch, and note the state once they have loaded it."""
+        if name != "torch" or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_note(module: types.ModuleType) -> None:
+                load(module)
+                if hasattr(module, "get_rng_state"):
+                    self.state = module.get_rng_state()
+
+            spec.loader.exec_module = load_and_note
+        return spec
+
+
 class Generators:
     """The generators that all code shares, as they were when somebody looked last; with every call somebody looks."""
 
     def __init__(self) -> None:
+        self._first = _FirstState()
         self.note()
 
     def note(self) -> None:
@@ -54,7 +85,7 @@ class Generators:
         before = self.state
         self.note()
         if "torch" in self.state and "torch" not in before:
-            before["torch"] = torch.Generator().get_state()  # what it begins with, on both sides
+            before["torch"] = self.state["torch"] if self._first.state is None else self._first.state
         return {kind: value for kind, value in self.state.items() if not same(before[kind], value)}
 
     def _look(self) -> tuple[Any, ...]:
@@ -66,8 +97,8 @@ class Generators:
             numpy = kind, keys.tobytes(), rest
         elif _is_usual():
             numpy = ctypes.string_at(bits.ctypes.state_address, _MT19937)
-        torchs = torch.get_rng_state().numpy().tobytes() if "torch" in sys.modules else b""
-        return _look_at_random(), numpy, torchs
+        library = imported_torch()
+        return _look_at_random(), numpy, library.get_rng_state().numpy().tobytes() if library else b""
 
 
 def _own_random() -> Any:

@@ -15,12 +15,11 @@ import decimal
 import fractions
 import functools
 import re
-import sys
 from typing import Any
 
 import numpy as np
 
-from grader.later import torch
+from grader.later import imported_torch, torch
 from grader.sandbox import wire
 
 MAX_DEPTH = 150  # of lists in lists; an instructor's tree takes two a node
@@ -84,7 +83,7 @@ def type_named(name: Any) -> type | None:
 def name_of(kind: type) -> str | None:
     """Return the name under which a library's type crosses, None where it does not."""
     name = _NAMES.get(kind)
-    return _names_of_torch().get(kind) if name is None and "torch" in sys.modules else name
+    return _names_of_torch().get(kind) if name is None and imported_torch() else name
 
 
 # Libraries whose functions, classes and modules the tests may pass on by name. Never the other way round.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from grader.later import torch, torch_class
+from grader.later import imported_torch, torch, torch_class
 from grader.notebooks.twin.tables import write_pandas
 from grader.notebooks.twin.values import (
     LIBRARIES,
@@ -83,7 +83,7 @@ class Writer:
             if value.dtype.hasobject or value.dtype.names:
                 raise Refused(f"a value of numpy's {value.dtype} cannot cross")
             return {"n": [value.dtype.str, self.blob(value.tobytes())]}
-        if "torch" in sys.modules and (tree := self._of_torch(value, depth)):
+        if imported_torch() and (tree := self._of_torch(value, depth)):
             return tree
         if isinstance(value, np.dtype) and not value.hasobject and not value.names:
             return {"dt": value.str}
@@ -241,7 +241,7 @@ def _library_name(value: Any) -> list[str] | None:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if isinstance(value, np.ufunc):
         module, name = "numpy", value.__name__
-    elif module is None and "torch" in sys.modules and getattr(torch, str(name), None) is value:
+    elif module is None and value is not None and getattr(imported_torch(), str(name), None) is value:
         module = "torch"
     if not isinstance(module, str) or not isinstance(name, str) or "<" in name:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,14 @@ class Found:
     def take_peak_memory(self) -> int:
         """Return the peak memory of the jobs, in bytes; 0 if unknown."""
         return self._answer.memory if self._answer else 0
+
+    def take_waited(self) -> float:
+        """Return 0: it waits for nobody."""
+        return 0.0
+
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """Let it be anybody's turn: what runs has run."""
+        return contextlib.nullcontext()
 
     def examine(self, part: Part, folder: Packed, *, names: set[str] | None = None) -> Report:
         """Return the report on these very files and checks (None: all of the part)."""

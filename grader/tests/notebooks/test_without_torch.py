@@ -9,6 +9,8 @@ from grader.runners.local import zygote_for
 from grader.sandbox.zygote import Zygote
 from grader.tests.notebooks.test_twin import HONEST, Run, one
 
+WALL = 120.0  # seconds of a cell, in which two workers import torch beside others
+
 
 @pytest.fixture(scope="module")
 def bare():
@@ -21,7 +23,7 @@ def verdict(examiner, solution, test):
     """Run one test of a notebook that imports nothing; return (verdict, outputs as text)."""
     text = f'```python solution="s"\n{solution}\n```\n\n```python test="t"\n{test}\n```\n'
     plain = plain_notebooks.parse("one", text)
-    run = Run(examiner, plain, plain.source)
+    run = Run(examiner, plain, plain.source, wall=WALL)
     return run.verdicts["t"], run.text("t")
 
 
@@ -78,7 +80,7 @@ TORCH = [case for case in HONEST.split("\n======\n") if "torch." in case] + SEED
 @pytest.mark.parametrize("case", TORCH)
 def test_tensors_cross_where_workers_import_torch_themselves(bare, case):
     solution, _, test = case.partition("\n------\n")
-    found, text = one(bare, solution, test)
+    found, text = one(bare, solution, test, wall=WALL)
     assert found == "passed", text
 
 
@@ -95,6 +97,39 @@ def test_what_a_test_seeds_as_it_imports_torch_is_told_to_the_student(bare):
     assert found == "passed", text
 
 
+@pytest.mark.parametrize(
+    ("solution", "test"),
+    [
+        (
+            "import torch\ntorch.manual_seed(0)\ndef f(): return torch.rand(2)",
+            "f()\nassert abs(float(f()[0]) - 0.0885) < 1e-4",
+        ),
+        (
+            "import torch\ndef f(): return torch.rand(4)",
+            "first = f()\nimport torch\nassert not torch.equal(torch.rand(4), f())",
+        ),
+    ],
+)
+def test_what_torch_begins_with_on_one_side_is_not_told_to_the_other(bare, solution, test):
+    found, text = verdict(bare, solution, test)
+    assert found == "passed", text
+
+
+@pytest.mark.parametrize(
+    "stub", ["None", "types.ModuleType('torch')", "unittest.mock.MagicMock()", "type('T', (), {})()"]
+)
+def test_what_only_has_the_name_of_torch_is_none(bare, examiner, stub):
+    solution = f"import sys, types, unittest.mock\nsys.modules['torch'] = {stub}\n"
+    solution += (
+        "class A:\n    def __init__(self, x): self.x = x\ndef kind(): return A\ndef f(x): return [A(x), {x}]"
+    )
+    test = "import sys, unittest.mock\nwith unittest.mock.patch.dict(sys.modules, {'torch': None}):\n"
+    test += "    one, x = f(3)\n    assert one.x == 3 and x == {3} and kind()(4).x == 4"
+    for either in (bare, examiner):
+        found, text = verdict(either, solution, test)
+        assert found == "passed", text
+
+
 @pytest.mark.parametrize("text", ["import numpy", "from torch import nn", None])
 def test_a_zygote_begins_with_torch_where_notebooks_may_use_it(tmp_path, text):
     folder = tmp_path / "source" / "ps1"
@@ -102,5 +137,9 @@ def test_a_zygote_begins_with_torch_where_notebooks_may_use_it(tmp_path, text):
     if text is not None:
         (folder / "p1.ipynb").write_text(text)
     assert zygote_for(tmp_path, "ps1")["torch"] is (text != "import numpy")
+    (folder / ".#p1.ipynb").symlink_to("nobody@nowhere")  # of an editor, which has no end
+    (folder / "helpers.py").mkdir()
+    (folder / "helpers.py" / "net.py").write_text("import torch")
+    assert zygote_for(tmp_path, "ps1")["torch"]
     (tmp_path / "course.toml").touch()
     assert "torch" not in zygote_for(tmp_path, "ps1")  # of parts it always does

@@ -1,10 +1,13 @@
 """Submissions graded on this machine: how many run at once, and what goes on beside them."""
 
+import os
 import threading
 
 import pytest
 
+from grader.examine.place import Turns
 from grader.runners import submission
+from grader.sandbox.build import SandboxError
 from grader.steps.grade import grade
 
 
@@ -40,6 +43,28 @@ def test_no_more_run_at_once_than_jobs_say_while_one_more_is_read(
 
     monkeypatch.setattr(examiner, "examine", counted)
     monkeypatch.setattr(submission, "rebuild_apart", noted)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     results = grade(released_course, "hw1", jobs=jobs)
     assert [result.error for result in results] == [""] * (jobs + 2)
     assert most == jobs
+
+
+def test_who_waits_for_a_turn_when_grading_is_stopped_does_not_run():
+    turns, ran, refused = Turns(1), [], []
+
+    def work():
+        try:
+            with turns:
+                ran.append(None)
+        except SandboxError as error:
+            refused.append(str(error))
+
+    with turns:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        turns.stop()
+    for thread in threads:
+        thread.join()
+    assert not ran
+    assert refused == ["grading was stopped"] * 3

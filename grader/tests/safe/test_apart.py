@@ -1,11 +1,13 @@
 """Parsers of ours on a stranger's text: a clock and a limit on memory end them, and the next text is read."""
 
+import contextlib
 import os
 import re
 import signal
 import threading
 import time
 
+import psutil
 import pytest
 
 from grader.safe import apart, clock
@@ -38,11 +40,64 @@ def test_a_child_that_waits_for_ever_is_ended_too():
         apart.call("time:sleep", 600, seconds=0.05)
 
 
-def test_a_server_that_somebody_kills_is_started_again():
+def test_a_server_that_somebody_kills_costs_no_call_and_in_the_end_others_are_started():
+    for number in range(3 * apart._alive + 3):
+        assert apart.call("json:loads", str(number)) == number
+        server = apart._idle[-1]
+        if server.pid:
+            os.kill(server.pid, signal.SIGKILL)
+
+
+def test_one_that_hangs_is_ended_and_nobody_elses_work():
+    found = []
+
+    def others():
+        found.extend(apart.call("time:sleep", 0.2) for _ in range(8))
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    with pytest.raises(apart.Ended, match="more than"):
+        apart.call("time:sleep", 600, seconds=0.01)
+    thread.join()
+    assert found == [None] * 8
+
+
+def at_work(group):
+    """Return the processes of this group that have not ended."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def test_servers_that_were_killed_as_they_waited_are_no_fault_of_a_text():
     apart.call("json:loads", "1")
-    os.killpg(apart._server.process.pid, signal.SIGKILL)
-    apart._server.process.wait()
+    for server in apart._idle:
+        if server.pid:
+            os.kill(server.pid, signal.SIGKILL)
     assert apart.call("json:loads", "2") == 2
+
+
+def test_an_interrupted_call_leaves_nothing_at_work():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    apart.call("json:loads", "1")
+    server = apart._idle[-1]  # the next one, too
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            apart.call("time:sleep", 600)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and at_work(server.pid):
+        time.sleep(0.05)
+    assert not at_work(server.pid)
 
 
 def test_one_text_that_takes_long_holds_up_no_other():

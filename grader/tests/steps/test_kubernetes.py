@@ -20,6 +20,6 @@ def test_the_job_asks_for_what_the_course_asks_for_and_is_valid(sample_course, t
     job = yaml.safe_load(to.read_text())
     validate.validate(job, "1.34", strict=True)
     limits = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert limits == {"memory": "4096Mi", "cpu": 2} | ({"nvidia.com/gpu": 1} if gpus else {})
+    assert limits == {"memory": "7168Mi", "cpu": 2} | ({"nvidia.com/gpu": 1} if gpus else {})
     assert "grader grade hw1 " in job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
     assert "untried on a cluster" in to.read_text()
