@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from grader.examine.cards import Cards
-from grader.sandbox.build import SandboxError
+from grader.examine.turns import Turns
 from grader.sandbox.cgroup import Cgroups, Usage
 from grader.sandbox.zygote import Zygote
 
@@ -34,26 +34,6 @@ class Endable(Protocol):
     def end(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-class Turns:
-    """A context that so many threads may be in at once; a thread that enters it waits for its turn."""
-
-    def __init__(self, count: int):
-        self._free, self._stopped = threading.Semaphore(count), False
-
-    def __enter__(self) -> None:
-        self._free.acquire()
-        if self._stopped:
-            self._free.release()
-            raise SandboxError("grading was stopped")
-
-    def __exit__(self, *_: object) -> None:
-        self._free.release()
-
-    def stop(self) -> None:
-        """Let nobody in any more: who waits, or comes, gets SandboxError."""
-        self._stopped = True
 
 
 @dataclass

@@ -14,7 +14,7 @@ from grader.book import records
 from grader.book.records import Record
 from grader.book.results import Graded
 from grader.course import CourseError
-from grader.examine.place import Turns
+from grader.examine.turns import Turns
 from grader.notebooks import NOTEBOOK, PROGRAMS
 from grader.runners.submission import grade_one
 from grader.runners.work import Shared, Work

@@ -206,7 +206,8 @@ def one_examiner(examiner, monkeypatch) -> None:
             assert programs.items() <= PROGRAMS.items()
 
         def close(self) -> None:
-            """No process was started."""
+            """End what this grading has set; no process was started."""
+            examiner.place.turns = None
 
     class Shared:
         def __init__(self, isolation: str, *, programs: object = None, zygote: Started | None = None):

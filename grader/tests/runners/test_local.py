@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from grader.examine.place import Turns
+from grader.examine.turns import Turns
 from grader.runners import submission
 from grader.sandbox.build import SandboxError
 from grader.steps.grade import grade
