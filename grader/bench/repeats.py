@@ -7,7 +7,7 @@ times, each time with new inputs. None of the wrong may pass, and none of the ri
 apart: a person looks then. Verdicts on speed need the processors, so nothing else should run.
 
 All homework takes hours. What FILE holds already, of the same solution under the same checks, is not tried again, and
-after `--minutes` no other solution is begun: `results/repeats.jsonl` has grown so.
+after `--minutes` no other solution is begun: so FILE, `results/repeats.jsonl` say, may grow over many days.
 """
 
 from __future__ import annotations
@@ -80,11 +80,22 @@ def verdicts(examiner: Examiner, case: Case, times: int) -> Counter[str]:
 
 
 def _known(path: Path | None) -> dict[tuple[str, ...], Counter[str]]:
-    """Return the verdicts that a file of `--json` holds, by what each line is about."""
+    """Return the verdicts that a file of `--json` holds, by what each line is about.
+
+    Raises CourseError, which names the line, for one that this program has not written.
+    """
     found: dict[tuple[str, ...], Counter[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else ():
-        *about, counts = json.loads(line).values()
-        found.setdefault(tuple(about), Counter()).update(counts)
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            told = json.loads(line)
+            about = told["assignment"], told["name"], told["never"], told["key"]
+            found.setdefault(about, Counter()).update(dict(told["verdicts"]))
+        except (ValueError, KeyError, TypeError):
+            raise CourseError(
+                f"{path}, line {number}: {line[:60]!r} is no result of this program; delete the line, or name "
+                "another file"
+            ) from None
     return found
 
 
@@ -105,7 +116,7 @@ def main() -> int:
         parser.error(f"--times {options.times}: give a number of runs, 20 for example")
     try:
         assignment = Course.load(Path("assignments")).assignment(options.assignment)
-        solutions = list(cases(assignment))
+        solutions, known = list(cases(assignment)), _known(options.json)
     except CourseError as error:
         parser.error(str(error))
     never = {"wrong": ("pass",), "right": ("fail",), None: ("pass", "fail")}[options.kind]
@@ -115,7 +126,6 @@ def main() -> int:
             f"{assignment.name} has no {options.kind or 'wrong or right'} solution with {options.only!r} in its name"
         )
     table, console = Table("solution", "must never", "verdicts"), Console()
-    known = _known(options.json)
     bad = tried = before = 0
     with Examiner() as examiner:
         end = time.monotonic() + 60 * options.minutes
