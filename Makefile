@@ -76,7 +76,7 @@ NPM_PACKAGES = $(if $(HAS_NPM),week07_inference_software/browser/installed websi
 EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(NPM_PACKAGES)
 
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
-test matrix: export EFFDL_DEADLINE ?= 600
+test matrix: export EFFDL_DEADLINE ?= 300
 # Questions are drawn afresh, and machines are busy: what failed is asked once more, and its first failure stays above.
 AGAIN = python -m pytest --last-failed --last-failed-no-failures none
 test: .venv/tested $(EXTRAS)

@@ -9,7 +9,7 @@ from hypothesis import settings
 settings.register_profile("course", deadline=None)
 settings.load_profile("course")
 # What ranks may take, see effdl.launch: so long that it only ends a hang.
-os.environ.setdefault("EFFDL_DEADLINE", "600")
+os.environ.setdefault("EFFDL_DEADLINE", "300")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from effdl import build, claims, claims_table, device, results
+from effdl import build, claims, claims_table, device, results, scrub
 from effdl.build import BuildError
 
 LECTURE = """# A lab
@@ -200,10 +200,10 @@ def test_outputs_over_the_limit_name_the_largest_cell(week):
 
 def test_a_host_name_is_taken_out_but_ordinary_words_stay(monkeypatch):
     def scrubbed(host, text):
-        monkeypatch.setattr(build.socket, "gethostname", lambda: host)
+        monkeypatch.setattr(scrub.socket, "gethostname", lambda: host)
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
         notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=text)]
-        build.scrub(notebook)
+        scrub.scrub(notebook)
         return notebook.cells[0].outputs[0].text
 
     assert scrubbed("node-17", "rank 0 on node-17:29500") == "rank 0 on localhost:29500"
@@ -212,11 +212,11 @@ def test_a_host_name_is_taken_out_but_ordinary_words_stay(monkeypatch):
 
 
 def test_pictures_are_not_scrubbed(monkeypatch):
-    monkeypatch.setattr(build.socket, "gethostname", lambda: "host0123")
+    monkeypatch.setattr(scrub.socket, "gethostname", lambda: "host0123")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell()])
     data = {"image/png": "AAAA/host0123/AAAA"}
     notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", data=dict(data))]
-    build.scrub(notebook)
+    scrub.scrub(notebook)
     assert notebook.cells[0].outputs[0].data == data
 
 
@@ -516,5 +516,5 @@ def test_the_committed_notebook_tells_nothing_about_the_machine_that_built_it(so
         pytest.skip("not built yet; the freshness test says so")
     outputs = [cell.get("outputs", []) for cell in nbformat.read(notebook, as_version=4).cells]
     text = json.dumps([output.get("data", output) for cell in outputs for output in cell])
-    found = [pattern.pattern for pattern, _ in build.private_strings() if pattern.search(text)]
+    found = [pattern.pattern for pattern, _ in scrub.private_strings() if pattern.search(text)]
     assert found == []
