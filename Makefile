@@ -77,16 +77,19 @@ EXTRAS = $(if $(HAS_TRITON),.venv-triton/installed) $(NPM_PACKAGES)
 
 # What a run of ranks may take, in notebooks and tests: so long that it only ends a hang, on a slow machine too.
 test matrix: export EFFDL_DEADLINE ?= 300
+# Of large families of tests each commit runs a few: see the marker `drawn` in pyproject.toml.
+DRAW ?= $(shell git rev-parse HEAD 2>/dev/null || echo none)
+PYTEST = EFFDL_DRAW=$(DRAW) python -m pytest
 # Questions are drawn afresh, and machines are busy: what failed is asked once more, and its first failure stays above.
-AGAIN = python -m pytest --last-failed --last-failed-no-failures none
+AGAIN = $(PYTEST) --last-failed --last-failed-no-failures none
 test: .venv/tested $(EXTRAS)
 	ruff check .
 	ruff format --check .
 	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run --again
-	python -m pytest -n 2 --dist loadfile -m "not alone" || $(AGAIN)
-	python -m pytest -m alone || $(AGAIN)
+	$(PYTEST) -n 2 --dist loadfile -m "not alone" || $(AGAIN)
+	$(PYTEST) -m alone || $(AGAIN)
 
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
 test-site: site .venv/tested $(NPM_PACKAGES)
@@ -112,7 +115,6 @@ matrix: .venv/tested .venv-torch211/installed
 	.venv-torch211/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
-# What make test takes over from an earlier run (.cache) is done again.
-test-all: export CI = true
-test-all: export EFFDL_FRESH = 1
-test-all: test matrix
+# Every test of every family, and what make test takes over from an earlier run (.cache) is done again.
+test-all:
+	CI=true EFFDL_FRESH=1 $(MAKE) test matrix DRAW=

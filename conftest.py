@@ -1,5 +1,7 @@
-"""For all tests: a slow or busy machine makes anything slow, which is no finding; and a browser that asks nobody."""
+"""For all tests: a slow or busy machine makes anything slow, which is no finding; what `make test` draws of large
+families; and a browser that asks nobody."""
 
+import hashlib
 import os
 import shutil
 
@@ -10,6 +12,28 @@ settings.register_profile("course", deadline=None)
 settings.load_profile("course")
 # What ranks may take, see effdl.launch: so long that it only ends a hang.
 os.environ.setdefault("EFFDL_DEADLINE", "300")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where EFFDL_DRAW is set, as by `make test`, run of what is marked `drawn(n)` about one test in n.
+
+    The value, there the commit, and a test's name decide together, so that each process of a run, its second try and
+    a colleague draw the same, and the next commit others.
+    """
+    draw = os.environ.get("EFFDL_DRAW")
+    if not draw:
+        return
+    left_out = [item for item in items if not _is_drawn(item, draw)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_drawn(item: pytest.Item, draw: str) -> bool:
+    mark = item.get_closest_marker("drawn")
+    if mark is None:
+        return True
+    digest = hashlib.sha256(f"{draw} {item.nodeid}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % mark.args[0] == 0
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ STAMPS = ROOT / ".cache" / "executed.json"
 OUTPUT_LIMIT = 300_000
 CELL_TIMEOUT = 600  # only to end what hangs: longer than ranks may take in a test, see EFFDL_DEADLINE
 LEAST_SECONDS, MOST_SECONDS = 0.5, 60
+SLOW_CELL = 20  # seconds
 
 MISSED: dict[str, str] = {}
 """Claims that did not hold and did not fail, as lines of JSON, by the name of their source."""
@@ -66,9 +67,8 @@ def execute(
 ) -> tuple[nbformat.NotebookNode, float]:
     """Execute a source in its own folder; return the notebook with outputs, and the seconds its cells took.
 
-    A cell that takes longer than a whole lab may is printed. Raises BuildError naming the cell that raised, that
-    took over CELL_TIMEOUT seconds or that killed the kernel, and for a notebook without code or one that ran in no
-    time at all.
+    A slow cell is printed. Raises BuildError naming the cell that raised, that took over CELL_TIMEOUT seconds or that
+    killed the kernel, and for a notebook without code or one that ran in no time at all.
     """
     notebook = read(source)
     if not any(cell.cell_type == "code" for cell in notebook.cells):
@@ -85,7 +85,7 @@ def execute(
     def stop(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
         nonlocal seconds
         seconds += (took := time.perf_counter() - began)
-        if took > MOST_SECONDS:  # so that a log tells what a slow machine was slow at
+        if took > SLOW_CELL:  # so that a log tells what a slow machine was slow at
             print(f"{short_name(source)}, {where(cell, cell_index + 1)} took {took:.0f} s")
 
     client = NotebookClient(

@@ -119,7 +119,6 @@ def test_weights_of_the_assignments_add_up():
     assert sum(assignment.weight for assignment in COURSE.assignments.values()) == pytest.approx(1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", EVERY_PART)
 def test_reference_gets_full_points(examiner, submission, part):
     report = examiner.examine(part, submission(part))
@@ -156,6 +155,7 @@ def test_a_missing_file_fails_its_own_checks_only(examiner, submission, part):
         assert report.points(kept) == part.items[kept]
 
 
+@pytest.mark.drawn(6)
 @pytest.mark.parametrize(
     ("homework", "wrong"),
     [
@@ -330,7 +330,7 @@ def known(assignment, name):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(6)
 @pytest.mark.parametrize(
     ("assignment", "name"),
     [
@@ -514,7 +514,7 @@ def test_every_check_is_tripped_by_a_wrong_solution(part):
     assert caught == {check.name for check in checks_of(part)}
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(6)
 @pytest.mark.parametrize(
     ("homework", "path"),
     [

@@ -10,7 +10,7 @@ HOMEWORK = Course.load(Path(__file__).parents[1]).assignment("hw1_distributed")
 PAST_YEARS = sorted((Path(__file__).parent / "past_years").glob("*/"))
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize("folder", PAST_YEARS, ids=lambda folder: folder.name)
 def test_files_of_past_years_get_full_points(examiner, submission, folder):
     part = HOMEWORK.part(2)

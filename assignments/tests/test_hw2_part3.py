@@ -25,11 +25,12 @@ def failed(examiner, submission, text, names):
     return {check.name for check in report.checks if check.verdict != "pass"}
 
 
+@pytest.mark.drawn(4)
 def test_the_slow_file_is_right_and_fails_every_measure_of_bytes_threads_and_memory(examiner, submission):
     assert failed(examiner, submission, SLOW, MEASURES | RESULTS) == MEASURES
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @pytest.mark.alone
 def test_the_slow_file_fails_every_measure_of_time(examiner, submission):
     assert failed(examiner, submission, SLOW, TIMES) == TIMES
@@ -48,6 +49,7 @@ ONE_MENDED = {
 }
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize("name", ONE_MENDED)
 def test_who_mends_one_fault_passes_its_measure_whatever_else_is_left(examiner, submission, name):
     text = apply_edits(SLOW, ONE_MENDED[name])

@@ -29,7 +29,7 @@ def decode(weights, tokens, cache, heads):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @pytest.mark.alone
 def test_tokens_that_lie_in_the_drivers_frame_are_no_cache(examiner, submission):
     """The whole text, computed at once in `prefill`, was as fast as a cache while its tokens were known by then."""

@@ -34,6 +34,7 @@ def test_there_are_kernels_to_compile():
     assert len(FILES) >= 6
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(("module", "path"), FILES, ids=[path.stem for _, path in FILES])
 def test_every_right_kernel_is_launched_on_cards_that_are_not_here(

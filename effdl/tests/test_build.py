@@ -366,6 +366,7 @@ def counting(week, depends, least, known=True):
     return source
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize(("holds_in_run", "code"), [(2, 0), (3, 1)])
 def test_a_claim_that_misses_its_machines_record_is_measured_once_more_and_not_twice(
     week, holds_in_run, code, monkeypatch
@@ -377,6 +378,7 @@ def test_a_claim_that_misses_its_machines_record_is_measured_once_more_and_not_t
     assert "runs once more; other programs use 5% of the processors" in result.output
 
 
+@pytest.mark.drawn(4)
 def test_on_a_machine_that_stays_busy_such_a_claim_is_listed(week, monkeypatch):
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.9)
     result = command("--run", counting(week, "machine", 3))
@@ -393,11 +395,13 @@ def test_on_a_machine_that_nobody_recorded_a_miss_is_listed_and_does_not_fail(we
     assert (week.folder / "runs").read_text() == "x"
 
 
+@pytest.mark.drawn(4)
 def test_a_claim_that_depends_on_nothing_has_no_second_try(week):
     assert command("--run", counting(week, "nothing", 2)).exit_code == 1
     assert (week.folder / "runs").read_text() == "x"
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize(
     ("holds_in_run", "code", "words"), [(2, 0, ", and passed when it ran again"), (3, 1, "")]
 )
@@ -455,6 +459,7 @@ def test_a_build_records_the_run_that_its_page_shows(week, monkeypatch):
     assert "<b>1</b>; at least 1" in source.with_suffix(".ipynb").read_text()
 
 
+@pytest.mark.drawn(4)
 def test_a_recording_that_fails_leaves_the_results_as_they_were(week, monkeypatch):
     monkeypatch.setattr(build, "wait_for_quiet", lambda seconds=0: 0.0)
     source = counting(week, "machine", 1)
@@ -471,6 +476,7 @@ def test_build_and_claims_have_the_same_word_for_a_recorded_miss():
     assert build.RECORDED_MISS == claims.MISSED
 
 
+@pytest.mark.drawn(4)
 def test_a_notebook_with_listed_claims_runs_again_next_time(week):
     source = counting(week, "machine", 9, known=False)
     for runs in ("x", "xx"):

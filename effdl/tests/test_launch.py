@@ -310,6 +310,7 @@ def test_ctrl_c_in_the_calling_process_leaves_no_child_and_the_next_run_works(tm
     assert len(run(f"{RANKS}:sum_of_ranks", ranks=2)) == 2
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.skipif(sys.platform != "linux", reason="a killed parent is noticed through prctl(2)")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_a_parent_that_is_signalled(tmp_path, number):

@@ -115,6 +115,7 @@ def test_a_slow_network_returns_at_once_and_delivers_one_after_another():
         assert total == 2
 
 
+@pytest.mark.drawn(4)
 def test_training_program_runs_under_torchrun():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     root = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ CONFIG = Config(length=16, width=32, heads=2, blocks=2)
 DEADLINE = 600
 
 
+@pytest.mark.drawn(4)
 def test_a_mesh_trains_as_one_process_and_holds_a_part_of_the_weights():
     alone = weights_of_one_process(CONFIG, 2, with_pytorch.BATCH)
     whole = sum(4 * weights.numel() for weights in alone.values())
@@ -27,6 +28,7 @@ def test_a_pipeline_of_pytorch_has_the_gradients_of_one_process():
     assert furthest(found[0] | found[1], alone) < 1e-6
 
 
+@pytest.mark.drawn(4)
 def test_three_ranks_read_what_two_wrote(tmp_path):
     args = (str(tmp_path), CONFIG)
     written = launch.run(with_pytorch.checkpoint_on_rank, 2, args=(*args, True), deadline=DEADLINE)
@@ -35,6 +37,7 @@ def test_three_ranks_read_what_two_wrote(tmp_path):
     assert set(written[0]["seconds"]) == {"save", "async_save"}
 
 
+@pytest.mark.drawn(4)
 def test_torchrun_starts_a_killed_run_again_from_its_checkpoint(tmp_path):
     log = training_run.under_torchrun(tmp_path, 6, 2, kill=3)
     assert "exitcode" in log  # of the killed rank, or of the one that lost its neighbour

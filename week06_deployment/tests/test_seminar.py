@@ -88,6 +88,7 @@ def test_a_roll_that_stops_first_is_found():
     assert trials.roller(roll)("a new one beside both old ones") is False
 
 
+@pytest.mark.drawn(4)
 def test_a_queue_without_a_bound_is_found():
     trial = trials.admitter(lambda waiting, limit, pace: None)
     assert trial("answered of 12") == 12

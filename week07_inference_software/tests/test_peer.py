@@ -19,6 +19,7 @@ def both():
     return Llama(CONFIG, weights), peer.load(CONFIG, weights)
 
 
+@pytest.mark.drawn(4)
 def test_every_way_of_the_peer_writes_the_tokens_of_our_engine(both):
     ours, judge = both
     requests = loads.mixed(6, 8, 16, CONFIG.vocabulary)

@@ -16,6 +16,7 @@ from week07_inference_software import serving
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.drawn(4)
 def test_services_of_the_week_answer_and_nothing_is_left_after_ctrl_c():
     process = subprocess.Popen(
         [sys.executable, "-m", "effdl.services", "week07"], cwd=ROOT, stdout=subprocess.PIPE, text=True

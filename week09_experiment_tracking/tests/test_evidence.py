@@ -64,7 +64,6 @@ def test_a_small_function_has_the_mutants_that_one_counts_by_hand():
     )
 
 
-@pytest.mark.slow
 def test_a_worker_judges_right_wrong_endless_and_deadly_kits():
     endless = SOURCE.replace("        start += size\n", "        pass\n")
     deadly = SOURCE.replace("    start = 0\n", "    import os\n    os._exit(3)\n")

@@ -46,7 +46,7 @@ def test_collecting_garbage_frees_what_no_root_names_and_nothing_else(tmp_path):
         kept.get(two)
 
 
-@pytest.mark.parametrize("runner", ["ours", pytest.param("dvc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runner", ["ours", pytest.param("dvc", marks=pytest.mark.drawn(4))])
 def test_after_each_edit_the_stages_that_must_run_do_and_no_others(tmp_path, runner):
     if runner == "dvc":
         pytest.importorskip("dvc")

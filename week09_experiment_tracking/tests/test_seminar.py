@@ -58,13 +58,13 @@ def test_solution_a_composes_what_the_command_line_does(ours):
     assert SEMINAR["A"].verdict(given, solved=True)
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_solution_b_runs_when_its_result_can_change_and_only_then(ours):
     assert not SEMINAR["B"].verdict(names(ours), solved=False)
     assert SEMINAR["B"].verdict(names(ours), solved=True)
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @pytest.mark.parametrize(
     ("left_out", "edit"),
     [
@@ -110,6 +110,7 @@ def test_solution_c_asks_mlflow_for_the_best_finished_run(tmp_path):
     assert SEMINAR["C"].verdict(given, solved=True)
 
 
+@pytest.mark.drawn(4)
 def test_solution_d_kills_the_three_survivors_and_an_empty_test_kills_none(ours):
     assert not SEMINAR["D"].verdict(names(ours), solved=False)
     assert SEMINAR["D"].verdict(names(ours), solved=True)
@@ -117,7 +118,7 @@ def test_solution_d_kills_the_three_survivors_and_an_empty_test_kills_none(ours)
     assert [empty(name) for name in ("as it is", *trials.SURVIVORS)] == ["passes"] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_a_file_without_tests_and_one_that_is_no_python_are_told_apart_from_a_right_one(ours):
     assert trials.survivors(lambda: "", ours)("as it is") == "no test was found"
     assert trials.survivors(lambda: "def test(:", ours)("as it is") == "killed"
@@ -128,7 +129,7 @@ def test_solution_e_stops_at_the_first_failure(ours):
     assert SEMINAR["E"].verdict(names(ours), solved=True)
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_solution_f_goes_on_to_the_bit_and_without_any_part_it_does_not(ours):
     assert not SEMINAR["F"].verdict(names(ours), solved=False)
     assert SEMINAR["F"].verdict(names(ours), solved=True)
@@ -149,7 +150,7 @@ def test_solution_f_goes_on_to_the_bit_and_without_any_part_it_does_not(ours):
         assert trials.resumed(without(part), ours)(21) == "another network"
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @needs_prometheus
 def test_solution_g_fires_after_the_drift_and_not_before(ours):
     assert not SEMINAR["G"].verdict(names(ours), solved=False)
@@ -161,7 +162,7 @@ def test_solution_i_is_a_quantile_of_the_mean_of_several_seeds():
     assert SEMINAR["I"].verdict({}, solved=True)
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_solution_h_gives_a_colleague_the_new_network(ours):
     assert not SEMINAR["H"].verdict(names(ours), solved=False)
     assert SEMINAR["H"].verdict(names(ours), solved=True)

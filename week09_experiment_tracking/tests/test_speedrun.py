@@ -98,7 +98,7 @@ def test_a_file_without_train_is_refused_in_words(tmp_path):
         track.load(file)
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_the_command_runs_a_students_file_and_shows_what_it_is_worth(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(

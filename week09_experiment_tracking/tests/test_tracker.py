@@ -57,6 +57,7 @@ def test_nan_is_read_back_as_nan(tmp_path):
     assert math.isnan(tracker.read(tmp_path / "run").metrics["loss"][0][1])
 
 
+@pytest.mark.drawn(4)
 def test_three_trackers_give_the_same_run_back(tmp_path):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")

@@ -35,7 +35,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(timed_notebooks, "load", lambda name: plain_notebooks.parse(name, TINY))
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_both_graders_give_a_tiny_class_equal_scores_and_the_table_is_written(tiny, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         bench.main(["--submissions", "4", "--to", str(tmp_path / "table.md")])

@@ -27,7 +27,7 @@ def test_without_a_gpu_it_says_so_in_one_sentence_and_writes_nothing(tmp_path, m
     assert not to.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make device nodes")
 def test_every_step_runs_and_one_that_breaks_stops_no_other(tmp_path, tmp_path_factory, monkeypatch):
     library = build_library(tmp_path_factory.mktemp("nvml"))

@@ -33,7 +33,7 @@ def plain(tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_a_grader_under_fire_ends_where_an_undisturbed_one_does(plain, tmp_path):
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     shutil.copytree(plain, calm)

@@ -33,6 +33,7 @@ def test_a_class_graded_into_postgresql_has_the_scores_and_is_not_run_again(serv
     assert sum(sum(row.values()) for row in bench.scores(root).values()) == 17.5
 
 
+@pytest.mark.drawn(4)
 def test_a_server_killed_while_a_class_is_graded_costs_no_result_and_no_second_run(server, tmp_path):
     students = 60  # three batches at least: some are recorded when the server dies, and some are not
     root = course_in(server, tmp_path / "course", students)

@@ -305,6 +305,7 @@ def test_the_language_of_a_notebook_follows_from_its_kernel(spec, language):
     assert settings.language_of(spec) == language
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -384,6 +385,7 @@ def test_an_assignment_that_nbgrader_cannot_have_is_refused_in_a_sentence(plain,
 # --- the gradebook ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     ("age", "lacks"),
     [

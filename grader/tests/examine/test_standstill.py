@@ -22,7 +22,7 @@ from grader.examine.job import Job
 from grader.sandbox import standstill
 from grader.sandbox.build import Limits
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.drawn(3)]
 
 QUIET = 0.8  # seconds, so that a pause of two would be taken for a standstill if it were one
 PAUSE = 2.5

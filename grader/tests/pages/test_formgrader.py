@@ -23,7 +23,6 @@ from grader.tests.conftest import RIGHT
 ElementClickInterceptedException = pytest.importorskip(
     "selenium.common.exceptions", reason="selenium is not installed (requirements-test.txt)"
 ).ElementClickInterceptedException
-pytestmark = pytest.mark.slow
 CSS = "css selector"
 
 # Every paragraph is one way into a page; each that succeeds leaves its name in window.pwned.

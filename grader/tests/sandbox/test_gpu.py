@@ -310,7 +310,7 @@ def processes_with(path: Path) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_a_killed_grader_frees_its_gpu_and_a_frozen_job_of_it_keeps_it(fake, library, cards):
     """Two graders on one machine never share a GPU, not even while the job of a killed one lives on."""
     locks = cards.locks

@@ -7,14 +7,11 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pytest
-
 from grader.course import Course
 from grader.demo.__main__ import HOMEWORK, PART, ROSTER, read_class
 from grader.examine.checks import load_checks
 
 
-@pytest.mark.slow
 def test_every_student_of_the_demo_gets_what_honest_work_earns_and_nothing_leaks(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(

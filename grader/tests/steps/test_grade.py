@@ -321,6 +321,7 @@ def by_nbgrader(course):
 WAYS = [by_export, by_grading, by_the_class_page, by_grading_somebody_else, by_releasing_again, by_nbgrader]
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("scores", WAYS, ids=lambda way: way.__name__)
 def test_a_deadline_that_moves_after_grading_takes_the_penalties_along(released_course, hand_in, scores):
     # jupyter/nbgrader#723
@@ -422,7 +423,7 @@ def test_a_plain_notebook_handed_in_late_counts_as_in_nbgrader(plain_course):
     assert result.score == 0
 
 
-@pytest.mark.slow
+@pytest.mark.drawn(4)
 def test_stock_nbgrader_gives_honest_submissions_the_same_scores(plain_course, tmp_path):
     theirs = tmp_path / "theirs"
     shutil.copytree(plain_course, theirs)

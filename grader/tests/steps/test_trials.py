@@ -144,6 +144,7 @@ def test_what_the_reference_imports_of_packages_that_all_have_a_zygote_will_impo
     assert not [name for name in kept if name.partition(".")[0] not in ("torch", "numpy")]
 
 
+@pytest.mark.drawn(3)
 def test_the_command_releases_nothing_where_a_check_cannot_fail_unless_it_is_told_to(
     sample_course, one_examiner, monkeypatch
 ):
