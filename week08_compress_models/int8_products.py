@@ -76,7 +76,8 @@ def wrong_entries(b_largest: int = 127, k: int = 512) -> int:
 def wrong_entries_without(instructions: str) -> tuple[int, int]:
     """The same in a process whose oneDNN may use no more than these instructions ("AVX2"); and with b in 7 bits.
 
-    Without instructions for int8 two products are added in 16 bits, and what does not fit is cut off.
+    Without instructions for int8 oneDNN adds two products in 16 bits, and what does not fit is cut off. PyTorch takes
+    a loop of its own where the *processor* has none (https://github.com/pytorch/pytorch/pull/136942).
     """
     code = "from week08_compress_models import int8_products as p; print(p.wrong_entries(127), p.wrong_entries(63))"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
@@ -95,7 +96,7 @@ def wrong_entries_without(instructions: str) -> tuple[int, int]:
 
 @functools.cache
 def largest_here() -> int:
-    """The largest code of a weight with which this machine's product is exact: 127, or 63 with old instructions."""
+    """The largest code of a weight with which this machine's product is exact: 127, or 63 with oneDNN held down."""
     return 127 if wrong_entries() == 0 else 63
 
 
