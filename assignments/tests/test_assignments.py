@@ -141,6 +141,7 @@ def test_untouched_stubs_get_nothing_and_say_what_is_missing(examiner, submissio
     assert [check.name for check in holes if "not implemented yet" not in check.why] == []
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("part", EVERY_PART)
 def test_a_missing_file_fails_its_own_checks_only(examiner, submission, part):
     gone = min(part.items, key=part.items.get)
@@ -155,7 +156,7 @@ def test_a_missing_file_fails_its_own_checks_only(examiner, submission, part):
         assert report.points(kept) == part.items[kept]
 
 
-@pytest.mark.drawn(6)
+@pytest.mark.drawn(8)
 @pytest.mark.parametrize(
     ("homework", "wrong"),
     [
@@ -330,7 +331,7 @@ def known(assignment, name):
     return found
 
 
-@pytest.mark.drawn(6)
+@pytest.mark.drawn(8)
 @pytest.mark.parametrize(
     ("assignment", "name"),
     [
@@ -514,7 +515,7 @@ def test_every_check_is_tripped_by_a_wrong_solution(part):
     assert caught == {check.name for check in checks_of(part)}
 
 
-@pytest.mark.drawn(6)
+@pytest.mark.drawn(8)
 @pytest.mark.parametrize(
     ("homework", "path"),
     [
