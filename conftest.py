@@ -23,9 +23,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     draw = os.environ.get("EFFDL_DRAW")
     if not draw:
         return
-    left_out = [item for item in items if not _is_drawn(item, draw)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    config.hook.pytest_deselected(items=[item for item in items if not _is_drawn(item, draw)])
+    items[:] = [item for item in items if _is_drawn(item, draw)]
 
 
 def _is_drawn(item: pytest.Item, draw: str) -> bool:
