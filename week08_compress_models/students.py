@@ -68,7 +68,7 @@ def train(
     """Train in place with AdamW on batches that `seed` and the step decide; the text's loss of each step, in bits.
 
     The teacher's logits are made on the same batch, without gradients. Products are in bfloat16 where the processor
-    has instructions for them: emulated, as with AVX2, they took six times as long as in float32.
+    has instructions for them: emulated, as with AVX2, they take several times as long as in float32.
     """
     codes = lm.training() if codes is None else codes
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.1)

@@ -198,6 +198,13 @@ def test_outputs_over_the_limit_name_the_largest_cell(week):
         build.check_size(notebook, source)
 
 
+def test_a_slow_cell_is_named_so_that_a_log_tells_where_time_went(week, monkeypatch):
+    monkeypatch.setattr(build, "SLOW_CELL", 0.5)
+    told = command("--run", week.write()).output
+    assert "cell 2 ('import os, time') took 1 s" in " ".join(told.split())
+    assert "1 + 1" not in told
+
+
 def test_a_host_name_is_taken_out_but_ordinary_words_stay(monkeypatch):
     def scrubbed(host, text):
         monkeypatch.setattr(scrub.socket, "gethostname", lambda: host)

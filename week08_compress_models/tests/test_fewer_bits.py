@@ -230,7 +230,7 @@ def test_every_route_computes_the_layer_to_the_rounding_of_its_bits():
     found = int8_speed.routes(16, 64, 128)
     exact = found["float32"]()
     # Where no instruction multiplies int8 (VNNI), ONNX Runtime adds pairs of products in 16 bits, and some overflow.
-    rooms = {"int8 both, ONNX Runtime": 0.1}
+    rooms = {} if torch.cpu._is_vnni_supported() else {"int8 both, ONNX Runtime": 0.1}
     for name, run in found.items():
         error = ((run() - exact).norm() / exact.norm()).item()
         assert error < rooms.get(name, 1e-5 if "float32" in name else 0.02), name
