@@ -1,4 +1,5 @@
-"""Kernels in Triton, the language: run by its interpreter on a CPU, compiled for GPUs that are not here.
+"""Kernels: those in Triton, run by its interpreter on a CPU and compiled for GPUs that are not here; and where those
+are kept that `torch.compile` writes.
 
     from effdl.kernels import launch, tl
 
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from effdl.data import cache_folder
@@ -31,6 +33,25 @@ try:
     triton, tl = import_module("triton"), import_module("triton.language")
 except ImportError:  # Triton has wheels for Linux only
     triton, tl = None, _Readable
+
+
+def inductor_folder() -> Path:
+    """Where what PyTorch's compiler has compiled on this kind of machine is kept between runs."""
+    import torch
+
+    from effdl.device import kind
+
+    return cache_folder() / "inductor" / f"{kind()}-{torch.__version__}"
+
+
+def keep_kernels() -> None:
+    """Let PyTorch's compiler keep kernels in `inductor_folder()`, and compile here instead of in a pool of helpers.
+
+    There it also finds what it has asked the C++ compiler about this processor before: seven seconds.
+    """
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(inductor_folder())
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+
 
 NEEDS_TRITON = "Triton, whose wheels are for Linux (requirements-week07.txt)"
 

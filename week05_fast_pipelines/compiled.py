@@ -7,7 +7,6 @@ seconds of its first two calls as JSON.
 import contextlib
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -20,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effdl.data import cache_folder
-from effdl.device import device, kind, scale
+from effdl.device import device, scale
+from effdl.kernels import inductor_folder, keep_kernels
 
 ROWS, WIDTH = scale(cpu=(2048, 2048), gpu=(16384, 4096))
 UNITS_FUSED = 3
@@ -41,17 +40,6 @@ def inputs(rows: int = ROWS, width: int = WIDTH) -> tuple[Tensor, Tensor, Tensor
     shapes = (rows, width), (rows, width), (width,)
     x, residual, gain = (torch.randn(shape, generator=generator).to(device()) for shape in shapes)
     return x, residual, gain
-
-
-def folder() -> Path:
-    """Where compiled kernels are kept between runs."""
-    return cache_folder() / "inductor" / f"{kind()}-{torch.__version__}"
-
-
-def keep_kernels() -> None:
-    """Let torch.compile keep its kernels in `folder()`, and compile in this process instead of a pool of helpers."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder())
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class FreshProcess:
     """
 
     def __init__(self):
-        self.record = folder() / "first_call.json"
+        self.record = inductor_folder() / "first_call.json"
         self.process = None
         if not self.record.exists():
             keep_kernels()

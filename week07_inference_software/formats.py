@@ -6,7 +6,6 @@ that take long, each in a process of its own, and prints what it found as JSON.
 
 import atexit
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from effdl.data import cache_folder
 from effdl.device import kind
+from effdl.kernels import keep_kernels
 from week07_inference_software import small_nets, triton_kernels
 from week07_inference_software.capture import quietly
 
@@ -151,10 +151,8 @@ def inductor_operations(file: Path) -> Counter[str]:
 def kernel_of(file: Path, word: str) -> str:
     """The first kernel in AOTInductor's C++ whose name holds ``word``, casts and braces left out, for people."""
     with zipfile.ZipFile(file) as package:
-        code = "".join(
-            package.read(name).decode() for name in package.namelist() if name.endswith("kernel.cpp")
-        )
-    kernels = re.split(r'(?=extern "C")', code)
+        code = "".join(package.read(name).decode() for name in package.namelist() if name.endswith(".cpp"))
+    kernels = re.findall(r'^extern "C"[^;{]*\{.*?^\}', code, re.DOTALL | re.MULTILINE)
     source = next((kernel for kernel in kernels if word in kernel[:300]), "")
     source = re.sub(r"static_cast<(?:int64_t|float)>\(([^()]*?)L?\)", r"\1", source)
     source = source.replace("at::vec::Vectorized<float>", "Vec")
@@ -231,22 +229,25 @@ class Conversion:
 def compile_ahead(file: Path) -> dict[str, Any]:
     """Compile the residual network with AOTInductor into FILE; seconds of it, without PyTorch's own start.
 
-    The gate of :mod:`.triton_kernels` is compiled too, and the kernel written for it goes into the result.
+    For the gate of :mod:`.triton_kernels` C++ is written too, not compiled; its kernel goes into the result.
     """
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(file.parent / "inductor")
+    keep_kernels()
     torch.set_num_threads(1)
     net = small_nets.residual()
     program = exported(net, small_nets.images(2))
     begun = time.perf_counter()
     with torch.no_grad(), quietly():
         compile_package = torch._inductor.aoti_compile_and_package
+        # Headers that are compiled once for many packages cost ten seconds more than they save these two.
+        options = {"aot_inductor.precompile_headers": False}
         # Freezing makes constants of the weights; only then are batch norms folded.
-        compile_package(program, package_path=str(file), inductor_configs={"freezing": True})
+        compile_package(program, package_path=str(file), inductor_configs=options | {"freezing": True})
         seconds = time.perf_counter() - begun
         small = file.with_name("gate.pt2")
         example = (torch.ones(64, 256), torch.ones(64, 256))
-        compile_package(torch.export.export(_Gate(), example), package_path=str(small))
+        options["aot_inductor.package_cpp_only"] = True
+        program = torch.export.export(_Gate(), example)
+        compile_package(program, package_path=str(small), inductor_configs=options)
     return {"seconds": seconds, "kernel": kernel_of(small, "cpp_fused")}
 
 

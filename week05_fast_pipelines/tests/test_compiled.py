@@ -35,7 +35,7 @@ def test_branch_with_and_without_python_compute_the_same():
 
 
 def test_the_first_call_is_measured_once_and_then_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(compiled, "inductor_folder", lambda: tmp_path / "kernels")
     started = []
 
     class Process:
@@ -55,7 +55,7 @@ def test_the_first_call_is_measured_once_and_then_read(tmp_path, monkeypatch):
 
 
 def test_without_a_compiler_there_is_a_sentence_and_nothing_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(compiled, "inductor_folder", lambda: tmp_path / "kernels")
 
     class Process:
         returncode = 1
