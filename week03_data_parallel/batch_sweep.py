@@ -108,6 +108,14 @@ def steps_to(
     return found.reshape(len(rates), len(seeds))
 
 
+def sweep_on_rank(
+    goal: float, batches: Sequence[int], rates: dict[str, Sequence[float]], seeds: Sequence[int]
+) -> dict[int, np.ndarray]:
+    """What `steps_to` finds for each batch. Called on two ranks: each takes one of the optimizers, SGD and Adam."""
+    name = ("SGD", "Adam")[dist.get_rank()]
+    return {batch: steps_to(goal, batch, rates[name], seeds, adam=name == "Adam") for batch in batches}
+
+
 def best(steps: np.ndarray, rates: Sequence[float]) -> tuple[float, float]:
     """(rate with the fewest steps, its median over the seeds) from what `steps_to` returned."""
     medians = np.median(steps, axis=1)

@@ -172,6 +172,12 @@ def tuned(name: str, batch: int, steps: int, seeds: int = 3) -> Tuned:
     return Tuned(rate, 0 < place < len(losses) - 1, curve, [curve[-1][1], *others])
 
 
+def tuned_on_rank(settings: list[tuple[int, int]]) -> dict[str, Tuned]:
+    """Every optimizer by name, tuned. Called on as many ranks as there are settings, (batch, steps): one for each."""
+    batch, steps = settings[dist.get_rank()]
+    return {name: tuned(name, batch, steps) for name in optimizers.ALL}
+
+
 METHODS: dict[str, tuple[Callable[[], compression.Dense], type[optimizers.Optimizer]]] = {
     "dense": (compression.Dense, optimizers.Momentum),
     "top-k 1 %": (lambda: compression.TopK(0.01), optimizers.Momentum),
