@@ -88,7 +88,7 @@ test: .venv/tested $(EXTRAS)
 	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run --again
-	$(PYTEST) -n 2 --dist loadfile -m "not alone" || $(AGAIN)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
 	$(PYTEST) -m alone || $(AGAIN)
 
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.

@@ -25,6 +25,7 @@ def stage(examiner):
         assert stage.victim_lives(), "the worker that waited beside the attacks no longer answers"
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("attack", [a for a in PARTS if a.fast], ids=lambda attack: attack.name)
 def test_the_attack_earns_learns_and_harms_nothing(stage, attack):
     outcome = stage.run(attack)

@@ -301,7 +301,7 @@ def test_the_reference_is_asked_again_when_the_submission_is_gone(race, briefly,
         seen.append((len(closed), reference in closed, len(asked)))
         found = alone(reference, asked, result, wall=wall)
         return Comparison(
-            tuple(Seconds(one.wall / 2, one.cpu / 2) for one in found.reference), found.submission
+            tuple(Seconds(one.wall / 4, one.cpu / 4) for one in found.reference), found.submission
         )
 
     monkeypatch.setattr(comparing.Contender, "close", lambda side: (close(side), closed.append(side)))
