@@ -3,11 +3,14 @@
 Dai et al., *DeepSeekMoE*, ACL 2024; Fedus et al., *Switch Transformers*, JMLR 2022 (the balance loss).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from effdl import launch
 from effdl.transformer import Config, Transformer, next_token_loss, text_batch
 from week10_invited_talks.routing import Experts, busiest, choose
 
@@ -94,6 +97,20 @@ def train(layout: Layout | None, seed: int, steps: int, rate: float = 0.0, auxil
         tokens, targets = text_batch(0, 128, CONFIG.length, 999)
         loss = float(next_token_loss(model(tokens), targets))
     return Trained(model, loss, 1.0 if layout is None else busiest(block.mlp.experts, layout.count))
+
+
+def train_all(
+    runs: Mapping[str, tuple[Layout | None, float, float]], seeds: Sequence[int], steps: int
+) -> dict[str, list[Trained]]:
+    """`train` for each run, (layout, rate, auxiliary), and each of its seeds; two of them at a time, on two ranks."""
+    each = [(layout, seed, steps, *rates) for layout, *rates in runs.values() for seed in seeds]
+    found: list[Trained] = [None] * len(each)
+    found[::2], found[1::2] = launch.run(_every_second, 2, args=(each,), deadline=600)
+    return {name: found[n * len(seeds) : (n + 1) * len(seeds)] for n, name in enumerate(runs)}
+
+
+def _every_second(each: list[tuple]) -> list[Trained]:
+    return [train(*arguments) for arguments in each[dist.get_rank() :: 2]]
 
 
 @torch.no_grad()
