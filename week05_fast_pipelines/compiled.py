@@ -55,7 +55,7 @@ class FirstCall:
 
 
 class FreshProcess:
-    """Compiles the chain in a process of its own with an empty cache, once on this machine.
+    """Compiles the chain in a process of its own that finds no kernel in the cache, once on this machine.
 
     It starts at once and takes one core for some twenty seconds: call :meth:`result` before you time anything. Later
     runs read what the first one measured.
