@@ -295,6 +295,15 @@ def test_what_a_run_that_succeeds_leaves_behind_is_dead(tmp_path):
     assert living(started_by(tmp_path, 2)) == []
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C works: a shell's background job ignores SIGINT, and so would these tests and what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_the_calling_process_leaves_no_child_and_the_next_run_works(tmp_path):
     def interrupt():
         started_by(tmp_path, 2)
@@ -313,6 +322,7 @@ def test_ctrl_c_in_the_calling_process_leaves_no_child_and_the_next_run_works(tm
 @pytest.mark.drawn(3)
 @pytest.mark.skipif(sys.platform != "linux", reason="a killed parent is noticed through prctl(2)")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.usefixtures("ctrl_c")
 def test_no_process_outlives_a_parent_that_is_signalled(tmp_path, number):
     call = f"run('{RANKS}:leave_children', ranks=2, args=({str(tmp_path)!r}, 'hang'), deadline={PATIENCE})"
     script = f"from effdl.launch import run\n{call}"
