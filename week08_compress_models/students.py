@@ -13,7 +13,7 @@ from torch import Tensor
 from week08_compress_models import language_model as lm
 
 STUDENT = lm.DRAFT
-"""The student's shape: 75,000 weights, an eleventh of the teacher's."""
+"""The student's shape: 75,000 weights, a ninth of the teacher's."""
 
 RECORD = Path(__file__).parent / "bench" / "distil.json"
 """What `python -m week08_compress_models.bench.distil` measured."""

@@ -34,6 +34,14 @@ def test_by_a_share_of_time_one_step_asks_for_at_most_one_over_the_target(replic
     assert scaling.wanted(replicas, metric, target) <= max(replicas, math.ceil(replicas / target))
 
 
+def test_the_lectures_pods_that_request_half_of_what_they_use_are_there_after_45_seconds():
+    def over_the_request(arriving, waiting, capacity):
+        return 2 * scaling.busy(arriving, waiting, capacity)
+
+    run = scaling.simulate(scaling.jump(90, 900), 50, over_the_request)
+    assert run.until_served(900, 50) - 60 == 45
+
+
 def test_under_a_steady_load_nothing_moves():
     run = scaling.simulate(lambda second: 90, 50)
     assert set(run.replicas) == {3}
