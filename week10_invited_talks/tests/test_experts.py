@@ -143,3 +143,12 @@ def test_training_moves_the_bias_only_where_asked():
         trained = expert_language.train(expert_language.Layout(8, 2), 0, 3, rate)
         assert bool(trained.model.blocks[0].mlp.bias.any()) == bool(rate)
         assert math.isfinite(trained.loss)
+
+
+def test_two_at_a_time_each_run_and_seed_gets_the_training_that_it_has_alone():
+    runs = {"one MLP": (None, 0.0, 0.0), "experts": (expert_language.Layout(4, 2), 0.01, 0.1)}
+    found = expert_language.train_all(runs, range(3), steps=2)
+    for name, (layout, rate, auxiliary) in runs.items():
+        alone = [expert_language.train(layout, seed, 2, rate, auxiliary).loss for seed in range(3)]
+        assert [one.loss for one in found[name]] == pytest.approx(alone, abs=1e-6)
+        assert len(set(alone)) == 3
