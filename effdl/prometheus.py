@@ -23,8 +23,10 @@ from typing import Any
 import psutil
 
 from effdl.data import cache_folder
+from effdl.processes import end
 
 DEADLINE = 60.0  # seconds for a start, or for what a page waits for: only a hang is longer
+PATIENCE = 5.0  # seconds from SIGTERM to SIGKILL
 
 
 def installed() -> bool:
@@ -52,28 +54,12 @@ def until(ready: Callable[[], Any], what: str, deadline: float = DEADLINE, every
 
 @contextlib.contextmanager
 def process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
-    """A program that is ended with the block: by SIGTERM, and by SIGKILL if it has not ended five seconds later."""
+    """A program that is ended with the block: see `effdl.processes.end`."""
     child = subprocess.Popen(command, **options)
     try:
         yield child
     finally:
-        stop(child)
-
-
-def stop(child: subprocess.Popen, patience: float = 5.0) -> None:
-    """End a program and the processes that it has started."""
-    family = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(child.pid).children(recursive=True)
-    child.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(patience)
-    child.kill()
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=patience)
-    child.wait()
+        end(child, PATIENCE)
 
 
 def port_of(child: subprocess.Popen, deadline: float = DEADLINE) -> int:

@@ -25,14 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+from effdl import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 START = 300.0
 """Seconds in which a service must answer: they only end a hang. Some train or load a model first."""
-
-GRACE = 15.0
-"""Seconds between SIGTERM and SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class Running:
                     return
             if child.poll() is not None or time.monotonic() > end:
                 what = "did not answer" if child.poll() is None else f"ended with {child.returncode}"
-                _end([self.children.pop(service.name)])
+                processes.end(self.children.pop(service.name))
                 tail = self.log(service.name).read_text(encoding="utf-8", errors="replace")[-600:].strip()
                 raise NotStarted(f"{service.name} {what}. The end of its log:\n{tail}")
             time.sleep(0.1)
@@ -148,28 +145,9 @@ class Running:
 
     def stop(self) -> None:
         """End all services and every process that they have started."""
-        _end(list(self.children.values())[::-1])
+        for child in list(self.children.values())[::-1]:
+            processes.end(child)
         self.children.clear()
-
-
-def _end(children: Sequence[subprocess.Popen]) -> None:
-    """SIGTERM, one service after the other, then SIGKILL for what is left of it."""
-    for child in children:
-        family = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            family = psutil.Process(child.pid).children(recursive=True)
-        with contextlib.suppress(ProcessLookupError):
-            child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE)
-        # A child that outlives its parent belongs to the session still.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family, timeout=GRACE)
-        child.wait()
 
 
 def lists(root: Path = ROOT) -> dict[str, Path]:

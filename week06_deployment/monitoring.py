@@ -25,7 +25,6 @@ from effdl.prometheus import (
     port_of,
     process,
     prometheus,
-    stop,
     until,
 )
 from week06_deployment import images
@@ -43,7 +42,6 @@ __all__ = [
     "process",
     "prometheus",
     "served",
-    "stop",
     "until",
 ]
 

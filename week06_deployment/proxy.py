@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from week06_deployment.setups import end, status, until
+from effdl.processes import end
+from week06_deployment.setups import status, until
 
 CONFIGURATION = """
 daemon off;

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from effdl.load import Answer, Http, HttpError, LoadResult, background, open_loop, read_answer
+from effdl.processes import end
 from week06_deployment import setups
 from week06_deployment.service import pictures
 
@@ -139,7 +140,7 @@ def stopped_and_started() -> Iterator[tuple[setups.Running, setups.Restart]]:
         server = stack.enter_context(setups.running([*command, "0"]))
 
         def restart() -> None:
-            setups.end(server.process)
+            end(server.process)
             port = str(urlsplit(server.address).port)
             stack.enter_context(setups.running([*command, port]))
 

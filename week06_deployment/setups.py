@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from effdl.processes import end
+
 PATIENCE = 120.0
 """Seconds in which a server must be up: a busy machine may take long, and a broken one is seen by its exit."""
 
@@ -101,25 +103,6 @@ def running(
     finally:
         end(process)
         reader.join(5)
-
-
-def end(process: subprocess.Popen, patience: float = 10.0) -> None:
-    """SIGTERM, and SIGKILL for whoever is left of the process and its children after `patience` seconds."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    _, alive = psutil.wait_procs(family, timeout=2)
-    for child in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
 
 
 def module(*arguments: object) -> list[str]:

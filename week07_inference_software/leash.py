@@ -6,30 +6,14 @@ A notebook's kernel may die in any cell, and a server that it started would go o
 message that a dead process still sends.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
 import threading
 
-import psutil
+from effdl.processes import end
 
 PATIENCE = 15.0  # seconds from SIGTERM to SIGKILL
-
-
-def end(process: subprocess.Popen) -> None:
-    """SIGTERM, so that a server may finish its work; then SIGKILL for it and for whatever it has left."""
-    family = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(PATIENCE)
-    for one in [process, *family]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
-    psutil.wait_procs(family, timeout=PATIENCE)
 
 
 def main() -> int:
@@ -41,7 +25,7 @@ def main() -> int:
         while os.read(0, 4096):  # not through sys.stdin, whose lock would stop this program's own end
             pass
         if not ended.is_set():
-            end(process)
+            end(process, PATIENCE)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

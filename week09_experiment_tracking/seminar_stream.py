@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from effdl import prometheus
+from effdl.processes import end
 from week09_experiment_tracking.seminar_project import KEPT_BACK, Project, digits, environment
 
 ASKEW = 20.0
@@ -85,7 +86,7 @@ def consumer(project: Project) -> Iterator[Consumer]:
         finally:
             with contextlib.suppress(OSError):
                 child.stdin.close()
-            prometheus.stop(child)
+            end(child)
             reader.join()
             child.stdout.close()
 

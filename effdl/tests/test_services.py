@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from effdl import services
+from effdl import processes, services
 from effdl.services import NotStarted, Running, Service, answers, free_ports, listens
 
 SERVER = (
@@ -37,14 +37,6 @@ def test_a_proxy_that_the_environment_names_is_not_asked(monkeypatch, tmp_path):
         assert web.ready()
 
 
-def alive(process):
-    """Whether a process runs still; what nobody has waited for yet does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def listening(port):
     try:
         return listens(port)()
@@ -68,7 +60,7 @@ def test_children_of_a_service_that_ignore_sigterm_end_too(tmp_path):
         family = psutil.Process(running.children["web"].pid).children(recursive=True)
         assert family
     assert not listening(port)
-    assert not any(alive(process) for process in family)
+    assert not any(processes.lives(process) for process in family)
 
 
 def test_a_service_that_ends_is_an_error_with_its_log_and_the_others_still_start(tmp_path, capsys):
@@ -125,7 +117,7 @@ def test_a_service_that_dies_later_is_named(tmp_path, capsys, monkeypatch):
 PROGRAM = """
 import sys
 from pathlib import Path
-from effdl import services
+from effdl import processes, services
 services.lists = lambda: {"week99_x": Path("x")}
 port = int(sys.argv.pop())
 web = services.Service("web", [sys.executable, "-c", sys.argv.pop(), str(port)], "there", services.listens(port))

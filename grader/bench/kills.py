@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
+from effdl.processes import still_alive
 from grader.bench.against_nbgrader import ASSIGNMENT, build_course
 from grader.book.nbgrader_course import NbCourse
 from grader.examine.examiner import KILLED
@@ -98,25 +99,6 @@ def disturb(root: Path, kills: int, seed: int, *, jobs: int = 2, within: float =
     found.twice = [student for student, count in committed.items() if runs(root, student) > count]
     found.left_over = len(still_alive(seen, seconds=20))
     return found
-
-
-def still_alive(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait until all have ended, `seconds` at most; return those that have not.
-
-    psutil's own wait_procs raises where a process is reaped between its look and its pidfd_open(2).
-    """
-    deadline = time.monotonic() + seconds
-    alive = list(processes)
-    while (alive := [process for process in alive if _lives(process)]) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return alive
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _victim(

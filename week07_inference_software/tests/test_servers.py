@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 pytest.importorskip("onnxruntime", reason="needs requirements-week07.txt")
+from effdl.processes import still_alive
 from week07_inference_software import digits, kserve, nvidia_triton, openvino_server, repository, serving
 from week07_inference_software import seminar_trials as trials
 
@@ -227,8 +228,7 @@ def test_a_server_ends_when_the_process_that_started_it_is_killed(folder):
     assert serving.answers(f"{address}/v2/health/ready")
     parent.kill()
     parent.communicate()
-    left = psutil.wait_procs(children, timeout=60)[1]
-    assert not left
+    assert not still_alive(children, 60)
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
@@ -257,6 +257,6 @@ def test_end_of_a_command_that_ignores_sigterm_comes_all_the_same(tmp_path):
     began = time.monotonic()
     process.stdin.close()
     process.wait(60)
-    assert not psutil.wait_procs(children, timeout=60)[1]
+    assert not still_alive(children, 60)
     assert time.monotonic() - began < 60
     process.stdout.close()

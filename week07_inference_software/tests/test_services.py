@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs requirements-week07.txt")
 pytest.importorskip("openvino", reason="needs requirements-week07.txt")
+from effdl.processes import still_alive
 from week07_inference_software import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,5 +35,5 @@ def test_services_of_the_week_answer_and_nothing_is_left_after_ctrl_c():
     assert "openvino" in "".join(lines)
     assert addresses
     assert all(answered)
-    assert not psutil.wait_procs(children, timeout=60)[1]
+    assert not still_alive(children, 60)
     assert not any(serving.answers(address) for address in addresses)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from grader.bench.kills import still_alive
+from effdl.processes import still_alive
 from grader.checks import StudentError
 from grader.sandbox import seccomp
 from grader.sandbox.packed import MAX_PATH, Packed
