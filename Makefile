@@ -82,14 +82,18 @@ DRAW ?= $(shell git rev-parse HEAD 2>/dev/null || echo none)
 PYTEST = EFFDL_DRAW=$(DRAW) python -m pytest
 # Questions are drawn afresh, and machines are busy: what failed is asked once more, and its first failure stays above.
 AGAIN = $(PYTEST) --last-failed --last-failed-no-failures none
+# Three processes keep two cores busy: tests often wait, for a server or a clock.
+WORKERS ?= 3
+# Only these files have tests that run alone; to import all of them takes half a minute.
+ALONE = $(shell git grep --untracked -l 'mark\.alone' -- '*/test_*.py')
 test: .venv/tested $(EXTRAS)
 	ruff check .
 	ruff format --check .
 	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run --again
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
-	$(PYTEST) -m alone || $(AGAIN)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
+	$(PYTEST) -m alone $(ALONE) || $(AGAIN)
 
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
 test-site: site .venv/tested $(NPM_PACKAGES)
