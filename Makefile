@@ -82,8 +82,6 @@ DRAW ?= $(shell git rev-parse HEAD 2>/dev/null || echo none)
 PYTEST = EFFDL_DRAW=$(DRAW) python -m pytest
 # Questions are drawn afresh, and machines are busy: what failed is asked once more, and its first failure stays above.
 AGAIN = $(PYTEST) --last-failed --last-failed-no-failures none
-# Three processes keep two cores busy: tests often wait, for a server or a clock.
-WORKERS ?= 3
 # Only these files have tests that run alone; to import all of them takes half a minute.
 ALONE = $(shell git grep --untracked -l 'mark\.alone' -- '*/test_*.py')
 test: .venv/tested $(EXTRAS)
@@ -92,7 +90,7 @@ test: .venv/tested $(EXTRAS)
 	basedpyright
 	python -m effdl.build --check
 	python -m effdl.build --run --again
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || $(AGAIN)
 	$(PYTEST) -m alone $(ALONE) || $(AGAIN)
 
 # The whole site in a browser; `make test` looks at one week of it. What needs Chromium or npm skips without them.
@@ -105,7 +103,7 @@ test-slurm: export GRADER_SLURM = 1
 test-slurm: .venv/tested
 	python -m pytest -rs grader/tests/runners
 
-# Stand-ins for other machines: see effdl/matrix.py. Some four hours.
+# Stand-ins for other machines: see effdl/matrix.py. Half a day.
 matrix: .venv/tested .venv-torch211/installed
 	python -m effdl.matrix
 

@@ -399,6 +399,7 @@ except launch.LaunchError as error:
 """
 
 
+@pytest.mark.alone
 def test_ranks_run_where_tmpdir_is_longer_than_a_sockets_path_and_leave_no_folder(tmp_path):
     deep = tmp_path / ("é" * 60) / ("x" * 60)
     deep.mkdir(parents=True)

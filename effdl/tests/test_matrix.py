@@ -52,7 +52,22 @@ def test_a_summary_says_what_was_found():
     text = "week01/lecture.md runs once more; x\nran a.md in 3.0 s\nran b.md in 4 s\n2 claims do not hold on this\n"
     assert matrix.summary("notebooks", text) == "2 ran, 1 of them twice; 2 claims listed"
     assert matrix.summary("tests", "...\n12 passed, 1 skipped in 3.20s\n") == "12 passed, 1 skipped in 3.20s"
+    two = "12 passed, 1 skipped in 3.20s\n1 failed, 2 passed in 4.00s\n"
+    assert matrix.summary("tests", two) == "12 passed, 1 skipped in 3.20s; 1 failed, 2 passed in 4.00s"
     assert matrix.summary("tests", "Killed") == "no result of pytest"
+
+
+@pytest.mark.parametrize(("second", "passes"), [(0, True), (1, False)])
+def test_what_failed_is_asked_once_more_and_the_rest_still_runs(second, passes, monkeypatch, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("of an earlier run")
+    first, rest = (
+        ["-c", f"print({word!r}); raise SystemExit({status})"] for word, status in (("one", 1), ("two", 0))
+    )
+    monkeypatch.setattr(matrix, "STEPS", {"tests": [first, rest]})
+    monkeypatch.setattr(matrix, "AGAIN", {"tests": ["-c", f"print('again'); raise SystemExit({second})"]})
+    assert matrix.passes(matrix.Row(), "tests", log) == passes
+    assert log.read_text().split() == ["one", "again", "two"]
 
 
 def test_an_unknown_row_is_refused_with_those_that_exist():

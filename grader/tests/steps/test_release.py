@@ -29,7 +29,9 @@ SECRETS = (
 
 def everything(folder):
     return "\n".join(
-        path.read_text() for path in sorted(folder.rglob("*")) if path.is_file() and ".git" not in path.parts
+        path.read_text(errors="replace")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.parts
     )
 
 
