@@ -104,13 +104,15 @@ def _run(session, x: torch.Tensor) -> torch.Tensor:
 
 
 def routes(rows: int, out: int, size: int, engines: bool = True, seed: int = 0) -> dict[str, Layer]:
-    """The same product by every route: float32 first, then int8; those of libraries only if `engines`."""
+    """The same product by every route: floats first, then int8; those of libraries only if `engines`."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(out, size, generator=generator) / size**0.5
     x = torch.randn(rows, size, generator=generator)
     codes, scale = rounded(weight)
+    half, wide = x.bfloat16(), weight.bfloat16()
     found: dict[str, Layer] = {
         "float32": lambda: F.linear(x, weight),
+        "bfloat16": lambda: F.linear(half, wide),
         "int8 weights, written out": lambda: dequantise_then_multiply(x, codes, scale),
         "int8 both, ours": lambda: integer_product(x, codes, scale),
     }
